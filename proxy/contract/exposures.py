@@ -1,0 +1,59 @@
+"""Exposures: which unit was shown which variant, as the sidecar reports it.
+
+A batch carries an id, so that the control plane applies it once however often it is sent.
+"""
+
+import msgspec
+
+__all__ = [
+    "EXPOSURES_PATH",
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_ITEMS",
+    "Exposure",
+    "ExposureBatch",
+    "ExposureReceipt",
+]
+
+EXPOSURES_PATH = "/api/v1/exposures"
+MAX_BATCH_ITEMS = 5_000
+MAX_BATCH_BYTES = 1_000_000
+"""Largest batch, uncompressed. Above it the control plane answers 413 and the sidecar splits."""
+
+
+class Exposure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One unit saw one variant of one flag, `count` times within the hour of `first_seen_ms`.
+
+    `unit_attribute` names the attribute that held the unit. `experiment`, `phase` and
+    `allocation_version` are null outside experiments. Times are Unix milliseconds.
+    """
+
+    flag: str
+    variant: str
+    unit: str
+    unit_attribute: str
+    rule_id: str | None
+    reason: str
+    epoch: str
+    revision: int
+    first_seen_ms: int
+    count: int
+    experiment: str | None = None
+    phase: int | None = None
+    allocation_version: int | None = None
+
+
+class ExposureBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sidecar sends. `id` is a UUIDv7, `instance` names the sidecar, `sent_ms` its clock."""
+
+    id: str
+    instance: str
+    sent_ms: int
+    items: list[Exposure]
+
+
+class ExposureReceipt(msgspec.Struct, frozen=True):
+    """The answer: how many items were stored; a batch that was stored before is a `duplicate`."""
+
+    id: str
+    accepted: int
+    duplicate: bool

@@ -1,0 +1,122 @@
+"""Settings: declared once as a frozen dataclass, read from the environment and the command line.
+
+Each field carries, in `setting(...)`, its environment variable, unit, reason and parser; from that
+come the command-line flag, the help, the table in `docs/settings.md` (a test compares) and the
+list of all problems at once. Pure: the environment and the arguments are arguments.
+
+Rules: units end the name (`timeout_s`); secrets are kept out of `repr`; a command-line flag wins
+over the environment; an empty variable counts as not set, because that is what shells and
+manifests produce for "nothing".
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+__all__ = ["SettingRow", "SettingsError", "add_arguments", "boolean", "read", "rows", "setting"]
+
+T = TypeVar("T")
+_PREFIX = "MATRIXFLAG_"
+
+
+class SettingsError(ValueError):
+    """Settings that cannot be used: every problem, one a line, each by the setting's name."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class SettingRow(NamedTuple):
+    """What is known of one setting, for help and documentation."""
+
+    field: str
+    env: str
+    flag: str
+    default: Any
+    doc: str
+    secret: bool
+
+
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    parse: Callable[[str], Any] = str,
+    env: str | None = None,
+    secret: bool = False,
+) -> Any:
+    """Declare a setting of a dataclass.
+
+    `parse` turns text into the value or raises ValueError with a message for people. `env` is the
+    variable's name where it is not `MATRIXFLAG_<FIELD>`.
+    """
+    metadata = {"doc": doc, "parse": parse, "env": env, "secret": secret}
+    if isinstance(default, (list, dict)):
+        raise TypeError("a default must be immutable")
+    return dataclasses.field(default=default, repr=not secret, metadata=metadata)
+
+
+def boolean(text: str) -> bool:
+    """Parse `true`/`false`, `1`/`0`, `yes`/`no`, `on`/`off` in any case."""
+    word = text.strip().lower()
+    if word in {"true", "1", "yes", "on"}:
+        return True
+    if word in {"false", "0", "no", "off"}:
+        return False
+    raise ValueError("is not true or false")
+
+
+def rows(kind: type) -> Iterator[SettingRow]:
+    """Yield what is known of each setting of a dataclass, in order of declaration."""
+    for field in dataclasses.fields(kind):
+        if "parse" not in field.metadata:
+            continue
+        env = field.metadata["env"] or _PREFIX + field.name.upper()
+        flag = "--" + field.name.replace("_", "-")
+        meta = field.metadata
+        yield SettingRow(field.name, env, flag, field.default, meta["doc"], meta["secret"])
+
+
+def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
+    """Give a parser one flag per setting. Secrets have none: other users can see a command line."""
+    for row in rows(kind):
+        if row.secret:
+            continue
+        shown = "" if row.default in (None, "", ()) else f" [{row.default}]"
+        text = f"{row.doc}{shown} ({row.env})".replace("%", "%%")
+        if isinstance(row.default, bool):
+            # nargs="?" lets `--flag` stand for `--flag true`
+            parser.add_argument(
+                row.flag, dest=row.field, nargs="?", const="true", metavar="BOOL", help=text
+            )
+        else:
+            parser.add_argument(row.flag, dest=row.field, metavar="VALUE", help=text)
+
+
+def read(kind: type[T], environ: Mapping[str, str], args: Mapping[str, str | None]) -> T:
+    """Return the settings; a flag of `args` (by field name) wins over the environment.
+
+    Raises:
+        SettingsError: naming every value that could not be parsed, and whatever the dataclass's
+            own `__post_init__` raised SettingsError for.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    parsers = {f.name: f.metadata["parse"] for f in dataclasses.fields(kind) if f.metadata}  # type: ignore[arg-type]
+    for row in rows(kind):
+        name = row.flag if args.get(row.field) is not None else row.env
+        text = args.get(row.field)
+        if text is None:
+            text = environ.get(row.env) or None
+        if text is None:
+            continue
+        try:
+            values[row.field] = parsers[row.field](text)
+        except ValueError as error:
+            shown = "" if row.secret else f"{text!r} "
+            problems.append(f"{name}: {shown}{error}")
+    if problems:
+        raise SettingsError(problems)
+    return kind(**values)

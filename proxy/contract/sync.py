@@ -1,0 +1,80 @@
+"""What control plane and sidecar say to each other on the stream and about it.
+
+Paths, the events of the server-sent event stream, the id an event carries. A `delta` is not sent
+yet, but its form is fixed: a reader that meets one it cannot apply fetches the snapshot.
+"""
+
+import msgspec
+
+__all__ = [
+    "HEARTBEAT_S",
+    "IDLE_S",
+    "SNAPSHOT_PATH",
+    "STREAM_PATH",
+    "Delta",
+    "Heartbeat",
+    "RemovedEntry",
+    "SnapshotPointer",
+    "event_id",
+    "parse_event_id",
+]
+
+STREAM_PATH = "/api/v1/sync/stream"
+SNAPSHOT_PATH = "/api/v1/sync/snapshot"
+
+HEARTBEAT_S = 10.0
+"""Between heartbeats at most. Intermediaries drop idle connections from about 30 s on."""
+
+IDLE_S = 30.0
+"""A stream silent for this long is taken for dead: three heartbeats were missed."""
+
+
+class SnapshotPointer(msgspec.Struct, frozen=True):
+    """Event `snapshot`: this is current now; whoever holds another digest fetches the snapshot."""
+
+    epoch: str
+    revision: int
+    digest: str
+
+
+class RemovedEntry(msgspec.Struct, frozen=True):
+    """An entry that is gone."""
+
+    kind: str
+    key: str
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """Event `delta`: entry lines set and removed between two revisions; `digest` is after it."""
+
+    from_: int = msgspec.field(name="from")
+    to: int
+    digest: str
+    set: list[str]
+    removed: list[RemovedEntry]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """Event `heartbeat`: nothing changed.
+
+    `verified_age_ms` is how long ago the control plane itself last knew that this is current: a
+    replica cut off from Redis says so, and does not look fresh.
+    """
+
+    epoch: str
+    revision: int
+    digest: str
+    verified_age_ms: int
+
+
+def event_id(epoch: str, revision: int) -> str:
+    """Return the `id:` of an event; it names content, so it survives restarts."""
+    return f"{epoch}-{revision}"
+
+
+def parse_event_id(value: str) -> tuple[str, int] | None:
+    """Return epoch and revision of an event id, or None for anything else."""
+    epoch, dash, revision = value.rpartition("-")
+    if not dash or not epoch or not (revision.isascii() and revision.isdigit()):
+        return None
+    return (epoch, int(revision)) if len(revision) <= 18 else None
