@@ -84,7 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
     for row in rows(kind):
         if row.secret:
             continue
-        shown = "" if row.default in (None, "", ()) else f" [{row.default}]"
+        default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
+        shown = "" if default in (None, "") else f" [{default}]"
         text = f"{row.doc}{shown} ({row.env})".replace("%", "%%")
         if isinstance(row.default, bool):
             # nargs="?" lets `--flag` stand for `--flag true`

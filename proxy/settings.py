@@ -1,0 +1,287 @@
+"""Settings of the sidecar: every one with its default, unit and reason, checked together.
+
+It knows names, ranges and which settings exclude each other; it opens nothing but the key file.
+All problems are raised at once, each by the name a person typed. Change together with
+`docs/settings.md`, which a test compares.
+"""
+
+import dataclasses
+import ipaddress
+import re
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, Self, TypeVar, get_args
+from urllib.parse import urlsplit
+
+from proxy.contract.access import KEY_PATTERN, key_kind
+from proxy.contract.codes import KeyKind
+from proxy.contract.settings import SettingsError, boolean, read, setting
+
+__all__ = ["LogFormat", "ProxySettings", "StartupPolicy", "is_loopback"]
+
+T = TypeVar("T", int, float)
+
+StartupPolicy = Literal["allow-disk", "require-fresh", "allow-empty"]
+LogFormat = Literal["text", "json"]
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_MAX_KEY_FILE_BYTES = 4096
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether binding to this host reaches loopback only. Nothing is resolved."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _number(kind: type[T], low: T, high: T) -> Callable[[str], T]:
+    def parse(text: str) -> T:
+        try:
+            value = kind(text)
+        except ValueError:
+            word = "a whole number" if kind is int else "a number"
+            raise ValueError(f"is not {word}") from None
+        if not low <= value <= high:
+            raise ValueError(f"is not between {low} and {high}")
+        return value
+
+    return parse
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(f"is not one of {', '.join(allowed)}")
+        return text
+
+    return parse
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("is not a URL like http://control-plane:8000")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user or password; the key is a setting of its own")
+    if parts.query or parts.fragment:
+        raise ValueError("must not have a query or fragment")
+    return text.rstrip("/")
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = _words(text)
+    for origin in origins:
+        if origin == "*":
+            continue
+        parts = urlsplit(origin)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
+            raise ValueError(f"{origin!r} is not an origin like https://shop.example, or *")
+    return tuple(origin.lower() for origin in origins)
+
+
+def _header_names(text: str) -> tuple[str, ...]:
+    names = _words(text.lower())
+    for name in names:
+        if not _HEADER_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not the name of a header")
+    return names
+
+
+_port = _number(int, 0, 65_535)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProxySettings:
+    """What the sidecar is told. Times in seconds unless the name says otherwise."""
+
+    control_plane_url: str | None = setting(None, "Where flags come from", parse=_url)
+    key: str | None = setting(None, "Sidecar key for the control plane", secret=True)
+    key_file: Path | None = setting(None, "File that holds the sidecar key", parse=Path)
+    snapshot: Path | None = setting(
+        None, "File of flags to serve instead of a control plane's; watched", parse=Path
+    )
+    environment: str = setting("production", "Environment that a file of flags is read for")
+
+    host: tuple[str, ...] = setting(
+        ("127.0.0.1",), "Addresses to answer evaluations on, by commas", parse=_words
+    )
+    port: int = setting(8016, "Port for evaluations; 0 takes any free one", parse=_port)
+    unix: Path | None = setting(None, "Unix socket for evaluations, beside the port", parse=Path)
+    admin_host: tuple[str, ...] = setting(
+        ("127.0.0.1",), "Addresses for probes and metrics, by commas", parse=_words
+    )
+    admin_port: int = setting(
+        8014, "Port for probes and metrics; 0 takes any free one", parse=_port
+    )
+    ready_file: Path | None = setting(
+        None, "File to write the bound addresses to, as JSON, once listening", parse=Path
+    )
+
+    cache_dir: Path | None = setting(
+        None, "Directory that keeps the snapshot and unsent exposures over a restart", parse=Path
+    )
+    startup_policy: StartupPolicy = setting(
+        "allow-disk",
+        "What to start with: allow-disk, require-fresh or allow-empty",
+        parse=_one_of(get_args(StartupPolicy)),
+    )
+    startup_grace_s: float = setting(
+        10.0,
+        "After this /startupz passes without a snapshot: our outage must not stop a rollout",
+        parse=_number(float, 0.0, 3600.0),
+    )
+    first_snapshot_wait_s: float = setting(
+        4.0,
+        "Evaluations wait this long for the first snapshot; clients give up after 5 s",
+        parse=_number(float, 0.0, 60.0),
+    )
+    unready_after_s: float = setting(
+        0.0,
+        "Age at which /readyz fails; 0 never, because all instances would fail at once",
+        parse=_number(float, 0.0, 31_536_000.0),
+    )
+    drain_s: float = setting(
+        0.0,
+        "After SIGTERM go on answering this long, unready, before closing",
+        parse=_number(float, 0.0, 300.0),
+    )
+
+    allow_anonymous: bool = setting(
+        False, "Answer without evaluation keys on other addresses than loopback", parse=boolean
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (), "Origins whose pages may evaluate, by commas, or *; none by default", parse=_origins
+    )
+    cors_headers: tuple[str, ...] = setting(
+        (), "Further request headers that pages may send, by commas", parse=_header_names
+    )
+    rate_limit: int = setting(
+        0, "Evaluation requests a second for each key; 0 is no limit", parse=_number(int, 0, 10**6)
+    )
+    freshness_headers: bool = setting(
+        False, "Tell revision and age in headers of each answer", parse=boolean
+    )
+    keepalive_timeout_s: float = setting(
+        75.0,
+        "Idle connections are kept this long; clients poll each minute",
+        parse=_number(float, 1.0, 3600.0),
+    )
+    max_body_bytes: int = setting(
+        1_048_576, "Largest request body", parse=_number(int, 1024, 67_108_864)
+    )
+
+    exposures_interval_s: float = setting(
+        5.0, "Exposures are reported this often", parse=_number(float, 0.05, 3600.0)
+    )
+    exposures_max_pending: int = setting(
+        50_000, "Exposures kept in memory until reported", parse=_number(int, 100, 5_000_000)
+    )
+    exposures_spool_max_bytes: int = setting(
+        67_108_864,
+        "Room in the cache directory for unsent exposures",
+        parse=_number(int, 0, 2**40),
+    )
+    unit_hash_key: str | None = setting(
+        None, "Report HMACs of units under this key instead of the units", secret=True
+    )
+
+    instance: str = setting("", "Name of this sidecar in reports; the host's name and 8 digits")
+    log_level: str = setting(
+        "info", "debug, info, warning or error", parse=lambda t: _one_of(_LOG_LEVELS)(t.lower())
+    )
+    log_format: LogFormat = setting("text", "text or json", parse=_one_of(get_args(LogFormat)))
+
+    def __post_init__(self) -> None:
+        problems = [*self._source_problems(), *self._listen_problems(), *self._other_problems()]
+        if problems:
+            raise SettingsError(problems)
+        if not self.instance:
+            name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+            object.__setattr__(self, "instance", name)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], args: Mapping[str, str | None]) -> Self:
+        """Return the settings; the key comes from its file where one is named.
+
+        Raises:
+            SettingsError: with every problem.
+        """
+        settings = read(cls, environ, args)
+        if settings.key_file is None:
+            return settings
+        key = _read_key(settings.key_file)
+        if problems := _key_problems(key):
+            raise SettingsError([f"--key-file: its content {problem}" for problem in problems])
+        return dataclasses.replace(settings, key=key, key_file=None)
+
+    @property
+    def loopback_only(self) -> bool:
+        """Whether evaluations can only be asked for on this machine."""
+        return all(is_loopback(host) for host in self.host)
+
+    def _source_problems(self) -> list[str]:
+        problems = []
+        if self.control_plane_url is None and self.snapshot is None:
+            problems.append("give --control-plane-url with MATRIXFLAG_KEY, or --snapshot FILE")
+        if self.control_plane_url is not None and self.snapshot is not None:
+            problems.append("--control-plane-url and --snapshot exclude each other")
+        if self.key is not None and self.key_file is not None:
+            problems.append("MATRIXFLAG_KEY and --key-file exclude each other")
+        if self.control_plane_url is not None and self.key is None and self.key_file is None:
+            problems.append("MATRIXFLAG_KEY (or --key-file) is needed with --control-plane-url")
+        if self.key is not None:
+            problems += [f"MATRIXFLAG_KEY {problem}" for problem in _key_problems(self.key)]
+        return problems
+
+    def _listen_problems(self) -> list[str]:
+        problems = [
+            f"{flag}: no address is given"
+            for flag, hosts in (("--host", self.host), ("--admin-host", self.admin_host))
+            if not hosts
+        ]
+        if self.port == self.admin_port != 0:
+            problems.append(f"--port and --admin-port are both {self.port}")
+        if self.snapshot is not None and not self.loopback_only and not self.allow_anonymous:
+            problems.append(
+                f"--host {','.join(self.host)}: other machines could evaluate, and a file holds no"
+                " evaluation keys; listen on 127.0.0.1, or say --allow-anonymous"
+            )
+        return problems
+
+    def _other_problems(self) -> list[str]:
+        problems = []
+        if not self.environment:
+            problems.append("--environment is empty")
+        if len(self.instance) > 200 or not self.instance.isprintable():
+            problems.append("--instance is not 1 to 200 printable characters")
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            problems.append("--cors-origins: * stands alone")
+        return problems
+
+
+def _key_problems(key: str) -> list[str]:
+    """Return what is wrong with a sidecar key, without any part of it."""
+    if not KEY_PATTERN.fullmatch(key):
+        return ["is not a key (mf_sidecar_ and 43 characters)"]
+    kind = key_kind(key)
+    return [] if kind is KeyKind.SIDECAR else [f"is a {kind} key; a sidecar key is needed"]
+
+
+def _read_key(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return file.read(_MAX_KEY_FILE_BYTES).decode("ascii").strip()
+    except OSError as error:
+        raise SettingsError([f"--key-file {path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"--key-file {path}: does not hold a key"]) from None
