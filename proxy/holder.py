@@ -1,0 +1,210 @@
+"""Holds the one snapshot that is being served, and knows how old it is.
+
+`offer` is the only way in, for disk, stream, poll and file alike: bytes are read and verified,
+compiled aside in slices, and become current by swapping one reference. What is refused leaves the
+last good one in place. Where bytes come from, and when, is not known here.
+
+Rules:
+- `Served` is one atomic record: header, digest, body and compiled form never come from two
+  snapshots, so no reader can see one's revision with the other's answers.
+- Within an epoch of one project and environment an older revision is refused. Another epoch is
+  taken, because a restore must not wedge a fleet, and counted, because it should be rare.
+- Age is the time since the source last confirmed that this digest is current, by a monotonic
+  clock. Counted from what was on disk it is marked estimated, because it hangs on two wall clocks.
+- Not thread-safe; all of it belongs to the event loop.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from proxy.contract.digest import SnapshotDigest
+from proxy.contract.snapshot import (
+    MAX_SNAPSHOT_BYTES,
+    Entry,
+    EntryKind,
+    Snapshot,
+    SnapshotHeader,
+    SnapshotRefused,
+    read_snapshot,
+)
+from proxy.engine import CompiledSnapshot, compile_snapshot
+from proxy.slices import run_in_slices
+
+__all__ = ["Holder", "Served", "Subscriber"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A snapshot that is, or was, current. `source` is `control-plane`, `disk` or `file`."""
+
+    header: SnapshotHeader
+    compiled: CompiledSnapshot = field(repr=False)
+    entries: Mapping[tuple[EntryKind, str], Entry] = field(repr=False)
+    digest: SnapshotDigest = field(repr=False)
+    body: bytes = field(repr=False)
+    source: str
+
+
+Subscriber = Callable[[Served | None, Served], None]
+
+
+class Holder:
+    """The current snapshot, None before the first.
+
+    `clock` returns seconds of a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.max_snapshot_bytes = max_snapshot_bytes
+        self._clock = clock
+        self._subscribers: list[Subscriber] = []
+        self._loading = asyncio.Lock()
+        self._first = asyncio.Event()
+        self.refusals: Counter[str] = Counter()
+        self.epoch_changes = 0
+        # of the snapshot being served
+        self.served: Served | None = None
+        self.age_estimated = False
+        self._confirmed_at_s = 0.0
+
+    async def offer(
+        self, body: bytes, source: str, *, age_ms: int = 0, estimated: bool = False
+    ) -> Served:
+        """Verify, compile and serve a snapshot; return what is served then.
+
+        `age_ms` is how long ago the source knew it to be current. Offers wait for each other. One
+        that is what is being served already only confirms it.
+
+        Raises:
+            SnapshotRefused: and what was served before is served on.
+        """
+        received_s = self._clock()
+        async with self._loading:
+            try:
+                snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes))
+                self._refuse_rollback(snapshot.header)
+            except SnapshotRefused as refused:
+                self.refusals[refused.reason] += 1
+                raise
+            served = self.served
+            if served is not None and _same_record(served.header, snapshot.header):
+                served = self.served = replace(served, source=source)
+            else:
+                served = await self._compile(snapshot, body, source)
+            # what the source knew when the bytes came has aged while they were read and compiled
+            age_ms = _bounded(age_ms) + round((self._clock() - received_s) * 1000)
+            if served is self.served:
+                self._confirm(age_ms, estimated=estimated)
+            else:
+                self.swap(served, age_ms=age_ms, estimated=estimated)
+            return served
+
+    def swap(self, served: Served, *, age_ms: int = 0, estimated: bool = False) -> None:
+        """Make a snapshot current and tell the subscribers."""
+        old, self.served = self.served, served
+        self._confirmed_at_s = self._clock() - _bounded(age_ms) / 1000
+        self.age_estimated = estimated
+        self._first.set()
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(old, served)
+            except Exception:
+                _log.exception("a subscriber to new snapshots failed")
+
+    def confirm(self, digest: str, verified_age_ms: int = 0) -> bool:
+        """Take note that the source knew this digest to be current, so many milliseconds ago.
+
+        Returns False, and does nothing, when another digest is being served, or none.
+        """
+        if self.served is None or self.served.header.digest != digest:
+            return False
+        self._confirm(verified_age_ms, estimated=False)
+        return True
+
+    def age_ms(self) -> int | None:
+        """Return how long ago what is served was last known to be current; None before."""
+        if self.served is None:
+            return None
+        return max(0, round((self._clock() - self._confirmed_at_s) * 1000))
+
+    async def wait_first(self, timeout_s: float) -> Served | None:
+        """Return what is served, waiting for the first snapshot if need be; None when none came."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._first.wait()
+        except TimeoutError:
+            pass
+        return self.served
+
+    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
+        """Call `subscriber(old, new)` at each swap, `old` None at the first; returns the way out.
+
+        Called in the middle of the swap, before anything else runs: it must be quick.
+        """
+        self._subscribers.append(subscriber)
+
+        def unsubscribe() -> None:
+            if subscriber in self._subscribers:
+                self._subscribers.remove(subscriber)
+
+        return unsubscribe
+
+    async def _compile(self, snapshot: Snapshot, body: bytes, source: str) -> Served:
+        old = self.served
+        previous = old.compiled if old is not None else None
+        compiled = await run_in_slices(compile_snapshot(snapshot.entries, previous))
+        if old is not None and _scope(old.header) != _scope(snapshot.header):
+            self.epoch_changes += 1
+            _log.warning(
+                "history starts anew: %s of epoch %s replaces %s of epoch %s",
+                _place(snapshot.header),
+                snapshot.header.epoch,
+                _place(old.header),
+                old.header.epoch,
+            )
+        return Served(snapshot.header, compiled, snapshot.entries, snapshot.digest, body, source)
+
+    def _refuse_rollback(self, header: SnapshotHeader) -> None:
+        held = self.served.header if self.served is not None else None
+        if held is None or _scope(held) != _scope(header) or header.revision >= held.revision:
+            return
+        raise SnapshotRefused(
+            "rolled_back", f"revision {header.revision}, and {held.revision} is being served"
+        )
+
+    def _confirm(self, age_ms: int, *, estimated: bool) -> None:
+        """Move the time of confirmation forward; what was known better stays known."""
+        at_s = self._clock() - _bounded(age_ms) / 1000
+        if self.age_estimated and not estimated:
+            self._confirmed_at_s, self.age_estimated = at_s, False
+        elif self.age_estimated == estimated:
+            self._confirmed_at_s = max(self._confirmed_at_s, at_s)
+
+
+def _scope(header: SnapshotHeader) -> tuple[str, str, str]:
+    """Return what a revision counts within."""
+    return header.project, header.environment, header.epoch
+
+
+def _place(header: SnapshotHeader) -> str:
+    return f"{header.project}/{header.environment}"
+
+
+def _same_record(a: SnapshotHeader, b: SnapshotHeader) -> bool:
+    return _scope(a) == _scope(b) and a.revision == b.revision and a.digest == b.digest
+
+
+def _bounded(age_ms: int) -> int:
+    return max(0, min(age_ms, _MAX_AGE_MS))

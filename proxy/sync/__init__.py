@@ -1,0 +1,16 @@
+"""Where snapshots come from: the control plane, the disk, a file. All of them end in the holder.
+
+Knows of HTTP, streams and files; knows nothing of what a flag means or how it is answered.
+"""
+
+from proxy.sync.settings import STARTUP_POLICIES, StartupPolicy, SyncSettings
+from proxy.sync.status import STATES, SyncState, SyncStatus
+
+__all__ = [
+    "STARTUP_POLICIES",
+    "STATES",
+    "StartupPolicy",
+    "SyncSettings",
+    "SyncState",
+    "SyncStatus",
+]

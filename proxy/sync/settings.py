@@ -1,0 +1,91 @@
+"""How the sidecar talks to its control plane: one frozen record, made by the composition root.
+
+Which project and environment it gets is not set here: the key says it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from proxy.contract.settings import SettingsError
+from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
+from proxy.contract.sync import IDLE_S
+
+__all__ = ["STARTUP_POLICIES", "StartupPolicy", "SyncSettings"]
+
+StartupPolicy = Literal["allow-disk", "require-fresh", "allow-empty"]
+STARTUP_POLICIES: tuple[StartupPolicy, ...] = ("allow-disk", "require-fresh", "allow-empty")
+
+_MAX_INSTANCE_CHARS = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncSettings:
+    """Settings of the control-plane source. Seconds unless the name says otherwise."""
+
+    control_plane_url: str
+    key: str = field(repr=False)
+    """The sidecar key."""
+    instance: str = ""
+    """What this sidecar calls itself, shown by the control plane."""
+    cache_dir: Path | None = None
+    """Where the last snapshot is kept for the next start; None keeps none."""
+    startup_policy: StartupPolicy = "allow-disk"
+    """`require-fresh` leaves the cache unread; the others start from it."""
+    max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES
+    connect_timeout_s: float = 5.0
+    answer_timeout_s: float = 10.0
+    """Until the headers of an answer, and between two pieces of a snapshot."""
+    fetch_timeout_s: float = 120.0
+    """For a whole snapshot: 64 MB at 0.5 MB/s."""
+    idle_s: float = IDLE_S
+    """A stream without a heartbeat for this long is dead."""
+    poll_interval_s: float = 15.0
+    """Between polls while there is no stream; about what a heartbeat would have given."""
+    reconcile_interval_s: float = 300.0
+    """Between comparisons of the digest that are made whatever the stream says."""
+    stream_retry_interval_s: float = 60.0
+    """Between attempts at a stream that the control plane said it does not have."""
+    backoff_base_s: float = 0.5
+    backoff_cap_s: float = 30.0
+    denied_backoff_base_s: float = 2.0
+    denied_backoff_cap_s: float = 300.0
+    """After 401, 403 or a refused snapshot: asking again soon cannot help."""
+    confirm_interval_s: float = 60.0
+    """Between notes on disk that the cached snapshot is still current."""
+    draw: Callable[[], float] | None = field(default=None, repr=False)
+    """Randomness in [0, 1) for the delays; None is `random.random`."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not work, all of it at once."""
+        problems = _url_problems(self.control_plane_url)
+        if not self.key:
+            problems.append("key: a sidecar key is needed with control_plane_url")
+        elif not (self.key.isascii() and self.key.isprintable()):
+            problems.append("key: holds characters that a key cannot have")
+        if len(self.instance) > _MAX_INSTANCE_CHARS or not (
+            self.instance.isascii() and self.instance.isprintable()
+        ):
+            problems.append(f"instance: at most {_MAX_INSTANCE_CHARS} printable ASCII characters")
+        if self.startup_policy not in STARTUP_POLICIES:
+            problems.append(f"startup_policy: one of {', '.join(STARTUP_POLICIES)}")
+        if problems:
+            raise SettingsError(problems)
+
+
+def _url_problems(url: str) -> list[str]:
+    """Return what is wrong with the control plane's address, without repeating a secret in it."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        return [f"control_plane_url: {error}"]
+    if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
+        return ["control_plane_url: http://HOST[:PORT] or https://HOST[:PORT] is needed"]
+    if parts.username is not None or parts.password is not None:
+        return ["control_plane_url: holds credentials; give a sidecar key instead"]
+    if parts.query or parts.fragment:
+        return ["control_plane_url: must not have a query or a fragment"]
+    return []
