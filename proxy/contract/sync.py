@@ -7,10 +7,14 @@ yet, but its form is fixed: a reader that meets one it cannot apply fetches the 
 import msgspec
 
 __all__ = [
+    "DIGEST_HEADER",
     "HEARTBEAT_S",
     "IDLE_S",
+    "INSTANCE_HEADER",
+    "REVISION_HEADER",
     "SNAPSHOT_PATH",
     "STREAM_PATH",
+    "VERIFIED_AGE_HEADER",
     "Delta",
     "Heartbeat",
     "RemovedEntry",
@@ -21,6 +25,18 @@ __all__ = [
 
 STREAM_PATH = "/api/v1/sync/stream"
 SNAPSHOT_PATH = "/api/v1/sync/snapshot"
+
+INSTANCE_HEADER = "X-Matrixflag-Instance"
+"""Of a request: what the sidecar calls itself."""
+
+REVISION_HEADER = "X-Matrixflag-Revision"
+"""Of a request: the revision the sidecar serves; absent before its first snapshot."""
+
+DIGEST_HEADER = "X-Matrixflag-Digest"
+"""Of a request: the digest the sidecar serves; absent before its first snapshot."""
+
+VERIFIED_AGE_HEADER = "X-Matrixflag-Verified-Age-Ms"
+"""Of a snapshot's answer, 304 too: what `verified_age_ms` is in a heartbeat. Absent means 0."""
 
 HEARTBEAT_S = 10.0
 """Between heartbeats at most. Intermediaries drop idle connections from about 30 s on."""
