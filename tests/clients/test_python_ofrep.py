@@ -1,0 +1,100 @@
+"""The PyPI OFREP provider in the OpenFeature SDK, as an application uses it."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+from openfeature import api
+from openfeature.client import OpenFeatureClient
+from openfeature.contrib.provider.ofrep import OFREPProvider
+from openfeature.evaluation_context import EvaluationContext
+from openfeature.flag_evaluation import FlagEvaluationDetails
+
+from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, with_flag
+from tests.clients.conftest import Served
+
+_NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
+
+
+def _client(url: str, domain: str) -> OpenFeatureClient:
+    api.set_provider_and_wait(OFREPProvider(url), domain)
+    return api.get_client(domain)
+
+
+@pytest.fixture(scope="module")
+def client(served: Served) -> Iterator[OpenFeatureClient]:
+    """A client of the sidecar that nothing changes."""
+    yield _client(served.url, "served")
+    api.clear_providers()
+
+
+def _evaluate(client: OpenFeatureClient, case: Case) -> FlagEvaluationDetails[object]:
+    attributes = dict(case.context)
+    key = attributes.pop("targetingKey", None)
+    context = EvaluationContext(targeting_key=key, attributes=attributes)
+    evaluate = getattr(client, f"get_{case.kind}_details")
+    details: FlagEvaluationDetails[object] = evaluate(case.flag, case.default, context)
+    return details
+
+
+def _outcome(details: FlagEvaluationDetails[object]) -> Outcome:
+    return Outcome(
+        details.value,
+        str(details.reason),
+        details.variant,
+        None if details.error_code is None else str(details.error_code.value),
+        dict(details.flag_metadata or {}),
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_application_gets_what_was_defined(client: OpenFeatureClient, case: Case) -> None:
+    """Value, reason, variant, error code and metadata come through the provider unharmed."""
+    expected = case.python or case.expected
+    details = _evaluate(client, case)
+    assert _outcome(details) == expected
+    # 10 == 10.0 and False == 0 in Python, but not to an application that asks for one of them
+    assert type(details.value) is type(expected.value)
+
+
+@pytest.mark.parametrize(
+    "case", [c for c in CASES if (c.python or c.expected).error], ids=lambda case: case.name
+)
+def test_an_error_says_what_is_wrong(client: OpenFeatureClient, case: Case) -> None:
+    """The provider fails on an error without details, and a person needs them."""
+    assert _evaluate(client, case).error_message
+
+
+def test_a_changed_definition_is_noticed(changeable: Served) -> None:
+    """The provider caches nothing: once the sidecar has read the file, the next call shows it."""
+    client = _client(changeable.url, "changeable")
+    assert client.get_string_value("text", "red") == "blue"
+    flag = {"key": "text", "type": "string", "value": "green", "enabled": True}
+    changeable.write(with_flag(DEFINITIONS, flag))
+    deadline = time.monotonic() + _NOTICED_S
+    while (value := client.get_string_value("text", "red")) == "blue":
+        assert time.monotonic() < deadline, "the change was not noticed"
+    assert value == "green"
+    assert client.get_boolean_value("bool-true", False) is True
+
+
+def test_a_file_that_cannot_be_read_changes_nothing(changeable: Served) -> None:
+    """The last good definitions stay; a mended file is served again."""
+    client = _client(changeable.url, "unreadable")
+    changeable.file.write_text('{"flags": [')
+    flag = {"key": "text", "type": "string", "value": "green", "enabled": True}
+    mended = with_flag(DEFINITIONS, flag)
+    assert client.get_string_value("text", "red") == "blue"
+    changeable.write(mended)
+    deadline = time.monotonic() + _NOTICED_S
+    while (value := client.get_string_value("text", "red")) == "blue":
+        assert time.monotonic() < deadline, "the mended file was not noticed"
+    assert value == "green", "never the application's default"
+
+
+def test_without_a_sidecar_the_application_has_its_default(unused_tcp_port: int) -> None:
+    """Nobody listening is an error to look at, not an exception to crash on."""
+    client = _client(f"http://127.0.0.1:{unused_tcp_port}", "nobody")
+    details = client.get_boolean_details("bool-true", False)
+    assert details.value is False
+    assert str(details.error_code.value if details.error_code else None) == "GENERAL"
