@@ -1,0 +1,25 @@
+"""The typed keys under which `app.py` leaves what it wired, for handlers to find.
+
+Nothing is imported here at run time, so every module may import this one.
+"""
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+    from control_plane.metrics import Metrics
+    from control_plane.publishing.replica import Replica
+    from control_plane.settings import Settings
+
+__all__ = ["EXPOSURES_REDIS", "METRICS", "REDIS", "REPLICA", "SETTINGS"]
+
+SETTINGS: web.AppKey["Settings"] = web.AppKey("settings")
+METRICS: web.AppKey["Metrics"] = web.AppKey("metrics")
+REDIS: web.AppKey["Redis"] = web.AppKey("redis")
+"""Definitions: every acknowledged write is on disk."""
+EXPOSURES_REDIS: web.AppKey["Redis"] = web.AppKey("exposures_redis")
+"""Exposures: much more data; may be another server. The same client when it is not."""
+REPLICA: web.AppKey["Replica"] = web.AppKey("replica")

@@ -1,0 +1,181 @@
+"""Settings of the control plane: one frozen dataclass, from the environment and the command line.
+
+The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; the rest is
+`MATRIXFLAG_<NAME>`. Each has a row in `docs/settings.md`, which a test compares. All problems are
+reported at once, by name.
+"""
+
+import ipaddress
+import math
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy.contract.settings import SettingsError, setting
+
+__all__ = ["Settings", "is_loopback"]
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise ValueError("is not a port, 0 to 65535")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError("is not a number of seconds") from None
+    if not (math.isfinite(value) and 0 < value <= 3600):
+        raise ValueError("is not a number of seconds above 0, up to 3600")
+    return value
+
+
+def _bytes(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1_000 <= int(text) <= 32 * 1024 * 1024):
+        raise ValueError("is not a number of bytes from 1000 to 33554432")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100_000):
+        raise ValueError("is not a whole number from 1 to 100000")
+    return int(text)
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    # The value may hold a password, so that a message must not quote it.
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    if parts.scheme == "unix" and not parts.path:
+        raise ValueError("needs the path of a socket, unix:///run/redis.sock")
+    if parts.scheme != "unix" and not parts.hostname:
+        raise ValueError("needs a host, redis://localhost:6379")
+    return text
+
+
+def _token(text: str) -> str:
+    if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError("must be at least 16 printable ASCII characters without spaces")
+    return text
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(o.strip() for o in text.split(",") if o.strip())
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (
+            parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"
+        ):
+            raise ValueError(
+                f"has {origin!r}, which is no origin such as https://flags.example.com"
+            )
+    return origins
+
+
+def _level(text: str) -> str:
+    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ValueError("is not debug, info, warning or error")
+    return text.upper()
+
+
+def _log_format(text: str) -> str:
+    if text not in ("text", "json"):
+        raise ValueError("is not text or json")
+    return text
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `matrixflag control-plane` can be told."""
+
+    host: str = setting("127.0.0.1", "Address the API listens on.")
+    port: int = setting(8000, "Port of the API; 0 takes any free one.", parse=_port)
+    metrics_host: str = setting("127.0.0.1", "Address the metrics listen on.")
+    metrics_port: int = setting(
+        8001, "Port of /metrics; 0 takes any free one.", parse=_port, env="METRICS_PORT"
+    )
+    redis_url: str = setting(
+        "redis://localhost:6379",
+        "Redis with the definitions: redis://, rediss:// or unix://.",
+        parse=_redis_url,
+        env="REDIS_URL",
+        secret=True,
+    )
+    exposures_redis_url: str = setting(
+        "",
+        "Redis with the exposures, which are many more; the one with the definitions when empty.",
+        parse=_redis_url,
+        env="EXPOSURES_REDIS_URL",
+        secret=True,
+    )
+    redis_timeout_s: float = setting(
+        2.0, "Longest wait for an answer of Redis; then the caller gets 503.", parse=_seconds
+    )
+    redis_connect_timeout_s: float = setting(
+        1.0, "Longest wait for a connection to Redis.", parse=_seconds
+    )
+    redis_max_connections: int = setting(
+        64, "Connections to each Redis at most; further requests wait.", parse=_count
+    )
+    admin_token: str = setting(
+        "",
+        "Bearer token of the administrator. Without one, only loopback is listened on.",
+        parse=_token,
+        env="ADMIN_TOKEN",
+        secret=True,
+    )
+    cors_origins: tuple[str, ...] = setting(
+        (),
+        "Origins, comma-separated, whose pages may call the API; none by default.",
+        parse=_origins,
+    )
+    max_body_bytes: int = setting(
+        4 * 1024 * 1024, "Largest body that is read, after decompression.", parse=_bytes
+    )
+    body_timeout_s: float = setting(
+        30.0, "Longest wait for the whole of a request's body.", parse=_seconds
+    )
+    keepalive_timeout_s: float = setting(
+        75.0,
+        "How long an idle connection is kept; above the 60 s at which clients and balancers poll.",
+        parse=_seconds,
+    )
+    shutdown_timeout_s: float = setting(
+        10.0, "How long requests under way may take to finish after SIGTERM.", parse=_seconds
+    )
+    log_level: str = setting("INFO", "debug, info, warning or error.", parse=_level)
+    log_format: str = setting("text", "text or json, one line each, on stderr.", parse=_log_format)
+    ready_file: str = setting(
+        "", "File that gets the bound addresses as JSON once the API listens."
+    )
+    dev: bool = False
+    """Requests from this machine without a credential act as administrator. Set by `matrixflag dev`
+    alone: there is no variable and no flag for it."""
+
+    def __post_init__(self) -> None:
+        problems = []
+        if not self.admin_token and not is_loopback(self.host):
+            problems.append(
+                f"MATRIXFLAG_HOST: {self.host} is reachable from other machines; set ADMIN_TOKEN, "
+                "or listen on 127.0.0.1"
+            )
+        if self.dev and not is_loopback(self.host):
+            problems.append("MATRIXFLAG_HOST: in dev mode only loopback is listened on")
+        if "*" in self.cors_origins and len(self.cors_origins) > 1:
+            problems.append("MATRIXFLAG_CORS_ORIGINS: * stands alone")
+        if self.port and self.port == self.metrics_port:
+            problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
+        if problems:
+            raise SettingsError(problems)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address is reachable from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,119 @@
+"""Request bodies: from bytes to one of the contract's types, or to everything that is wrong.
+
+The order is fixed: media type (415), size (413), JSON at all (400), duplicate members and depth
+(422), shape (422). Decoding is msgspec's, which is fast and stops at the first wrong thing; only
+when it fails is the JSON Schema of the same type run, to list them all. What a document means is
+not looked at here.
+
+Long work leaves the event loop: a large body is decoded, and any refused one is explained, in a
+thread.
+"""
+
+import asyncio
+from collections.abc import Collection
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from control_plane.errors import (
+    BadRequest,
+    Invalid,
+    RequestTimeout,
+    TooLarge,
+    UnsupportedMediaType,
+)
+from control_plane.keys import SETTINGS
+from control_plane.web.routing import JSON, ROUTE
+from control_plane.web.shapes import shape_problems
+from proxy.contract import strict_json
+from proxy.contract.codes import ProblemCode
+from proxy.contract.decode import decode
+from proxy.contract.problems import Problem
+
+__all__ = ["decode_document", "read_body", "read_document"]
+
+T = TypeVar("T")
+
+_INLINE_BYTES = 32_768
+"""Above it a body is decoded in a thread: the scan takes about a microsecond a token, so that this
+much holds the loop for some milliseconds at most."""
+
+
+async def read_document(request: web.Request, kind: type[T]) -> T:
+    """Return the request's body as `kind`.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Invalid: as the header says.
+    """
+    route = request.get(ROUTE)
+    check_media_type(request, route.media_types if route is not None else (JSON,))
+    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
+    if len(body) > _INLINE_BYTES:
+        return await asyncio.to_thread(decode_document, body, kind)
+    value, problems = _decode_strictly(body, kind)
+    if not problems:
+        return value  # type: ignore[return-value]  # there is a value where there is no problem
+    return await asyncio.to_thread(decode_document, body, kind)
+
+
+def decode_document(body: bytes, kind: type[T]) -> T:
+    """Return a body as `kind`; raises BadRequest or Invalid with all problems of its shape."""
+    value, problems = _decode_strictly(body, kind)
+    if not problems:
+        return value  # type: ignore[return-value]  # there is a value where there is no problem
+    if any(p.code is ProblemCode.MALFORMED_JSON for p in problems):
+        raise BadRequest("the body is not JSON", code="malformed_json", problems=problems)
+    if not any(p.code in (ProblemCode.DUPLICATE_KEY, ProblemCode.TOO_DEEP) for p in problems):
+        problems = shape_problems(msgspec.json.decode(body), kind) or problems
+    raise Invalid(_summary(problems), problems=problems)
+
+
+def check_media_type(request: web.Request, accepted: Collection[str]) -> None:
+    """Raise UnsupportedMediaType unless the body is declared as one of these types."""
+    if request.content_type not in accepted or "Content-Type" not in request.headers:
+        declared = request.headers.get("Content-Type", "nothing")[:100]
+        raise UnsupportedMediaType(f"send {' or '.join(accepted)}, not {declared}")
+    if (request.charset or "utf-8").lower() not in ("utf-8", "utf8", "us-ascii"):
+        raise UnsupportedMediaType("send JSON in UTF-8")
+
+
+async def read_body(request: web.Request, max_bytes: int) -> bytes:
+    """Return the body, decompressed if it was compressed; never reads more than `max_bytes`.
+
+    Raises:
+        TooLarge: when there is more, before it is read where the length is declared.
+        RequestTimeout: when it does not arrive within `body_timeout_s`.
+        BadRequest: when it does not decompress, or breaks off.
+    """
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise TooLarge(f"{request.content_length} bytes, at most {max_bytes} are read")
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(request.app[SETTINGS].body_timeout_s):
+            async for piece in request.content.iter_any():
+                size += len(piece)
+                if size > max_bytes:
+                    raise TooLarge(f"more than {max_bytes} bytes, which is all that is read")
+                pieces.append(piece)
+    except TimeoutError:
+        raise RequestTimeout("the body did not arrive in time") from None
+    except (web.RequestPayloadError, web.PayloadAccessError) as error:
+        raise BadRequest(f"the body cannot be read: {type(error).__name__}") from None
+    return b"".join(pieces)
+
+
+def _decode_strictly(body: bytes, kind: type[T]) -> tuple[T | None, list[Problem]]:
+    problems = strict_json.scan(body)
+    if not problems:
+        return decode(body, kind)
+    # Text with a member twice may be no JSON at all: that is said first.
+    _, worse = decode(body, msgspec.Raw)
+    return None, [p for p in worse if p.code is ProblemCode.MALFORMED_JSON] or problems
+
+
+def _summary(problems: list[Problem]) -> str:
+    first: Any = problems[0]
+    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+    return f"{first.pointer or 'the document'}: {first.message}{more}"

@@ -1,0 +1,150 @@
+"""The table of routes: what each feature's `routes.py` declares, and how it gets into aiohttp.
+
+A `Route` says everything there is to know of an endpoint: who may call it, what it takes and what
+it answers. From the same row come the registration, the authorisation, the check of the query
+string and `/openapi.json`, so none of them can disagree with the others.
+
+Rules:
+- Every route has a `Permission`. `PUBLIC` is an entry in the table like any other, and a test
+  walks all rows with every credential.
+- A query parameter that the row does not declare is refused: `?enviroment=staging` must not
+  quietly change production.
+- A path that ends in a literal works with and without a trailing slash.
+"""
+
+import difflib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal
+
+from aiohttp import hdrs, web
+
+from control_plane.errors import BadRequest
+
+__all__ = [
+    "CURSOR",
+    "ENVIRONMENT",
+    "IF_MATCH",
+    "IF_NONE_MATCH",
+    "JSON",
+    "LIMIT",
+    "PROJECT",
+    "ROUTE",
+    "Guard",
+    "Handler",
+    "Param",
+    "Permission",
+    "Route",
+    "register",
+]
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+JSON = "application/json"
+
+Guard = Callable[[web.Request, "Permission"], None]
+"""Raises Unauthorized or Forbidden, or leaves the principal in the request."""
+
+
+class Permission(StrEnum):
+    """Who may call a route."""
+
+    PUBLIC = "public"
+    """Anybody: says nothing of definitions."""
+    READ = "read"
+    """Whoever may see definitions."""
+    WRITE = "write"
+    """Whoever may change them."""
+    SYNC = "sync"
+    """A sidecar key, for the snapshots of its environment."""
+    REPORT = "report"
+    """A sidecar key, for exposures of its environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of a route. `type` is a Python type that JSON Schema can say."""
+
+    name: str
+    where: Literal["query", "path", "header"] = "query"
+    type: Any = str
+    required: bool = False
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One endpoint.
+
+    `path` is an aiohttp pattern, `/api/v1/flags/{key:.+}`. `body` is the type of the request's
+    body, in any of `media_types`. `responses` maps a status to the type of a JSON answer, to a
+    description where the answer has no JSON, or to None where it has no body; the errors every
+    route may give need not be listed. `streaming` answers last as long as the client stays: they
+    are not timed, and have no HEAD.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    permission: Permission
+    tag: str
+    params: tuple[Param, ...] = ()
+    body: Any = None
+    media_types: tuple[str, ...] = (JSON,)
+    responses: Mapping[int, Any] = field(default_factory=dict)
+    description: str = ""
+    streaming: bool = False
+
+
+ROUTE: web.RequestKey[Route] = web.RequestKey("route")
+"""The row a request was matched with; absent for paths that nobody serves."""
+
+PROJECT = Param("project", description="The project; `default` when absent.")
+ENVIRONMENT = Param("environment", description="The environment; `production` when absent.")
+LIMIT = Param("limit", type=int, description="Items a page, 1 to 500; 50 when absent.")
+CURSOR = Param("cursor", description="`next_cursor` of the page before.")
+IF_MATCH = Param("If-Match", "header", description="Only if this is still the version.")
+IF_NONE_MATCH = Param("If-None-Match", "header", description="304 if this is still the version.")
+
+
+def register(app: web.Application, routes: Iterable[Route], guard: Guard) -> None:
+    """Add the routes to an application, each behind `guard` and the check of its parameters."""
+    for route in routes:
+        handler = _guarded(route, guard)
+        for path in _paths(route.path):
+            app.router.add_route(route.method, path, handler)
+            if route.method == hdrs.METH_GET and not route.streaming:
+                app.router.add_route(hdrs.METH_HEAD, path, handler)
+
+
+def _paths(path: str) -> tuple[str, ...]:
+    if path.endswith("}") or path == "/":
+        return (path,)
+    bare = path.rstrip("/")
+    return bare, bare + "/"
+
+
+def _guarded(route: Route, guard: Guard) -> Handler:
+    known = sorted(p.name for p in route.params if p.where == "query")
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        request[ROUTE] = route
+        guard(request, route.permission)
+        _check_query(request, known)
+        return await route.handler(request)
+
+    return handle
+
+
+def _check_query(request: web.Request, known: list[str]) -> None:
+    query = request.query
+    for name in query:
+        if name not in known:
+            near = difflib.get_close_matches(name[:64], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
+            raise BadRequest(
+                f"unknown query parameter {name[:64]!r}; {hint}", code="unknown_parameter"
+            )
+        if len(query.getall(name)) > 1 and name != "tag":
+            raise BadRequest(f"query parameter {name!r} is given twice", code="invalid_parameter")

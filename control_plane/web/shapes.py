@@ -1,0 +1,130 @@
+"""All that is wrong with a document's shape, by the JSON Schema of its type.
+
+Run only for documents that msgspec refused. The schema comes from the same type that the decoder
+reads, so the two accept the same documents; a test feeds both. Messages name the offending value
+briefly and never quote a whole document.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import islice
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+
+from proxy.contract.codes import ProblemCode
+from proxy.contract.problems import Problem, pointer
+from proxy.contract.schema import json_schemas
+
+__all__ = ["MAX_PROBLEMS", "shape_problems"]
+
+MAX_PROBLEMS = 100
+"""A hostile document must not make a long answer; nobody mends more than this at once."""
+
+_SHOWN_CHARS = 60
+
+
+def shape_problems(document: Any, kind: Any) -> list[Problem]:
+    """Return every problem of shape of a decoded document, in its own order; none if it fits."""
+    return list(islice(_problems(_validator(kind).iter_errors(document)), MAX_PROBLEMS))
+
+
+@cache
+def _validator(kind: Any) -> Draft202012Validator:
+    (schema,), components = json_schemas((kind,))
+    return Draft202012Validator(schema | {"$defs": components})
+
+
+def _problems(errors: Iterable[ValidationError]) -> Iterator[Problem]:
+    for error in errors:
+        match error.validator:
+            case "additionalProperties":
+                yield from _unknown(error)
+            case "required":
+                yield from _missing(error)
+            case "oneOf":
+                yield from _one_of(error)
+            case "anyOf":
+                yield from _any_of(error)
+            case "type":
+                yield _problem(error, ProblemCode.WRONG_TYPE, _wrong_type(error))
+            case "enum":
+                wanted = ", ".join(map(str, error.validator_value))
+                message = f"{_shown(error.instance)} is not one of {wanted}"
+                yield _problem(error, ProblemCode.OUT_OF_RANGE, message)
+            case _:
+                yield _problem(error, ProblemCode.OUT_OF_RANGE, _cut(error.message, 200))
+
+
+def _unknown(error: ValidationError) -> Iterator[Problem]:
+    known = error.schema.get("properties", {})
+    for name in error.instance:
+        if name not in known:
+            message = f"the member {_shown(name)} is unknown"
+            hint = f"known: {', '.join(known)}"
+            yield Problem(_at(error, name), ProblemCode.UNKNOWN_FIELD, message, hint)
+
+
+def _missing(error: ValidationError) -> Iterator[Problem]:
+    # jsonschema reports each missing member on its own; the name is only in the message's quotes.
+    name = error.message.split("' is a required")[0].removeprefix("'")
+    yield Problem(_at(error, name), ProblemCode.MISSING_FIELD, f"{name} is missing")
+
+
+def _one_of(error: ValidationError) -> Iterator[Problem]:
+    """Explain by the one alternative the author meant, if its first member says which."""
+    branches = error.validator_value
+    if not isinstance(error.instance, dict):
+        yield _problem(error, ProblemCode.WRONG_TYPE, f"{_shown(error.instance)} is not an object")
+        return
+    marks = [branch["required"][0] for branch in branches]
+    meant = [i for i, mark in enumerate(marks) if mark in error.instance]
+    if len(meant) == 1:
+        context = error.context or ()
+        yield from _problems(e for e in context if e.schema_path[0] == meant[0])
+        return
+    shapes = ", ".join("+".join(branch["required"]) for branch in branches)
+    present = ", ".join(_shown(name) for name in islice(error.instance, 10)) or "no member"
+    message = f"exactly one of {shapes} is needed; there is {present}"
+    yield _problem(error, ProblemCode.NOT_ONE_OF, message)
+
+
+def _any_of(error: ValidationError) -> Iterator[Problem]:
+    """Explain by the alternatives that have the value's type, if any has."""
+    context = error.context or []
+    wrong = {e.schema_path[0] for e in context if e.validator == "type" and len(e.path) == 0}
+    close = [e for e in context if e.schema_path[0] not in wrong]
+    if close:
+        yield from _problems(close)
+        return
+    wanted = " or ".join(str(e.validator_value) for e in context if e.validator == "type")
+    message = f"{_shown(error.instance)} is not {wanted}"
+    yield _problem(error, ProblemCode.WRONG_TYPE, message)
+
+
+def _problem(error: ValidationError, code: ProblemCode, message: str) -> Problem:
+    return Problem(_at(error), code, message)
+
+
+def _at(error: ValidationError, *more: str | int) -> str:
+    return pointer(*error.absolute_path, *more)
+
+
+def _wrong_type(error: ValidationError) -> str:
+    wanted = error.validator_value
+    return f"{_shown(error.instance)} is not {wanted if isinstance(wanted, str) else list(wanted)}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return _cut(repr(value), _SHOWN_CHARS)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
