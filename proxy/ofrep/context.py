@@ -1,0 +1,77 @@
+"""Reads the evaluation context out of a request's body. Pure.
+
+Lenient where clients differ: no body, `{}`, `{"context": null}` are the empty context; unknown
+members are ignored, `targetingKey` may be missing or of any type. Strict where a guess would
+evaluate the wrong thing: text that is not JSON, a context that is not an object.
+
+Half of a surrogate pair inside a string is taken, because JavaScript sends one whenever a name
+with an emoji was cut in the middle; only then is the slower decoder asked.
+"""
+
+import json
+import math
+from typing import Any, NoReturn
+
+import orjson
+
+__all__ = ["BadContext", "read_context"]
+
+
+class BadContext(ValueError):
+    """The client's fault: the body holds no context; the text says why."""
+
+
+def read_context(body: bytes) -> dict[str, Any]:
+    """Return the context of a request's body.
+
+    Raises:
+        BadContext: for a body that is no JSON object, or whose `context` is none.
+    """
+    if not body or body.isspace():
+        return {}
+    document = _decode(body)
+    if not isinstance(document, dict):
+        raise BadContext(f"the body is {_kind(document)}, not an object")
+    context = document.get("context")
+    if isinstance(context, dict):
+        return context
+    if context is None:
+        return {}
+    raise BadContext(f"context is {_kind(context)}, not an object")
+
+
+def _decode(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        if b"\\ud" not in body and b"\\uD" not in body:
+            raise BadContext(f"the body is not JSON: {error}") from None
+    try:
+        return json.loads(body, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise BadContext(f"the body is not JSON: {error}") from None
+
+
+def _refuse(word: str) -> NoReturn:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is out of range")
+    return value
+
+
+def _kind(value: Any) -> str:
+    match value:
+        case bool():
+            return "a boolean"
+        case str():
+            return "a string"
+        case int() | float():
+            return "a number"
+        case list():
+            return "an array"
+        case _:
+            return "null"
