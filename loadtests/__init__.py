@@ -1,0 +1,1 @@
+"""Load generators. `python -m loadtests.run` starts what they need; README.md says the rest."""
