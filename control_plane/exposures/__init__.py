@@ -1,0 +1,1 @@
+"""What sidecars report: which unit was shown which variant, stored once."""
