@@ -18,16 +18,17 @@ from urllib.parse import urlsplit
 from proxy.contract.access import KEY_PATTERN, key_kind
 from proxy.contract.codes import KeyKind
 from proxy.contract.settings import SettingsError, boolean, read, setting
+from proxy.sync import STARTUP_POLICIES, StartupPolicy
 
-__all__ = ["LogFormat", "ProxySettings", "StartupPolicy", "is_loopback"]
+__all__ = ["LogFormat", "ProxySettings", "is_loopback"]
 
 T = TypeVar("T", int, float)
 
-StartupPolicy = Literal["allow-disk", "require-fresh", "allow-empty"]
 LogFormat = Literal["text", "json"]
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _MAX_KEY_FILE_BYTES = 4096
+_MAX_INSTANCE_CHARS = 128  # it travels in a header
 
 
 def is_loopback(host: str) -> bool:
@@ -133,7 +134,7 @@ class ProxySettings:
     startup_policy: StartupPolicy = setting(
         "allow-disk",
         "What to start with: allow-disk, require-fresh or allow-empty",
-        parse=_one_of(get_args(StartupPolicy)),
+        parse=_one_of(STARTUP_POLICIES),
     )
     startup_grace_s: float = setting(
         10.0,
@@ -206,7 +207,8 @@ class ProxySettings:
         if problems:
             raise SettingsError(problems)
         if not self.instance:
-            name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+            host = socket.gethostname().encode("ascii", "replace").decode()
+            name = f"{host[:100]}-{secrets.token_hex(4)}"
             object.__setattr__(self, "instance", name)
 
     @classmethod
@@ -262,8 +264,10 @@ class ProxySettings:
         problems = []
         if not self.environment:
             problems.append("--environment is empty")
-        if len(self.instance) > 200 or not self.instance.isprintable():
-            problems.append("--instance is not 1 to 200 printable characters")
+        if len(self.instance) > _MAX_INSTANCE_CHARS or not (
+            self.instance.isascii() and self.instance.isprintable()
+        ):
+            problems.append(f"--instance: at most {_MAX_INSTANCE_CHARS} printable ASCII characters")
         if "*" in self.cors_origins and len(self.cors_origins) > 1:
             problems.append("--cors-origins: * stands alone")
         return problems

@@ -1,6 +1,7 @@
 """Exposures: which unit was shown which variant, as the sidecar reports it.
 
-A batch carries an id, so that the control plane applies it once however often it is sent.
+A batch carries an id, so that the control plane applies it once however often it is sent. Clients
+that evaluated in bulk report to the sidecar what they used, in the shapes at the end.
 """
 
 import msgspec
@@ -9,13 +10,19 @@ __all__ = [
     "EXPOSURES_PATH",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ITEMS",
+    "MAX_UNIT_CHARS",
     "Exposure",
     "ExposureBatch",
     "ExposureReceipt",
+    "ExposureReport",
+    "ReportAnswer",
+    "UsedVariant",
 ]
 
 EXPOSURES_PATH = "/api/v1/exposures"
 MAX_BATCH_ITEMS = 5_000
+MAX_UNIT_CHARS = 512
+"""Longest unit that is reported; identifiers are some 10 to 100 characters."""
 MAX_BATCH_BYTES = 1_000_000
 """Largest batch, uncompressed. Above it the control plane answers 413 and the sidecar splits."""
 
@@ -57,3 +64,34 @@ class ExposureReceipt(msgspec.Struct, frozen=True):
     id: str
     accepted: int
     duplicate: bool
+
+
+class UsedVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One variant that a client showed to a unit; `flag`, `variant` and `unit` tell it apart.
+
+    `reason` and `rule_id` are what the bulk answer said, in `reason` and `metadata.ruleId`.
+    """
+
+    flag: str
+    variant: str
+    unit: str
+    unit_attribute: str = "targetingKey"
+    reason: str = "UNKNOWN"
+    rule_id: str | None = None
+
+
+class ExposureReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a client sends to a sidecar's `POST /v1/exposures`: at most `MAX_BATCH_ITEMS`."""
+
+    exposures: list[UsedVariant]
+
+
+class ReportAnswer(msgspec.Struct, frozen=True):
+    """The sidecar's answer. `ignored` counts those of flags that are not tracked.
+
+    `rejected` are the places, within the report, of those that name no flag or variant served here.
+    """
+
+    accepted: int
+    ignored: int
+    rejected: list[int]
