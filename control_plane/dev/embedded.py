@@ -87,8 +87,8 @@ class EmbeddedServer:
         """The address for a Redis client: `unix://` and the path of the socket."""
         return "unix://" + quote(str(self._socket))
 
-    async def start(self) -> None:
-        """Start the server and return when it answers.
+    async def start(self) -> asyncio.subprocess.Process:
+        """Start the server and return its process when it answers.
 
         Raises:
             DevError: when there is no server to run, or it ends or does not answer; with the last
@@ -107,10 +107,11 @@ class EmbeddedServer:
                 keep_open=() if self._lock is None else (self._lock,),
             )
         try:
-            await self._answers()
+            await self._answers(self.process)
         except BaseException:
             await self.stop()
             raise
+        return self.process
 
     async def stop(self) -> None:
         """End the server; what it acknowledged is on disk. Returns when it is gone."""
@@ -158,10 +159,8 @@ class EmbeddedServer:
         with contextlib.suppress(OSError):
             self._link.unlink()
 
-    async def _answers(self) -> None:
+    async def _answers(self, process: asyncio.subprocess.Process) -> None:
         """Return when the server answers PING, which it does once it has read its data."""
-        process = self.process
-        assert process is not None  # noqa: S101 - start() has just set it
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while time.monotonic() < deadline:
             if process.returncode is not None:

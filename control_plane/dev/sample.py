@@ -1,0 +1,68 @@
+"""What a fresh installation gets, through the API like anybody else: a sidecar key, a flag."""
+
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from control_plane.dev.data_dir import DevState
+from control_plane.dev.errors import DevError
+from proxy.contract.sync import SNAPSHOT_PATH
+
+__all__ = ["SAMPLE", "SAMPLE_KEY", "prepare"]
+
+SAMPLE_KEY = "hello-matrix"
+SAMPLE: dict[str, Any] = {
+    "key": SAMPLE_KEY,
+    "name": "Hello, Matrix",
+    "description": "A sample, made by `matrixflag dev`. Change it, delete it.",
+    "type": "string",
+    "value": "Hello!",
+    "enabled": True,
+    "track": True,
+}
+
+_TIMEOUT = aiohttp.ClientTimeout(total=30)
+
+
+async def prepare(base_url: str, state: DevState) -> DevState:
+    """Return the state with a sidecar key that works; make the sample flag if there is no flag yet.
+
+    Raises:
+        DevError: when the API answers something else than it should, with the answer.
+    """
+    headers = {"Authorization": f"Bearer {state.admin_token}"}
+    async with aiohttp.ClientSession(base_url, timeout=_TIMEOUT, headers=headers) as api:
+        if not await _key_works(base_url, state.sidecar_key):
+            wanted = {"kind": "sidecar", "environment": "production", "name": "matrixflag dev"}
+            state.sidecar_key = (await _call(api, "POST", "/api/v1/keys", wanted, 201))["key"]
+        if not state.sampled:
+            if not (await _call(api, "GET", "/api/v1/flags?limit=1", None, 200))["items"]:
+                await _call(api, "POST", "/api/v1/flags", SAMPLE, 201)
+            state.sampled = True
+    return state
+
+
+async def _key_works(base_url: str, key: str) -> bool:
+    """Return whether the key of an earlier run still reads snapshots; another Redis knows it not."""
+    if not key:
+        return False
+    # `*` matches whatever is current, so that the answer has no body.
+    headers = {"Authorization": f"Bearer {key}", "If-None-Match": "*"}
+    async with (
+        aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as api,
+        api.get(URL(base_url) / SNAPSHOT_PATH[1:]) as answer,
+    ):
+        return answer.status in (200, 304)
+
+
+async def _call(
+    api: aiohttp.ClientSession, method: str, path: str, body: object, expected: int
+) -> Any:
+    try:
+        async with api.request(method, path, json=body) as answer:
+            if answer.status != expected:
+                raise DevError(f"{method} {path} answered {answer.status}: {await answer.text()}")
+            return await answer.json()
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise DevError(f"{method} {path} failed: {error or type(error).__name__}") from error

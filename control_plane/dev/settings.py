@@ -1,0 +1,57 @@
+"""Settings of `matrixflag dev`. They win over the same settings of the two processes it starts."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy.contract.settings import SettingsError, setting
+
+__all__ = ["DevSettings"]
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text) < 65536):
+        raise ValueError("is not a port, 0 to 65535")
+    return int(text)
+
+
+def _redis_url(text: str) -> str:
+    # The value may hold a password, so that a message must not quote it.
+    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must start with redis://, rediss:// or unix://")
+    return text
+
+
+@dataclass(frozen=True)
+class DevSettings:
+    """What `matrixflag dev` can be told. Port 0 is any free one."""
+
+    data_dir: str = setting(".matrixflag", "Directory for everything that is kept.")
+    port: int = setting(8000, "Port of the control plane's API.", parse=_port)
+    metrics_port: int = setting(
+        8001, "Port of the control plane's metrics.", parse=_port, env="METRICS_PORT"
+    )
+    sidecar_port: int = setting(8016, "Port of the sidecar's OFREP.", parse=_port)
+    admin_port: int = setting(8014, "Port of the sidecar's metrics and status.", parse=_port)
+    redis_url: str = setting(
+        "",
+        "A Redis that runs already; an embedded server is started when absent.",
+        parse=_redis_url,
+        env="REDIS_URL",
+        secret=True,
+    )
+
+    def __post_init__(self) -> None:
+        flags = {
+            "--port": self.port,
+            "--metrics-port": self.metrics_port,
+            "--sidecar-port": self.sidecar_port,
+            "--admin-port": self.admin_port,
+        }
+        problems = []
+        taken: dict[int, str] = {}
+        for flag, port in flags.items():
+            if port and port in taken:
+                problems.append(f"{flag}: {port} is given to {taken[port]} too")
+            taken.setdefault(port, flag)
+        if problems:
+            raise SettingsError(problems)
