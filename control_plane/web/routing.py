@@ -12,8 +12,9 @@ Rules:
 - A path that ends in a literal works with and without a trailing slash.
 """
 
+import asyncio
 import difflib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
@@ -39,7 +40,7 @@ __all__ = [
     "register",
 ]
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 JSON = "application/json"
 
 Guard = Callable[[web.Request, "Permission"], None]
@@ -132,9 +133,28 @@ def _guarded(route: Route, guard: Guard) -> Handler:
         request[ROUTE] = route
         guard(request, route.permission)
         _check_query(request, known)
+        if route.permission is Permission.WRITE:
+            return await _to_its_end(route.handler(request))
         return await route.handler(request)
 
     return handle
+
+
+_under_way: set[asyncio.Task[web.StreamResponse]] = set()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, web.StreamResponse]) -> web.StreamResponse:
+    """Return the answer; a caller who hangs up does not stop a change half way."""
+    task = asyncio.create_task(work)
+    _under_way.add(task)  # the loop itself keeps only a weak reference
+    task.add_done_callback(_finished)
+    return await asyncio.shield(task)
+
+
+def _finished(task: asyncio.Task[web.StreamResponse]) -> None:
+    _under_way.discard(task)
+    if not task.cancelled():
+        task.exception()  # it was raised where the answer was awaited, or nobody waits any more
 
 
 def _check_query(request: web.Request, known: list[str]) -> None:

@@ -50,7 +50,7 @@ def _problems(errors: Iterable[ValidationError]) -> Iterator[Problem]:
             case "type":
                 yield _problem(error, ProblemCode.WRONG_TYPE, _wrong_type(error))
             case "enum":
-                wanted = ", ".join(map(str, error.validator_value))
+                wanted = ", ".join(map(str, _rule(error)))
                 message = f"{_shown(error.instance)} is not one of {wanted}"
                 yield _problem(error, ProblemCode.OUT_OF_RANGE, message)
             case _:
@@ -58,8 +58,9 @@ def _problems(errors: Iterable[ValidationError]) -> Iterator[Problem]:
 
 
 def _unknown(error: ValidationError) -> Iterator[Problem]:
-    known = error.schema.get("properties", {})
-    for name in error.instance:
+    schema: Any = error.schema
+    known = schema.get("properties", {})
+    for name in _instance(error):
         if name not in known:
             message = f"the member {_shown(name)} is unknown"
             hint = f"known: {', '.join(known)}"
@@ -74,7 +75,7 @@ def _missing(error: ValidationError) -> Iterator[Problem]:
 
 def _one_of(error: ValidationError) -> Iterator[Problem]:
     """Explain by the one alternative the author meant, if its first member says which."""
-    branches = error.validator_value
+    branches = _rule(error)
     if not isinstance(error.instance, dict):
         yield _problem(error, ProblemCode.WRONG_TYPE, f"{_shown(error.instance)} is not an object")
         return
@@ -107,12 +108,21 @@ def _problem(error: ValidationError, code: ProblemCode, message: str) -> Problem
     return Problem(_at(error), code, message)
 
 
+def _rule(error: ValidationError) -> Any:
+    """Return what the schema demanded; jsonschema's type for it also covers errors without one."""
+    return error.validator_value
+
+
+def _instance(error: ValidationError) -> Any:
+    return error.instance
+
+
 def _at(error: ValidationError, *more: str | int) -> str:
     return pointer(*error.absolute_path, *more)
 
 
 def _wrong_type(error: ValidationError) -> str:
-    wanted = error.validator_value
+    wanted = _rule(error)
     return f"{_shown(error.instance)} is not {wanted if isinstance(wanted, str) else list(wanted)}"
 
 

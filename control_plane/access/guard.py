@@ -1,0 +1,128 @@
+"""Who may call a route: from the credential of a request to its principal, or 401 or 403.
+
+| permission | administrator | sidecar key | server or client key | none |
+|---|---|---|---|---|
+| public | yes | yes | yes | yes |
+| read, write | yes | 403 | 403 | 401, or local user in dev mode |
+| sync, report | 403 | yes | 403 | 401 |
+
+Rules: a wrong credential is 401 everywhere but on public routes, which do not look at any, and is
+never anything better, in dev mode neither. Keys are looked up in memory by their hash, so they work
+while Redis is away; comparing hashes tells nothing about keys. Until definitions are loaded no key
+can be told from a wrong one: 503, because after a 401 sidecars stay away for minutes.
+"""
+
+import hmac
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Protocol
+
+from aiohttp import hdrs, web
+
+from control_plane.access.local import why_not_local
+from control_plane.access.model import PRINCIPAL, KeyRecord, Principal, expires_at_ms
+from control_plane.errors import Forbidden, Unauthorized, Unavailable
+from control_plane.web.routing import Permission
+from proxy.contract.access import hash_key, key_from_headers
+from proxy.contract.codes import KeyKind
+
+__all__ = ["KeyLookup", "RequestGuard"]
+
+_FOR_PEOPLE = (Permission.READ, Permission.WRITE)
+_RETRY_AFTER_S = 2.0
+
+
+class KeyLookup(Protocol):
+    """Where keys are found; the replica."""
+
+    @property
+    def loaded(self) -> bool: ...
+
+    def find_key(self, key_hash: str) -> KeyRecord | None: ...
+
+
+class RequestGuard:
+    """Leaves the principal in a request, or raises. Stateless but for what it was made with."""
+
+    def __init__(
+        self,
+        *,
+        admin_token: str,
+        dev: bool,
+        keys: Callable[[], KeyLookup],
+        allows_origin: Callable[[str], bool],
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._admin_digest = _digest(admin_token) if admin_token else None
+        self._dev = dev
+        self._keys = keys
+        self._allows_origin = allows_origin
+        self._now_ms = now_ms
+
+    def __call__(self, request: web.Request, permission: Permission) -> None:
+        """Authorise a request.
+
+        Raises:
+            Unauthorized, Forbidden, Unavailable: as the module's table says.
+        """
+        request[PRINCIPAL] = self._principal(request, permission)
+
+    def _principal(self, request: web.Request, permission: Permission) -> Principal:
+        if permission is Permission.PUBLIC:
+            return Principal("anonymous", "anonymous")
+        headers = request.headers
+        credential = key_from_headers(headers.get(hdrs.AUTHORIZATION), headers.get("X-API-Key"))
+        if credential is None:
+            return self._without_credential(request, permission)
+        if self._is_admin(credential):
+            if permission not in _FOR_PEOPLE:
+                raise Forbidden("this needs a sidecar key, which names an environment")
+            return Principal("admin", "admin")
+        key = self._key(credential)
+        if permission in _FOR_PEOPLE:
+            raise Forbidden(f"a {key.kind} key cannot read or change definitions; use ADMIN_TOKEN")
+        if key.kind is not KeyKind.SIDECAR:
+            raise Forbidden(
+                f"this needs a sidecar key, not a {key.kind} key", code="wrong_key_kind"
+            )
+        return Principal("key", f"key:{key.id}", key, key.project, key.environment)
+
+    def _without_credential(self, request: web.Request, permission: Permission) -> Principal:
+        if permission not in _FOR_PEOPLE:
+            raise Unauthorized("send a sidecar key: Authorization: Bearer mf_sidecar_...")
+        if not self._dev:
+            raise Unauthorized("send the token of ADMIN_TOKEN: Authorization: Bearer TOKEN")
+        against = why_not_local(request, self._allows_origin)
+        if against is not None:
+            raise Unauthorized(
+                f"the request has no credential and is not taken for the local user's: {against}",
+                code="not_local",
+            )
+        return Principal("admin", "dev")
+
+    def _is_admin(self, credential: str) -> bool:
+        # Digests are compared, so that time tells neither content nor length.
+        return self._admin_digest is not None and hmac.compare_digest(
+            _digest(credential), self._admin_digest
+        )
+
+    def _key(self, credential: str) -> KeyRecord:
+        keys = self._keys()
+        key = keys.find_key(hash_key(credential))
+        if key is None:
+            if not keys.loaded:
+                raise Unavailable(
+                    "definitions are not loaded yet",
+                    retry_after_s=_RETRY_AFTER_S,
+                    code="not_loaded",
+                )
+            raise Unauthorized("the credential is not known: wrong, or deleted")
+        ends = expires_at_ms(key)
+        if ends is not None and ends <= self._now_ms():
+            raise Unauthorized(f"the key {key.prefix}... has expired", code="key_expired")
+        return key
+
+
+def _digest(text: str) -> bytes:
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
