@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import KeyDefinition
@@ -42,10 +43,10 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked for: a kind, the environment it is for, when it ends (RFC 3339, or never)."""
+    """What is asked for: a kind, an environment (absent, the query's), an end (RFC 3339, or never)."""
 
     kind: KeyKind
-    environment: str = "production"
+    environment: str | UnsetType = UNSET
     name: str = ""
     expires_at: str | None = None
 

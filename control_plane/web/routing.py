@@ -17,8 +17,9 @@ import difflib
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
+import msgspec
 from aiohttp import hdrs, web
 
 from control_plane.errors import BadRequest
@@ -34,17 +35,26 @@ __all__ = [
     "ROUTE",
     "Guard",
     "Handler",
+    "Page",
     "Param",
     "Permission",
     "Route",
     "register",
 ]
 
+T = TypeVar("T")
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 JSON = "application/json"
 
 Guard = Callable[[web.Request, "Permission"], None]
 """Raises Unauthorized or Forbidden, or leaves the principal in the request."""
+
+
+class Page(msgspec.Struct, Generic[T], frozen=True):
+    """One page of a list; `next_cursor` is null on the last."""
+
+    items: list[T]
+    next_cursor: str | None
 
 
 class Permission(StrEnum):

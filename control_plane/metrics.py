@@ -1,0 +1,235 @@
+"""What Prometheus is told of the control plane. One registry per app, nothing global.
+
+`METRICS` is the whole list; `docs/metrics.md` has a row for each, and a test compares. Counting on
+the way of a request is an increment; everything that is a state is read when it is scraped, so it
+cannot be forgotten or drift. Label values come from our own tables, never from requests, but for
+projects and environments, of which `MAX_SERIES` are shown.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+__all__ = ["MAX_SERIES", "METRICS", "EnvironmentFigures", "Figures", "MetricRow", "Metrics"]
+
+MAX_SERIES = 500
+"""Environments shown of each metric that has them; a bound for the scraper's sake."""
+
+_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_REDIS_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0, 2.5)
+
+
+class MetricRow(NamedTuple):
+    """One metric: its name as scraped, type, labels and meaning."""
+
+    name: str
+    type: str
+    labels: tuple[str, ...]
+    help: str
+
+
+METRICS: dict[str, MetricRow] = {
+    row.name: row
+    for row in (
+        MetricRow(
+            "matrixflag_api_request_seconds",
+            "histogram",
+            ("method", "route", "status"),
+            "Time from a request's arrival to its answer, by route; streams are not timed",
+        ),
+        MetricRow(
+            "matrixflag_redis_command_seconds",
+            "histogram",
+            ("command",),
+            "Time Redis takes for what was asked of it, repeats included",
+        ),
+        MetricRow(
+            "matrixflag_redis_errors_total",
+            "counter",
+            ("command",),
+            "Commands that Redis did not answer in time, or refused",
+        ),
+        MetricRow("matrixflag_redis_up", "gauge", (), "1 if Redis answered when last asked"),
+        MetricRow(
+            "matrixflag_definitions_loaded", "gauge", (), "1 once all definitions are in memory"
+        ),
+        MetricRow(
+            "matrixflag_definitions_age_seconds",
+            "gauge",
+            (),
+            "Time since Redis last confirmed what is held in memory",
+        ),
+        MetricRow(
+            "matrixflag_commit_conflicts_total",
+            "counter",
+            (),
+            "Writes that had to be worked out again because another was first",
+        ),
+        MetricRow(
+            "matrixflag_definitions_reloads_total",
+            "counter",
+            (),
+            "Times that a project was read again as a whole; rises when changes were missed",
+        ),
+        MetricRow(
+            "matrixflag_epochs_renewed_total",
+            "counter",
+            (),
+            "Times that Redis had gone back and sidecars were given a new epoch",
+        ),
+        MetricRow(
+            "matrixflag_published_revision",
+            "gauge",
+            ("project", "environment"),
+            "Revision that sidecars of an environment should hold",
+        ),
+        MetricRow(
+            "matrixflag_published_bytes",
+            "gauge",
+            ("project", "environment"),
+            "Size of an environment's snapshot, uncompressed",
+        ),
+        MetricRow("matrixflag_flags", "gauge", ("project",), "Flags, archived ones included"),
+        MetricRow(
+            "matrixflag_connected_sidecars",
+            "gauge",
+            ("project", "environment"),
+            "Streams of sidecars that are open here",
+        ),
+        MetricRow(
+            "matrixflag_exposures_received_total",
+            "counter",
+            ("outcome",),
+            "Exposures that sidecars sent: stored, duplicate, refused or unavailable",
+        ),
+        MetricRow(
+            "matrixflag_exposures_dropped_total",
+            "counter",
+            (),
+            "Exposures that had been stored and made way for newer ones",
+        ),
+        MetricRow(
+            "matrixflag_loop_lag_seconds",
+            "gauge",
+            (),
+            "Longest delay of the event loop in the last ten seconds",
+        ),
+    )
+}
+
+
+class EnvironmentFigures(NamedTuple):
+    """What is shown of one environment."""
+
+    project: str
+    environment: str
+    revision: int
+    snapshot_bytes: int
+    sidecars: int
+
+
+class Figures(NamedTuple):
+    """The state at the moment of a scrape; `app.py` knows where it comes from."""
+
+    redis_up: bool
+    loaded: bool
+    age_s: float
+    conflicts: int
+    reloads: int
+    epochs_renewed: int
+    environments: list[EnvironmentFigures]
+    flags: dict[str, int]
+    exposures: dict[str, int]
+    exposures_dropped: int
+    loop_lag_s: float
+
+
+class _Registry(Protocol):
+    def register(self, collector: Collector) -> None: ...
+
+
+class Metrics:
+    """The metrics of one app."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = _histogram("matrixflag_api_request_seconds", _BUCKETS_S, self.registry)
+        self._commands = _histogram(
+            "matrixflag_redis_command_seconds", _REDIS_BUCKETS_S, self.registry
+        )
+        row = METRICS["matrixflag_redis_errors_total"]
+        self._errors = Counter(row.name, row.help, row.labels, registry=self.registry)
+
+    def observe_request(self, method: str, route: str, status: int, duration_s: float) -> None:
+        """Count a request. `route` is a path of the table of routes, or `unmatched`."""
+        self._requests.labels(method, route, str(status)).observe(duration_s)
+
+    def observe_redis(self, command: str, duration_s: float, succeeded: bool) -> None:
+        """Count a command to Redis."""
+        self._commands.labels(command).observe(duration_s)
+        if not succeeded:
+            self._errors.labels(command).inc()
+
+    def show(self, figures: Callable[[], Figures]) -> None:
+        """Have the state read by `figures` at each scrape."""
+        self.registry.register(_State(figures))
+
+    def render(self) -> bytes:
+        """Return the exposition, text format 0.0.4."""
+        return generate_latest(self.registry)
+
+
+class _State(Collector):
+    def __init__(self, figures: Callable[[], Figures]) -> None:
+        self._figures = figures
+
+    def describe(self) -> list[Metric]:
+        """Return nothing, so that registering does not ask for figures yet."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        now = self._figures()
+        yield _gauge("matrixflag_redis_up", float(now.redis_up))
+        yield _gauge("matrixflag_definitions_loaded", float(now.loaded))
+        yield _gauge("matrixflag_definitions_age_seconds", now.age_s)
+        yield _counter("matrixflag_commit_conflicts_total", now.conflicts)
+        yield _counter("matrixflag_definitions_reloads_total", now.reloads)
+        yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
+        yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
+        yield _counter("matrixflag_exposures_dropped_total", now.exposures_dropped)
+        flags = _gauge("matrixflag_flags")
+        for project, count in islice(now.flags.items(), MAX_SERIES):
+            flags.add_metric((project,), count)
+        received = _counter("matrixflag_exposures_received_total")
+        for outcome, count in now.exposures.items():
+            received.add_metric((outcome,), count)
+        revision = _gauge("matrixflag_published_revision")
+        size = _gauge("matrixflag_published_bytes")
+        sidecars = _gauge("matrixflag_connected_sidecars")
+        for row in now.environments[:MAX_SERIES]:
+            labels = (row.project, row.environment)
+            revision.add_metric(labels, row.revision)
+            size.add_metric(labels, row.snapshot_bytes)
+            sidecars.add_metric(labels, row.sidecars)
+        yield from (flags, received, revision, size, sidecars)
+
+
+def _histogram(name: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> Histogram:
+    row = METRICS[name]
+    return Histogram(row.name, row.help, row.labels, buckets=buckets, registry=registry)
+
+
+def _gauge(name: str, value: float | None = None) -> GaugeMetricFamily:
+    row = METRICS[name]
+    return GaugeMetricFamily(row.name, row.help, labels=row.labels or None, value=value)
+
+
+def _counter(name: str, value: float | None = None) -> CounterMetricFamily:
+    row = METRICS[name]
+    return CounterMetricFamily(row.name, row.help, labels=row.labels or None, value=value)
