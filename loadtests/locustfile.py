@@ -48,7 +48,7 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--dev-json",
         default=".matrixflag/dev.json",
-        env_var="LOADTEST_DEV_JSON",  # type: ignore[call-arg]  # locust's parser has it
+        env_var="LOADTEST_DEV_JSON",
         help="what `matrixflag dev` wrote of its addresses",
     )
 

@@ -56,12 +56,9 @@ def answers(node: str, served: Served) -> dict[str, dict[str, Any]]:
 
 
 def _same(value: Any) -> str:
-    """Return a value so that JavaScript's equal values are equal: it has no floats of its own."""
-    return (
-        json.dumps(value, sort_keys=True, default=str)
-        if not isinstance(value, float) or not value.is_integer()
-        else json.dumps(int(value))
-    )
+    """Return a value's JSON, whole floats as integers: JavaScript does not tell them apart."""
+    whole = isinstance(value, float) and value.is_integer()
+    return json.dumps(int(value) if whole else value, sort_keys=True)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -88,7 +85,7 @@ def test_an_error_says_what_is_wrong(answers: dict[str, dict[str, Any]], case: C
 
 def test_a_changed_definition_is_noticed(node: str, changeable: Served) -> None:
     """The provider caches nothing: once the sidecar has read the file, the next call shows it."""
-    watch = [node, _SCRIPT, changeable.url, "watch", "text"]
+    watch = [node, str(_SCRIPT), changeable.url, "watch", "text"]
     with subprocess.Popen(watch, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline()) == "blue"

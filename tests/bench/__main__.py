@@ -1,0 +1,75 @@
+"""`python -m tests.bench [--only NAME] [--quick]`: measures, prints each figure, then the table.
+
+The exit status is 0 when everything worked, whatever the figures are; a measurement that fails is
+told, the others go on, and the status is 1.
+"""
+
+import argparse
+import os
+import platform
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from tests.bench.control_plane import measure_api, measure_change
+from tests.bench.engine import measure_compile, measure_evaluate
+from tests.bench.figures import Figure, render
+from tests.bench.scale import FULL, QUICK, Scale
+from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
+
+Measure = Callable[[Scale, Path], Iterator[Figure]]
+
+MEASUREMENTS: dict[str, Measure] = {
+    "evaluate": measure_evaluate,
+    "compile": measure_compile,
+    "requests": measure_requests,
+    "memory": measure_memory,
+    "cold-start": measure_cold_start,
+    "change": measure_change,
+    "control-plane": measure_api,
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure what was asked for and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", choices=sorted(MEASUREMENTS), help="one of them; may be repeated"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes: shows that it works, not how fast"
+    )
+    arguments = parser.parse_args(argv)
+    chosen = [name for name in MEASUREMENTS if not arguments.only or name in arguments.only]
+    scale = QUICK if arguments.quick else FULL
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    busy = os.getloadavg()[0]
+    print(f"Python {platform.python_version()}, {cores} cores, load before the start {busy:.1f}")
+    figures: list[Figure] = []
+    failed = [name for name in chosen if not _measure(name, scale, figures)]
+    print(f"\n{render(figures)}")
+    if arguments.quick:
+        print("\n--quick: these show that it works, not how fast.")
+    for name in failed:
+        print(f"\n{name} failed", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _measure(name: str, scale: Scale, figures: list[Figure]) -> bool:
+    """Add the figures of one measurement; return whether it worked."""
+    print(f"\n{name}", flush=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="matrixflag-bench-") as directory:
+            for figure in MEASUREMENTS[name](scale, Path(directory)):
+                print(f"  {figure.what}: {figure.measured}", flush=True)
+                figures.append(figure)
+    except Exception:
+        traceback.print_exc()
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

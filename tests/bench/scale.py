@@ -1,0 +1,25 @@
+"""How much is measured: enough for a figure, or just enough to see that everything works."""
+
+from dataclasses import dataclass
+
+__all__ = ["FULL", "QUICK", "Scale"]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of every measurement. Times in seconds."""
+
+    changes: int  # PUTs whose effect at the sidecar is awaited
+    rounds: int  # turns that servers take under load
+    round_s: float
+    repeats: int  # turns that functions take in process
+    compiled_flags: int
+    sidecar_flags: int
+    stored_flags: int
+    reads: int
+    writes: int
+    starts: int
+
+
+FULL = Scale(200, 5, 3.0, 15, 10_000, 1_000, 10_000, 1_000, 500, 9)
+QUICK = Scale(5, 1, 0.3, 2, 200, 50, 50, 20, 10, 2)
