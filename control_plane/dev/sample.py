@@ -44,7 +44,7 @@ async def prepare(base_url: str, state: DevState) -> DevState:
 
 
 async def _key_works(base_url: str, key: str) -> bool:
-    """Return whether the key of an earlier run still reads snapshots; another Redis knows it not."""
+    """Return whether the key of an earlier run still reads snapshots, in this Redis too."""
     if not key:
         return False
     # `*` matches whatever is current, so that the answer has no body.

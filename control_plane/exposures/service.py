@@ -11,11 +11,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from redis.exceptions import RedisError
-
 from control_plane.errors import BadRequest, Invalid, TooLarge, Unavailable
 from control_plane.exposures.model import check_batch
 from control_plane.exposures.store import ExposureStore
+from control_plane.store.connection import RedisError
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureBatch, ExposureReceipt
@@ -77,7 +76,7 @@ class ExposureService:
             stored = await self._store.apply(
                 project, environment, batch.id, batch.instance, items, body, self._now_ms()
             )
-        except (RedisError, OSError) as error:
+        except RedisError as error:
             self.counts.unavailable += items
             raise Unavailable(
                 "exposures cannot be stored now; send the batch again, with the same id",

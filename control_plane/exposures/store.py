@@ -18,9 +18,8 @@ is returned, to be counted. Whoever takes entries out of a stream takes their by
 
 from typing import Any, NamedTuple
 
-from redis.asyncio import Redis
-
 from control_plane.exposures.model import batch_hour, shard_of
+from control_plane.store.connection import Connections
 
 __all__ = ["MAX_SHARD_BYTES", "SEEN_FOR_S", "ExposureStore", "ShardKeys", "Stored"]
 
@@ -87,8 +86,9 @@ class ShardKeys(NamedTuple):
 class ExposureStore:
     """The exposures of all environments, on one Redis."""
 
-    def __init__(self, redis: "Redis", max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
-        self._apply = redis.register_script(_APPLY)
+    def __init__(self, connections: Connections, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+        self._connections = connections
+        self._apply = connections.commands.register_script(_APPLY)
         self._max_shard_bytes = max_shard_bytes
 
     async def apply(
@@ -104,7 +104,7 @@ class ExposureStore:
         """Store a batch unless it was stored before; when this returns Redis has acknowledged it.
 
         Raises:
-            redis.RedisError: when it is not known whether the batch was stored. Sending it again
+            RedisError: when it is not known whether the batch was stored. Sending it again
                 is safe.
         """
         keys = ShardKeys.of(project, environment, shard_of(batch_id))
@@ -118,5 +118,7 @@ class ExposureStore:
             SEEN_FOR_S,
             self._max_shard_bytes,
         )
-        duplicate, dropped = await self._apply(keys=names, args=arguments)
+        duplicate, dropped = await self._connections.run(
+            "exposures", lambda: self._apply(keys=names, args=arguments)
+        )
         return Stored(bool(duplicate), dropped)

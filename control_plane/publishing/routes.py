@@ -1,0 +1,156 @@
+"""Where sidecars get what they serve: the stream, and the whole snapshot.
+
+Both are for the environment of the sidecar's own key. A stream's connection is dropped, not ended,
+when it must go: a client that sees a clean end comes back without waiting.
+"""
+
+import asyncio
+import logging
+import socket
+from contextlib import aclosing
+
+from aiohttp import hdrs, web
+
+from control_plane.access.model import PRINCIPAL, KeyRecord
+from control_plane.errors import ApiError, Forbidden
+from control_plane.keys import SYNC
+from control_plane.publishing.service import Held
+from control_plane.web.respond import not_modified
+from control_plane.web.routing import IF_NONE_MATCH, Param, Permission, Route
+from proxy.contract.sync import (
+    DIGEST_HEADER,
+    INSTANCE_HEADER,
+    REVISION_HEADER,
+    SNAPSHOT_PATH,
+    STREAM_PATH,
+    VERIFIED_AGE_HEADER,
+)
+
+__all__ = ["ROUTES"]
+
+logger = logging.getLogger(__name__)
+
+_WRITE_TIMEOUT_S = 10.0
+"""A reader that takes nothing for so long is dropped; it comes back and gets what is current."""
+
+_BUFFER_BYTES = 16_384
+"""What may wait in this process for a slow reader: some 50 events, minutes of heartbeats."""
+
+_UNACKNOWLEDGED_MS = 30_000
+"""After which the kernel gives up a connection whose other end is silent. Without it, small events
+disappear into its buffers for a quarter of an hour before anybody notices."""
+
+
+async def stream(request: web.Request) -> web.StreamResponse:
+    """Send events until the sidecar goes, its key ends or this process stops."""
+    key = _sidecar_key(request)
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError  # gone before we began
+    held = Held.read(
+        request.headers.get(INSTANCE_HEADER),
+        request.headers.get("Last-Event-ID"),
+        request.headers.get(DIGEST_HEADER),
+    )
+    with request.app[SYNC].stream(key, held, transport.abort) as source:
+        _bound_silence(transport)
+        response = web.StreamResponse(
+            headers={
+                hdrs.CONTENT_TYPE: "text/event-stream",
+                hdrs.CACHE_CONTROL: "no-store",
+                "X-Accel-Buffering": "no",  # nginx would hold events back
+            }
+        )
+        await response.prepare(request)
+        try:
+            async with aclosing(source.events()) as events:
+                async for event in events:
+                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                        await response.write(event)
+        except (TimeoutError, ConnectionError, ApiError, KeyError) as error:
+            # It reads too slowly, has gone, or its environment has.
+            logger.debug("the stream of %r ends: %r", held.instance, error)
+        transport.abort()
+        return response
+
+
+async def snapshot(request: web.Request) -> web.StreamResponse:
+    """Send the whole snapshot, or 304 to who holds it."""
+    key = _sidecar_key(request)
+    sync = request.app[SYNC]
+    current = sync.current(key.project, key.environment)
+    pointer = current.pointer()
+    headers = {
+        hdrs.CACHE_CONTROL: "private, no-cache",
+        hdrs.VARY: "Accept-Encoding, Authorization",
+        VERIFIED_AGE_HEADER: str(sync.replica.verified_age_ms(key.project)),
+    }
+    if not_modified(request, f'"{pointer.digest}"'):
+        return web.Response(status=304, headers={**headers, hdrs.ETAG: f'"{pointer.digest}"'})
+    if _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
+        pointer, body = await sync.snapshot(key.project, key.environment)
+        headers[hdrs.CONTENT_ENCODING] = "gzip"
+    else:
+        body = current.body()
+    headers[hdrs.ETAG] = f'"{pointer.digest}"'
+    return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
+
+
+def _sidecar_key(request: web.Request) -> KeyRecord:
+    key = request[PRINCIPAL].key
+    if key is None:
+        raise Forbidden("snapshots are read with a sidecar key, which names the environment")
+    return key
+
+
+def _accepts_gzip(header: str) -> bool:
+    """Return whether an `Accept-Encoding` names gzip and does not give it the weight 0."""
+    for part in header.lower().split(","):
+        coding, _, weight = part.partition(";")
+        if coding.strip() == "gzip":
+            value = weight.replace(" ", "").removeprefix("q=")
+            return value not in ("0", "0.", "0.0", "0.00", "0.000")
+    return False
+
+
+def _bound_silence(transport: asyncio.Transport) -> None:
+    """Have a reader that is gone, or does not read, noticed in seconds."""
+    transport.set_write_buffer_limits(high=_BUFFER_BYTES)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+    peer = transport.get_extra_info("socket")
+    if option is not None and peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
+        peer.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)
+
+
+_HELD = (
+    Param(INSTANCE_HEADER, "header", description="What the sidecar calls itself."),
+    Param(REVISION_HEADER, "header", type=int, description="The revision it serves."),
+    Param(DIGEST_HEADER, "header", description="The digest it serves."),
+)
+
+ROUTES = (
+    Route(
+        method="GET",
+        path=STREAM_PATH,
+        handler=stream,
+        summary="Follow an environment",
+        permission=Permission.SYNC,
+        tag="sidecars",
+        params=(*_HELD, Param("Last-Event-ID", "header", description="`<epoch>-<revision>`.")),
+        responses={200: "Server-sent events: `snapshot` and `heartbeat`, see the wire format."},
+        description="Sends what is current at once, and then each newer revision. Whoever reads "
+        "slowly gets the newest and none in between.",
+        streaming=True,
+    ),
+    Route(
+        method="GET",
+        path=SNAPSHOT_PATH,
+        handler=snapshot,
+        summary="Read an environment's snapshot",
+        permission=Permission.SYNC,
+        tag="sidecars",
+        params=(*_HELD, IF_NONE_MATCH),
+        responses={200: "Lines of JSON, `application/x-ndjson`.", 304: None},
+        description="The entity tag is the digest of the content. Compressed for who accepts gzip.",
+    ),
+)
