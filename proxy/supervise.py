@@ -46,7 +46,7 @@ class Backoff:
     def next_s(self) -> float:
         """Return the next delay in seconds; the range doubles with each call."""
         # 2 ** 63 times any base is above any cap; the bound keeps the power a small number
-        width = min(self.cap_s, self.base_s * 2 ** min(self.attempts, 63))
+        width = min(self.cap_s, self.base_s * 2.0 ** min(self.attempts, 63))
         self.attempts += 1
         return self._draw() * width
 

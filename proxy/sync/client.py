@@ -1,0 +1,206 @@
+"""Asks the control plane: opens its stream, fetches its snapshot. One request at a time, no policy.
+
+When to ask, and what to do with the answer, is `proxy.sync.source`'s. Here every way in which a
+request can fail becomes a SyncError, and every read has a bound in time and in size.
+
+Rules:
+- Redirects are not followed: the key goes to the address that was configured and nowhere else.
+- No exception text of the HTTP library is passed on unless it is known to hold no header.
+"""
+
+import asyncio
+import contextlib
+import email.utils
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import aiohttp
+
+from proxy.contract.snapshot import SnapshotHeader
+from proxy.contract.sync import (
+    DIGEST_HEADER,
+    INSTANCE_HEADER,
+    REVISION_HEADER,
+    SNAPSHOT_PATH,
+    STREAM_PATH,
+    VERIFIED_AGE_HEADER,
+    event_id,
+)
+from proxy.sync.errors import SyncError
+from proxy.sync.settings import SyncSettings
+
+__all__ = ["ControlPlaneClient", "Fetched", "retry_after_s"]
+
+_MAX_RETRY_AFTER_S = 600.0
+"""A date in the year 2099 must not switch a sidecar off; ten minutes ease any load there is."""
+
+_OWN_KINDS = frozenset({401, 403, 404, 429, 501})  # the others are counted by their hundred
+_MAX_DIGITS = 18
+_MAX_ID_CHARS = 200
+
+
+class Fetched(NamedTuple):
+    """The answer to a fetch. `body` is None when what is held is current."""
+
+    body: bytes | None
+    verified_age_ms: int
+
+
+class ControlPlaneClient:
+    """Requests to one control plane with one key. The session is the caller's to close."""
+
+    def __init__(self, session: aiohttp.ClientSession, settings: SyncSettings) -> None:
+        self._session = session
+        self._settings = settings
+        self._base = settings.control_plane_url.rstrip("/")
+
+    @contextlib.asynccontextmanager
+    async def stream(self, held: SnapshotHeader | None) -> AsyncIterator[aiohttp.StreamReader]:
+        """Open the stream; gives its bytes, and closes the connection at the end.
+
+        `held` tells the control plane what it need not send. Network errors inside of the block
+        become SyncError too.
+        """
+        settings = self._settings
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s)
+        headers = self._headers(held) | {
+            "Accept": "text/event-stream",
+            "Accept-Encoding": "identity",
+            "Cache-Control": "no-store",
+        }
+        last = event_id(held.epoch, held.revision) if held is not None else ""
+        # what was received goes into a header only if it fits one
+        if 0 < len(last) <= _MAX_ID_CHARS and last.isascii() and last.isprintable():
+            headers["Last-Event-ID"] = last
+        with _network_errors():
+            async with contextlib.AsyncExitStack() as stack:
+                opening = self._session.get(
+                    self._base + STREAM_PATH,
+                    headers=headers,
+                    timeout=timeout,
+                    allow_redirects=False,
+                )
+                async with _limit(settings.connect_timeout_s + settings.answer_timeout_s):
+                    response = await stack.enter_async_context(opening)
+                stack.callback(response.close)
+                if response.status != 200:
+                    raise _http_error(response)
+                if response.content_type != "text/event-stream":
+                    raise SyncError("protocol", f"a stream of type {response.content_type!r}")
+                yield response.content
+
+    async def fetch(self, held: SnapshotHeader | None, *, conditional: bool = True) -> Fetched:
+        """Fetch the snapshot, or hear that the one held is current.
+
+        A body longer than `max_snapshot_bytes` is not read to its end: what is returned is longer
+        than that too, for the holder to refuse.
+        """
+        settings = self._settings
+        timeout = aiohttp.ClientTimeout(
+            total=settings.fetch_timeout_s,
+            sock_connect=settings.connect_timeout_s,
+            sock_read=settings.answer_timeout_s,
+        )
+        headers = self._headers(held) | {
+            "Accept": "application/x-ndjson",
+            "Accept-Encoding": "gzip",
+        }
+        conditional = conditional and held is not None
+        if conditional and held is not None:
+            headers["If-None-Match"] = f'"{held.digest}"'
+        with _network_errors():
+            async with self._session.get(
+                self._base + SNAPSHOT_PATH,
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                age_ms = _milliseconds(response.headers.get(VERIFIED_AGE_HEADER))
+                if response.status == 304 and conditional:
+                    return Fetched(None, age_ms)
+                if response.status != 200:
+                    raise _http_error(response)
+                return Fetched(await self._body(response), age_ms)
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in response.content.iter_any():
+            pieces.append(piece)
+            size += len(piece)
+            if size > self._settings.max_snapshot_bytes:
+                response.close()
+                break
+        return b"".join(pieces)
+
+    def _headers(self, held: SnapshotHeader | None) -> dict[str, str]:
+        headers = {"Authorization": f"Bearer {self._settings.key}"}
+        if self._settings.instance:
+            headers[INSTANCE_HEADER] = self._settings.instance
+        if held is not None:
+            headers[REVISION_HEADER] = str(held.revision)[:_MAX_DIGITS]
+            headers[DIGEST_HEADER] = held.digest
+        return headers
+
+
+def retry_after_s(value: str | None, now: datetime) -> float | None:
+    """Return the seconds that a `Retry-After` asks for, at most ten minutes; None for nonsense."""
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        seconds = float(value) if len(value) <= _MAX_DIGITS else _MAX_RETRY_AFTER_S
+    else:
+        try:
+            date = email.utils.parsedate_to_datetime(value)
+        except (ValueError, TypeError, OverflowError):
+            return None
+        date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+        seconds = (date - now).total_seconds()
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER_S)
+
+
+def _http_error(response: aiohttp.ClientResponse) -> SyncError:
+    """Return the error that an answer other than the wanted one is."""
+    status = response.status
+    if 200 <= status < 300 or status == 304:
+        kind = "protocol"
+    else:
+        kind = f"http_{status}" if status in _OWN_KINDS else f"http_{status // 100}xx"
+    wait_s = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
+    return SyncError(kind, f"{response.url.path} answered {status}", wait_s)
+
+
+def _milliseconds(value: str | None) -> int:
+    """Return the number of a header, 0 for what is none."""
+    if value is None or not (value.isascii() and value.isdigit()) or len(value) > _MAX_DIGITS:
+        return 0
+    return int(value)
+
+
+@contextlib.asynccontextmanager
+async def _limit(seconds: float) -> AsyncIterator[None]:
+    """Bound a block in time; the block's own timeouts pass through as they are."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise SyncError("timeout", f"no answer within {seconds:g} s") from error
+
+
+@contextlib.contextmanager
+def _network_errors() -> Iterator[None]:
+    """Turn what the HTTP library raises into SyncError."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise SyncError("timeout", "no answer in time") from error
+    except aiohttp.ClientConnectorError as error:
+        raise SyncError("connect", str(error)) from error
+    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+        raise SyncError("closed", f"the connection was cut ({type(error).__name__})") from error
+    except aiohttp.ClientError as error:
+        raise SyncError("protocol", f"no valid HTTP ({type(error).__name__})") from error
+    except OSError as error:
+        raise SyncError("connect", error.strerror or type(error).__name__) from error

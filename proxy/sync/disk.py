@@ -1,0 +1,108 @@
+"""Starts from the cached snapshot and keeps the cache, beside whatever the network does.
+
+The policy around `proxy.sync.cache`: when to read, when to write, and that neither a slow nor a
+broken disk keeps a sidecar from starting or serving.
+"""
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from proxy.contract.snapshot import SnapshotRefused
+from proxy.holder import Holder, Served
+from proxy.sync import cache
+from proxy.sync.pace import wait
+from proxy.sync.settings import SyncSettings
+from proxy.sync.status import SyncStatus
+
+__all__ = ["Record", "keep_cache", "start_from_disk"]
+
+_log = logging.getLogger(__name__)
+
+_READ_TIMEOUT_S = 5.0  # a disk that hangs must not keep us from asking the control plane
+_WORTH_NOTING_MS = 1000
+
+
+class Record(NamedTuple):
+    """Which snapshot is on disk."""
+
+    epoch: str
+    revision: int
+    digest: str
+
+
+async def start_from_disk(
+    holder: Holder, status: SyncStatus, settings: SyncSettings
+) -> Record | None:
+    """Serve the newest usable snapshot of the cache, unless one is served or policy forbids it.
+
+    Returns which one it is, None when none was taken. Never raises for anything that a disk or a
+    file can do.
+    """
+    directory = settings.cache_dir
+    if directory is None or settings.startup_policy == "require-fresh" or holder.served is not None:
+        return None
+    owner = cache.owner_of(settings.control_plane_url, settings.key)
+    try:
+        async with asyncio.timeout(_READ_TIMEOUT_S):
+            found = await asyncio.to_thread(
+                cache.load, directory, owner, settings.max_snapshot_bytes
+            )
+    except TimeoutError:
+        status.fail("cache", f"not read within {_READ_TIMEOUT_S:g} s")
+        return None
+    for saved in found:
+        age_ms = round(time.time() * 1000) - saved.confirmed_at_ms
+        try:
+            served = await holder.offer(saved.body, "disk", age_ms=age_ms, estimated=True)
+        except SnapshotRefused as refused:
+            status.fail("cache", str(refused))
+        except Exception as error:
+            status.fail("internal", f"the cached snapshot: {type(error).__name__}")
+            _log.exception("the cached snapshot cannot be served")
+        else:
+            _log.info("serving revision %d from disk", served.header.revision)
+            return _record(served)
+    return None
+
+
+async def keep_cache(
+    holder: Holder,
+    status: SyncStatus,
+    settings: SyncSettings,
+    directory: Path,
+    fetched: asyncio.Event,
+    stored: Record | None,
+) -> None:
+    """Write what is served to the cache whenever `fetched` is set; returns only when cancelled.
+
+    Several that come during one write are written as one, the newest. At intervals it is noted
+    that what is stored is still current. What was not written is tried again at the next interval.
+    """
+    owner = cache.owner_of(settings.control_plane_url, settings.key)
+    noted_ms = 0
+    while True:
+        await wait(fetched, settings.confirm_interval_s)
+        served, age_ms = holder.served, holder.age_ms()
+        if served is None or age_ms is None or holder.age_estimated:
+            continue  # nothing, or what came from the disk and nobody confirmed
+        at_ms = round(time.time() * 1000) - age_ms
+        record = _record(served)
+        try:
+            if record != stored:
+                await asyncio.to_thread(
+                    cache.store, directory, owner, served.body, record.digest, at_ms
+                )
+                stored = record
+            elif at_ms > noted_ms + _WORTH_NOTING_MS:
+                await asyncio.to_thread(cache.confirm, directory, owner, record.digest, at_ms)
+            noted_ms = at_ms
+        except OSError as error:
+            status.fail("cache", error.strerror or type(error).__name__)
+            _log.warning("the snapshot was not cached: %s", error)
+
+
+def _record(served: Served) -> Record:
+    return Record(served.header.epoch, served.header.revision, served.header.digest)

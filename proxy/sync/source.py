@@ -1,0 +1,348 @@
+"""The control plane as a source: disk first, then a stream that says what is current, and fetches.
+
+Two loops, and one that keeps the disk. `follow` holds the stream open and turns its events into a
+*wanted pointer*, only ever the newest. `keep_current` fetches whenever what is wanted is
+not what is held, whenever a comparison of digests is due, and as a poll while there is no stream;
+being one loop, it never fetches twice at once. Neither trusts the other to be alive.
+
+    event               what is held                      then
+    snapshot, delta     the digest                        confirmed
+                        another                           wanted
+    heartbeat           the digest                        confirmed, as old as it says
+                        another                           wanted
+    heartbeat           a later revision of its epoch     the replica is behind: leave it
+    304                                                   confirmed, as old as it says
+    200                                                   offered to the holder
+
+Rules:
+- Full snapshots only; a delta counts as news that there is one. Applying it comes later.
+- Age is confirmed by the control plane alone. A stream that only looks alive confirms nothing, and
+  without a heartbeat in `idle_s` it is left.
+- Nothing that is raised ends a loop: known failures are counted by kind, others as `internal`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import aiohttp
+import msgspec
+
+from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
+from proxy.contract.sync import (
+    HEARTBEAT_S,
+    Delta,
+    Heartbeat,
+    SnapshotPointer,
+    parse_event_id,
+)
+from proxy.holder import Holder
+from proxy.supervise import supervise
+from proxy.sync.client import ControlPlaneClient
+from proxy.sync.disk import keep_cache, start_from_disk
+from proxy.sync.errors import SyncError
+from proxy.sync.events import Event, EventParser, EventTooLarge
+from proxy.sync.pace import Gate, new_backoff, wait
+from proxy.sync.settings import SyncSettings
+from proxy.sync.status import SyncStatus
+
+__all__ = ["run_control_plane_source"]
+
+_log = logging.getLogger(__name__)
+
+_STEADY_S = HEARTBEAT_S  # a stream that lived to its first heartbeat was no failure to connect
+_MAX_RETRY_MS = 300_000  # a server-sent `retry` beyond five minutes would make polling the rule
+_REFUSED_CAP_S = 300.0
+_SPREAD = 0.2  # intervals vary by this share, or sidecars started together would ask together
+
+
+async def run_control_plane_source(
+    holder: Holder, status: SyncStatus, session: aiohttp.ClientSession, settings: SyncSettings
+) -> None:
+    """Keep the holder current from the control plane; returns only by being cancelled.
+
+    Run it under `supervise`. Once it runs, whatever is served already is kept until the control
+    plane says otherwise.
+    """
+    stored = await start_from_disk(holder, status, settings)
+    source = _Source(holder, status, ControlPlaneClient(session, settings), settings)
+    loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+        ("sync stream", source.follow),
+        ("sync fetch", source.keep_current),
+    ]
+    if settings.cache_dir is not None:
+        keep = partial(
+            keep_cache, holder, status, settings, settings.cache_dir, source.fetched, stored
+        )
+        loops.append(("sync cache", keep))
+
+    def count(name: str, error: BaseException) -> None:
+        status.fail("internal", f"{name}: {type(error).__name__}")
+
+    # Each under its own supervisor: a task group takes a loop that ends by a stray CancelledError
+    # for one that was meant to end.
+    async with asyncio.TaskGroup() as tasks:
+        for name, loop in loops:
+            tasks.create_task(supervise(name, loop, on_error=count), name=name)
+
+
+class _Source:
+    """The state that both loops share."""
+
+    def __init__(
+        self,
+        holder: Holder,
+        status: SyncStatus,
+        control_plane: ControlPlaneClient,
+        settings: SyncSettings,
+    ) -> None:
+        self.fetched = asyncio.Event()  # a snapshot came: for the cache
+        self._holder = holder
+        self._status = status
+        self._control_plane = control_plane
+        self._settings = settings
+        self._gate = Gate(settings)
+        self._asked_once = asyncio.Event()
+        self._news = asyncio.Event()  # the fetching loop has something new to think about
+        self._wanted: SnapshotPointer | None = None
+        self._restamped: tuple[str, int] | None = None
+        self._streaming = False
+        self._streams = 0
+
+    # the stream
+
+    async def follow(self) -> None:
+        """Hold a stream open for ever."""
+        backoff = new_backoff(self._settings)
+        clock = asyncio.get_running_loop().time
+        self._streaming = False
+        # the first fetch finds out whether the key is good: one request, not two
+        await self._asked_once.wait()
+        while True:
+            await self._gate.passed()
+            started = clock()
+            parser = EventParser()
+            try:
+                await self._stream(parser)
+            except SyncError as error:
+                failure = error
+            except Exception as error:
+                failure = _internal("the stream", error)
+            self._stream_lost(failure)
+            if clock() - started > _STEADY_S:
+                backoff.reset()
+            await asyncio.sleep(self._reconnect_s(failure, parser.retry_ms, backoff.next_s))
+
+    async def _stream(self, parser: EventParser) -> None:
+        """Follow one stream to its end, which is always a SyncError."""
+        loop = asyncio.get_running_loop()
+        idle_s = self._settings.idle_s
+        async with self._control_plane.stream(self._held()) as content:
+            try:
+                async with asyncio.timeout(idle_s) as deadline:
+                    async for chunk in content.iter_any():
+                        for event in parser.feed(chunk):
+                            if self._take(event):
+                                self._stream_lives()
+                                deadline.reschedule(loop.time() + idle_s)
+            except EventTooLarge as error:
+                raise SyncError("protocol", str(error)) from None
+            except TimeoutError:
+                raise SyncError("idle", f"no heartbeat within {idle_s:g} s") from None
+        raise SyncError("closed", "the control plane ended the stream")
+
+    def _take(self, event: Event) -> bool:
+        """Act on an event; return whether it shows that the stream is alive."""
+        try:
+            if event.name == "heartbeat":
+                heartbeat = msgspec.json.decode(event.data, type=Heartbeat)
+                self._heartbeat(heartbeat)
+            elif event.name == "snapshot":
+                self._point(msgspec.json.decode(event.data, type=SnapshotPointer))
+            elif event.name == "delta":
+                delta = msgspec.json.decode(event.data, type=Delta)
+                self._point(SnapshotPointer(self._epoch_of(event), delta.to, delta.digest))
+            else:
+                return False
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise SyncError("protocol", f"event {event.name!r}: {error}") from None
+        return True
+
+    def _epoch_of(self, event: Event) -> str:
+        """Return the epoch that an event's id names, else the one held: a delta names none."""
+        named, held = parse_event_id(event.id), self._held()
+        if named is not None:
+            return named[0]
+        return held.epoch if held is not None else ""
+
+    def _heartbeat(self, heartbeat: Heartbeat) -> None:
+        held = self._held()
+        pointer = SnapshotPointer(heartbeat.epoch, heartbeat.revision, heartbeat.digest)
+        if held is not None and _behind(pointer, held):
+            raise SyncError("behind", f"revision {pointer.revision}, {held.revision} is held")
+        self._point(pointer, heartbeat.verified_age_ms)
+
+    def _point(self, pointer: SnapshotPointer, verified_age_ms: int = 0) -> None:
+        """Note what is current."""
+        held = self._held()
+        if held is not None and self._holder.confirm(pointer.digest, verified_age_ms):
+            newer = (pointer.epoch, pointer.revision) != (held.epoch, held.revision)
+            if not newer or _older(pointer, held) or self._restamped == _stamp(pointer):
+                self._wanted = None
+                return
+        elif held is not None and _behind(pointer, held):
+            return
+        if pointer != self._wanted:
+            self._wanted = pointer
+            self._news.set()
+
+    def _stream_lives(self) -> None:
+        if self._streaming:
+            return
+        self._streaming = True
+        self._streams += 1
+        if self._streams > 1:
+            self._status.reconnects += 1
+        self._status.connected()
+        self._gate.succeeded()
+        self._news.set()
+        _log.info("the control plane's stream is up")
+
+    def _stream_lost(self, failure: SyncError) -> None:
+        self._gate.failed(failure)
+        self._status.fail(failure.kind, failure.detail)
+        self._status.connected_since = None
+        if self._streaming:
+            self._streaming = False
+            self._status.enter("disconnected")
+            self._news.set()
+        _log.warning("no stream from the control plane: %s", failure)
+
+    def _reconnect_s(
+        self, failure: SyncError, retry_ms: int | None, next_s: Callable[[], float]
+    ) -> float:
+        if failure.unsupported:
+            return self._interval_s(self._settings.stream_retry_interval_s)
+        return min(retry_ms or 0, _MAX_RETRY_MS) / 1000 + next_s()
+
+    # the fetches
+
+    async def keep_current(self) -> None:
+        """Fetch when there is reason to, for ever."""
+        backoff = new_backoff(self._settings)
+        refused = new_backoff(self._settings, cap_s=_REFUSED_CAP_S)
+        while True:
+            await self._gate.passed()
+            asked_for = self._wanted
+            try:
+                await self._fetch()
+            except SyncError as error:
+                failure, delay_s = error, backoff.next_s()
+            except SnapshotRefused as error:
+                failure, delay_s = SyncError("refused", str(error)), refused.next_s()
+            except Exception as error:
+                failure, delay_s = _internal("fetching a snapshot", error), backoff.next_s()
+            else:
+                self._fetch_succeeded()
+                self._asked_once.set()
+                if self._satisfied():
+                    backoff.reset()
+                    refused.reset()
+                    await self._until_due()
+                    continue
+                # another replica answered, one that has not heard of it yet
+                await self._pause(backoff.next_s(), asked_for)
+                continue
+            self._fetch_failed(failure)
+            self._asked_once.set()
+            await self._pause(delay_s, asked_for)
+
+    async def _fetch(self) -> None:
+        held, wanted = self._held(), self._wanted
+        only_the_stamp_differs = (
+            held is not None and wanted is not None and wanted.digest == held.digest
+        )
+        if only_the_stamp_differs and wanted is not None:
+            self._restamped = _stamp(wanted)
+        fetched = await self._control_plane.fetch(held, conditional=not only_the_stamp_differs)
+        if fetched.body is not None:
+            await self._holder.offer(fetched.body, "control-plane", age_ms=fetched.verified_age_ms)
+            self.fetched.set()
+        elif held is not None:
+            self._holder.confirm(held.digest, fetched.verified_age_ms)
+
+    def _fetch_succeeded(self) -> None:
+        self._gate.succeeded()
+        if not self._streaming:
+            self._status.enter("polling")
+
+    def _fetch_failed(self, failure: SyncError) -> None:
+        self._gate.failed(failure)
+        self._status.fail(failure.kind, failure.detail)
+        if not self._streaming:
+            self._status.enter("disconnected")
+        _log.warning("no snapshot from the control plane: %s", failure)
+
+    def _satisfied(self) -> bool:
+        """Return whether what is held is what is wanted, or later; then nothing is wanted more."""
+        held, wanted = self._held(), self._wanted
+        if wanted is None:
+            return True
+        if held is None:
+            return False
+        later = wanted.epoch == held.epoch and wanted.revision <= held.revision
+        if wanted.digest == held.digest or later:
+            self._wanted = None
+            return True
+        return False
+
+    async def _until_due(self) -> None:
+        """Wait for a wanted pointer, or until a poll or a comparison of digests is due."""
+        clock = asyncio.get_running_loop().time
+        asked_at = clock()
+        poll_s = self._interval_s(self._settings.poll_interval_s)
+        reconcile_s = self._interval_s(self._settings.reconcile_interval_s)
+        while self._wanted is None:
+            due = asked_at + (reconcile_s if self._streaming else poll_s)
+            if clock() >= due:
+                return
+            await wait(self._news, due - clock())
+
+    async def _pause(self, delay_s: float, asked_for: SnapshotPointer | None) -> None:
+        """Wait before asking again; less when something else is wanted meanwhile, or streams."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + delay_s
+        floor_s = min(delay_s, self._settings.backoff_base_s)
+        streaming = self._streaming
+        await asyncio.sleep(floor_s)
+        while (left_s := until - clock()) > 0:
+            if self._wanted != asked_for or self._streaming > streaming:
+                return
+            await wait(self._news, left_s)
+
+    def _interval_s(self, interval_s: float) -> float:
+        draw = new_backoff(self._settings, 1.0, 1.0).next_s
+        return interval_s * (1 - _SPREAD / 2 + _SPREAD * draw())
+
+    def _held(self) -> SnapshotHeader | None:
+        served = self._holder.served
+        return served.header if served is not None else None
+
+
+def _stamp(pointer: SnapshotPointer) -> tuple[str, int]:
+    return pointer.epoch, pointer.revision
+
+
+def _older(pointer: SnapshotPointer, held: SnapshotHeader) -> bool:
+    return pointer.epoch == held.epoch and pointer.revision < held.revision
+
+
+def _behind(pointer: SnapshotPointer, held: SnapshotHeader) -> bool:
+    return _older(pointer, held) and pointer.digest != held.digest
+
+
+def _internal(what: str, error: Exception) -> SyncError:
+    """Return the failure that an exception nobody expected is; the log has all of it."""
+    _log.error("%s failed unexpectedly", what, exc_info=error)
+    return SyncError("internal", f"{what}: {type(error).__name__}")
