@@ -243,8 +243,8 @@ class ExposureReporter:
             case _Fate.DELIVERED:
                 self._retry.reset()
                 self._denied.reset()
-                await self._forget(batch)
                 self._delivered += batch.count
+                await self._forget(batch)
             case _Fate.SPLIT:
                 await self._halve(batch, outcome)
             case _Fate.REFUSED:
@@ -268,8 +268,12 @@ class ExposureReporter:
         if len(halves) < 2:
             await self._park(batch, outcome.detail)
             return
-        await self._forget(batch)
+        if self._outbox and self._outbox[0].id == batch.id:
+            self._outbox.popleft()
+            self._outbox.extendleft(reversed(halves))
+            return
         self._outbox.extendleft(reversed(halves))
+        await self._forget(batch)
 
     async def _park(self, batch: Batch, detail: str) -> None:
         self._note(detail)
@@ -279,15 +283,18 @@ class ExposureReporter:
             except OSError as error:
                 detail = f"{detail}; and it cannot be kept on disk: {error}"
             else:
-                await self._forget(batch)
                 self._parked += batch.count
                 _log.error("batch %s was refused and put aside: %s", batch.id, detail)
+                await self._forget(batch)
                 return
-        await self._forget(batch)
         self._lose(batch.count, f"batch {batch.id} was refused: {detail}")
+        await self._forget(batch)
 
     async def _forget(self, batch: Batch) -> None:
-        """Take a batch off the disk or the outbox; its fate is known."""
+        """Take a batch whose fate was just counted off the outbox or the disk.
+
+        Off the list before the first await, so that the balance holds if this is cancelled.
+        """
         if self._on_disk and self._on_disk[0].id == batch.id and self._spool is not None:
             waiting = self._on_disk.popleft()
             try:

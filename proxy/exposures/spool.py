@@ -10,8 +10,8 @@ All methods block; the caller runs them off the event loop. What the disk refuse
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from proxy.exposures.batches import Batch
 
@@ -23,7 +23,8 @@ MAX_PARKED = 100
 _NAME = re.compile(r"(?P<id>[0-9a-f-]{36})-(?P<count>[0-9]{1,5})\.json\.gz")
 
 
-class Waiting(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Waiting:
     """A batch on disk, not read yet."""
 
     id: str

@@ -1,0 +1,95 @@
+"""What is counted while serving, in plain integers: durations by bucket, evaluations by series.
+
+Pure. How it is rendered is `proxy.metrics`' matter.
+
+Rules: counters never go back - when a snapshot is replaced, the counts of flags that were compiled
+anew are folded into `_base`, flags that stayed keep theirs - and every set of labels is bounded.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+
+from proxy.engine import Answer
+from proxy.holder import Served
+
+__all__ = ["MAX_SERIES", "OTHER", "EvaluationCounts", "Histogram"]
+
+MAX_SERIES = 10_000
+"""Series of evaluations: 2 MB of text a scrape, and what a Prometheus takes from one target."""
+
+OTHER = "_other"
+"""All labels of what the bound shuts out, summed up."""
+
+Labels = tuple[str, str, str]
+
+
+class Histogram:
+    """Counts of durations by bucket: an `observe` costs a bisection and two additions."""
+
+    __slots__ = ("_bounds", "_counts", "_sum_s")
+
+    def __init__(self, bounds_s: Sequence[float]) -> None:
+        self._bounds = tuple(bounds_s)
+        self._counts = [0] * (len(self._bounds) + 1)
+        self._sum_s = 0.0
+
+    def observe(self, duration_s: float) -> None:
+        """Count one duration."""
+        self._counts[bisect_left(self._bounds, duration_s)] += 1
+        self._sum_s += duration_s
+
+    def sample(self) -> tuple[list[tuple[str, float]], float]:
+        """Return the cumulative buckets, as Prometheus has them, and the sum."""
+        total = 0
+        buckets: list[tuple[str, float]] = []
+        for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            buckets.append((bound, total))
+        return buckets, self._sum_s
+
+
+class EvaluationCounts:
+    """Evaluations by flag, variant and reason, over all snapshots since the process began."""
+
+    def __init__(self, max_series: int = MAX_SERIES) -> None:
+        self._max_series = max_series
+        self._base: Counter[Labels] = Counter()
+        self._admitted: dict[Labels, None] = {}
+
+    @property
+    def series(self) -> int:
+        """How many series are in use."""
+        return len(self._admitted)
+
+    def fold(self, old: Served, new: Served) -> None:
+        """Keep the counts of the flags that the new snapshot does not take over."""
+        kept = new.compiled.flags
+        for key, flag in old.compiled.flags.items():
+            if kept.get(key) is not flag:
+                self._add(self._base, flag.answers)
+
+    def totals(self, served: Served | None) -> Iterator[tuple[Labels, int]]:
+        """Yield the count of each series; what the bound shuts out comes last, as one."""
+        counts = self._base.copy()
+        if served is not None:
+            for flag in served.compiled.flags.values():
+                self._add(counts, flag.answers)
+        other = 0
+        for labels, count in counts.items():
+            if labels in self._admitted:
+                yield labels, count
+            elif len(self._admitted) < self._max_series:
+                self._admitted[labels] = None
+                yield labels, count
+            else:
+                other += count
+        if other:
+            yield (OTHER, OTHER, OTHER), other
+
+    @staticmethod
+    def _add(counts: Counter[Labels], answers: Iterable[Answer]) -> None:
+        for answer in answers:
+            if answer.evaluations:
+                reason = answer.reason or answer.error_code or ""
+                counts[answer.key, answer.variant, reason] += answer.evaluations

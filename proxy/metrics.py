@@ -1,0 +1,313 @@
+"""The sidecar's metrics: counted as plain integers while serving, rendered when somebody asks.
+
+`METRICS` lists each one; `docs/metrics.md` is compared with it. The registry belongs to one
+application, nothing here is global.
+
+Rules:
+- No lock and no await between evaluation and export. Evaluations are counted in the answers
+  themselves (`Answer.evaluations`) and walked at scrape time.
+- Counters never go back, and every set of labels is bounded (`proxy.counts`).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from proxy import __version__
+from proxy.counts import MAX_SERIES, EvaluationCounts, Histogram
+from proxy.exposures.recorder import Recorder
+from proxy.exposures.reporter import ExposureReporter
+from proxy.holder import Holder, Served
+from proxy.ofrep.views import Views
+from proxy.sync import STATES, SyncStatus
+
+__all__ = ["METRICS", "MetricRow", "Metrics"]
+
+
+class MetricRow(NamedTuple):
+    """One metric: `kind` is counter, gauge or histogram."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    help: str
+
+
+METRICS: tuple[MetricRow, ...] = (
+    MetricRow("matrixflag_build_info", "gauge", ("version",), "Always 1; the version that runs."),
+    MetricRow(
+        "matrixflag_requests_total",
+        "counter",
+        ("route", "status"),
+        "Requests answered. Routes: single, bulk, exposures, other.",
+    ),
+    MetricRow(
+        "matrixflag_request_seconds",
+        "histogram",
+        ("route",),
+        "From a request's head to its answer, reading the body and waiting for the first snapshot"
+        " included.",
+    ),
+    MetricRow(
+        "matrixflag_evaluation_seconds",
+        "histogram",
+        ("route",),
+        "From a request's body to the answer's bytes: what the sidecar itself takes.",
+    ),
+    MetricRow(
+        "matrixflag_evaluations_total",
+        "counter",
+        ("flag", "variant", "reason"),
+        "Flags evaluated. The reason of an error is its code. Series beyond the bound are summed"
+        " up under _other.",
+    ),
+    MetricRow(
+        "matrixflag_evaluation_series",
+        "gauge",
+        (),
+        f"Series of matrixflag_evaluations_total in use, of at most {MAX_SERIES}.",
+    ),
+    MetricRow("matrixflag_rate_limited_total", "counter", (), "Requests answered 429."),
+    MetricRow("matrixflag_snapshot_revision", "gauge", (), "Revision served; absent before one."),
+    MetricRow(
+        "matrixflag_snapshot_age_seconds",
+        "gauge",
+        (),
+        "Since the source last confirmed what is served; absent before the first snapshot.",
+    ),
+    MetricRow("matrixflag_snapshot_flags", "gauge", (), "Flags served."),
+    MetricRow("matrixflag_snapshot_swaps_total", "counter", (), "Snapshots put into service."),
+    MetricRow(
+        "matrixflag_snapshot_epoch_changes_total",
+        "counter",
+        (),
+        "Snapshots of another epoch or environment than the one before: a restore, or a mistake.",
+    ),
+    MetricRow(
+        "matrixflag_snapshots_refused_total",
+        "counter",
+        ("reason",),
+        "Snapshots not taken: too_large, malformed, schema, digest, count, rolled_back.",
+    ),
+    MetricRow(
+        "matrixflag_quarantined_flags",
+        "gauge",
+        (),
+        "Flags that do not compile and answer PARSE_ERROR; /statusz says why.",
+    ),
+    MetricRow("matrixflag_sync_state", "gauge", ("state",), "1 for the state the source is in."),
+    MetricRow("matrixflag_sync_errors_total", "counter", ("kind",), "Failures of the source."),
+    MetricRow("matrixflag_sync_reconnects_total", "counter", (), "Streams opened again."),
+    MetricRow(
+        "matrixflag_exposures_received_total",
+        "counter",
+        (),
+        "Exposures seen: deduplicated + delivered + pending + parked + lost.",
+    ),
+    MetricRow(
+        "matrixflag_exposures_deduplicated_total",
+        "counter",
+        (),
+        "Repeats of a unit, flag and variant within an hour.",
+    ),
+    MetricRow(
+        "matrixflag_exposures_delivered_total", "counter", (), "Exposures the control plane stored."
+    ),
+    MetricRow("matrixflag_exposures_pending", "gauge", (), "Exposures in memory or on disk."),
+    MetricRow(
+        "matrixflag_exposures_parked_total",
+        "counter",
+        (),
+        "Exposures the control plane refused, put aside on disk.",
+    ),
+    MetricRow("matrixflag_exposures_lost_total", "counter", (), "Exposures there was no room for."),
+    MetricRow(
+        "matrixflag_exposures_without_unit_total",
+        "counter",
+        (),
+        "Tracked evaluations whose context names no unit: of nobody.",
+    ),
+    MetricRow(
+        "matrixflag_exposures_errors_total",
+        "counter",
+        ("kind",),
+        "Failed attempts to report: connect, timeout, spool or http_<status>.",
+    ),
+    MetricRow(
+        "matrixflag_background_failures_total",
+        "counter",
+        ("task",),
+        "Background work that failed in a way nobody expected and was started again.",
+    ),
+    MetricRow(
+        "matrixflag_loop_lag_seconds",
+        "histogram",
+        (),
+        "How late the event loop woke up a task: what everything else waited too.",
+    ),
+)
+
+_ROWS = {row.name: row for row in METRICS}
+
+_LATENCY_BOUNDS_S = (
+    *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4),
+    *(1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0),
+)
+_LAG_BOUNDS_S = (5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0)
+
+
+class Metrics:
+    """Everything that is counted, and its rendering. `views` returns those of what is served."""
+
+    def __init__(
+        self, holder: Holder, status: SyncStatus, views: Callable[[], Views | None]
+    ) -> None:
+        self._holder = holder
+        self._status = status
+        self._views = views
+        self._recorder: Recorder | None = None
+        self._reporter: ExposureReporter | None = None
+        self.evaluations = EvaluationCounts()
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.request_seconds = _by_route()
+        self.evaluation_seconds = _by_route()
+        self.rate_limited = 0
+        self.background_failures: Counter[str] = Counter()
+        self.loop_lag = Histogram(_LAG_BOUNDS_S)
+        self._swaps = 0
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+        self._registry.register(_Collector(self))
+
+    def watch_exposures(self, recorder: Recorder, reporter: ExposureReporter | None) -> None:
+        """Render the balance of exposures too."""
+        self._recorder = recorder
+        self._reporter = reporter
+
+    def swapped(self, old: Served | None, new: Served) -> None:
+        """Take note of another snapshot; a subscriber of the holder."""
+        self._swaps += 1
+        if old is not None:
+            self.evaluations.fold(old, new)
+
+    def background_failed(self, task: str, _error: BaseException) -> None:
+        """Count a failure of supervised work."""
+        self.background_failures[task] += 1
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """Return the metrics and their content type, in the format a scraper accepts."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics but the process's own."""
+        yield _metric("matrixflag_build_info", [((__version__,), 1)])
+        yield _metric(
+            "matrixflag_requests_total",
+            [((route, str(status)), n) for (route, status), n in sorted(self.requests.items())],
+        )
+        yield _histogram("matrixflag_request_seconds", self.request_seconds)
+        yield _histogram("matrixflag_evaluation_seconds", self.evaluation_seconds)
+        yield _metric("matrixflag_rate_limited_total", [((), self.rate_limited)])
+        yield _metric("matrixflag_background_failures_total", _labelled(self.background_failures))
+        yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})
+        yield from self._snapshot()
+        yield from self._sync()
+        yield from self._exposures()
+
+    def _snapshot(self) -> Iterator[Metric]:
+        served = self._holder.served
+        views = self._views()
+        if views is not None:
+            views.settle()
+        yield _metric("matrixflag_evaluations_total", list(self.evaluations.totals(served)))
+        yield _metric("matrixflag_evaluation_series", [((), self.evaluations.series)])
+        yield _metric("matrixflag_snapshot_swaps_total", [((), self._swaps)])
+        yield _metric("matrixflag_snapshot_epoch_changes_total", [((), self._holder.epoch_changes)])
+        yield _metric("matrixflag_snapshots_refused_total", _labelled(self._holder.refusals))
+        if served is None:
+            return
+        age_ms = self._holder.age_ms() or 0
+        yield _metric("matrixflag_snapshot_revision", [((), served.header.revision)])
+        yield _metric("matrixflag_snapshot_age_seconds", [((), age_ms / 1000)])
+        yield _metric("matrixflag_snapshot_flags", [((), len(served.compiled.flags))])
+        yield _metric("matrixflag_quarantined_flags", [((), len(served.compiled.quarantined))])
+
+    def _sync(self) -> Iterator[Metric]:
+        status = self._status
+        states = [((state,), int(state == status.state)) for state in STATES]
+        yield _metric("matrixflag_sync_state", states)
+        yield _metric("matrixflag_sync_errors_total", _labelled(status.errors))
+        yield _metric("matrixflag_sync_reconnects_total", [((), status.reconnects)])
+
+    def _exposures(self) -> Iterator[Metric]:
+        if self._recorder is not None:
+            name = "matrixflag_exposures_without_unit_total"
+            yield _metric(name, [((), self._recorder.without_unit)])
+        if self._reporter is not None:
+            balance = self._reporter.balance()
+            for part, count in balance._asdict().items():
+                suffix = "" if part == "pending" else "_total"
+                yield _metric(f"matrixflag_exposures_{part}{suffix}", [((), count)])
+            yield _metric("matrixflag_exposures_errors_total", _labelled(self._reporter.errors))
+
+
+class _Collector(Collector):
+    """What the registry asks; kept apart so that registering does not render."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics.collect()
+
+    def describe(self) -> Iterable[Metric]:
+        return [_family(row) for row in METRICS]
+
+
+def _by_route() -> dict[tuple[str, ...], Histogram]:
+    return {(route,): Histogram(_LATENCY_BOUNDS_S) for route in ("single", "bulk", "exposures")}
+
+
+def _family(row: MetricRow) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    match row.kind:
+        case "counter":
+            return CounterMetricFamily(row.name, row.help, labels=row.labels)
+        case "gauge":
+            return GaugeMetricFamily(row.name, row.help, labels=row.labels)
+        case _:
+            return HistogramMetricFamily(row.name, row.help, labels=row.labels)
+
+
+def _metric(name: str, samples: Sequence[tuple[tuple[str, ...], float]]) -> Metric:
+    """Return a counter or a gauge with its samples, each the values of the labels and a number."""
+    family = _family(_ROWS[name])
+    if isinstance(family, HistogramMetricFamily):
+        raise TypeError(f"{name} is a histogram")
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(name: str, by_labels: dict[tuple[str, ...], Histogram]) -> Metric:
+    family = HistogramMetricFamily(name, _ROWS[name].help, labels=_ROWS[name].labels)
+    for labels, histogram in by_labels.items():
+        buckets, total_s = histogram.sample()
+        family.add_metric(labels, buckets, total_s)
+    return family
+
+
+def _labelled(counts: Counter[str]) -> list[tuple[tuple[str, ...], float]]:
+    return [((label,), count) for label, count in sorted(counts.items())]
