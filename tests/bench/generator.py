@@ -15,11 +15,14 @@ import time
 from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import uvloop
 
 from tests.bench.figures import percentile
+
+_SILENCE_S = 10.0  # a server that has stopped answering ends the run, as an error
 
 
 class _Connection(asyncio.Protocol):
@@ -35,8 +38,7 @@ class _Connection(asyncio.Protocol):
         self._sent = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by type
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -88,7 +90,8 @@ async def _run(url: str, bodies: list[bytes], connections: int, seconds: float) 
         for _ in range(connections)
     ]
     protocols = [protocol for _, protocol in made]
-    await asyncio.gather(*(protocol.closed for protocol in protocols))
+    async with asyncio.timeout(seconds + _SILENCE_S):
+        await asyncio.gather(*(protocol.closed for protocol in protocols))
     latencies = [latency for protocol in protocols for latency in protocol.latencies_s]
     return {
         "requests": len(latencies),
