@@ -16,10 +16,12 @@ from pathlib import Path
 
 from tests.support.processes import ROOT, NotStarted, running_dev
 
+__all__ = ["EXPECTED", "main", "problems_of"]
+
 _LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
 _GRACE_S = 60.0  # beyond the run itself: start, stop, summary
 _TOTAL = "Aggregated"  # locust's own row over all others
-_EXPECTED = (
+EXPECTED = (
     "ofrep: one flag",
     "ofrep: all flags",
     "ofrep: all flags again",
@@ -29,6 +31,7 @@ _EXPECTED = (
     "api: write a flag",
     "api: written to evaluated",
 )
+"""The rows a run must have. Reading again with an ETag is left to chance in a short one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (NotStarted, TimeoutError) as error:
             print(f"load: matrixflag dev: {error}", file=sys.stderr)
             return 1
-        problems = _problems(directory / "load_stats.csv", status)
+        problems = problems_of(directory / "load_stats.csv", status)
     for problem in problems:
         print(f"load: {problem}", file=sys.stderr)
     print("load: FAILED" if problems else "load: every answer was right")
@@ -80,7 +83,7 @@ def _locust(directory: Path, arguments: argparse.Namespace) -> int:
     return run.returncode
 
 
-def _problems(statistics: Path, status: int) -> list[str]:
+def problems_of(statistics: Path, status: int) -> list[str]:
     """Return why a run is no success."""
     problems = [f"locust ended with status {status}"] if status else []
     try:
@@ -91,7 +94,7 @@ def _problems(statistics: Path, status: int) -> list[str]:
     made = {row["Name"]: int(row["Request Count"]) for row in rows}
     wrong = {row["Name"]: int(row["Failure Count"]) for row in rows}
     problems += [
-        f"nothing was requested of kind {name!r}" for name in _EXPECTED if not made.get(name)
+        f"nothing was requested of kind {name!r}" for name in EXPECTED if not made.get(name)
     ]
     return [
         *problems,
