@@ -87,3 +87,4 @@ class ProblemCode(StrEnum):
     READ_ONLY = "read_only"
     OTHER_ENVIRONMENT_CHANGED = "other_environment_changed"
     TOO_MANY = "too_many"
+    NOT_COMPILED = "not_compiled"

@@ -1,0 +1,33 @@
+"""The engine: definitions in, problems and callables out, answers out of those. Pure.
+
+It knows nothing of HTTP, of clocks, of where definitions come from and of who asks. The sidecar
+serves with it and the control plane validates with it, so what is published is what compiles.
+
+    definition -> validate -> problems
+    definition -> native -> rule program -> codegen -> callable -> answer with its bytes
+
+This is its whole interface; the modules behind it are its own affair.
+"""
+
+from proxy.engine.answers import Answer
+from proxy.engine.bucketing import bucket, reallocate
+from proxy.engine.compile import CompiledFlag, CompiledSnapshot, compile_flag, compile_snapshot
+from proxy.engine.evaluate import evaluate
+from proxy.engine.validate import check_definition, check_flag, check_segment
+
+__all__ = [
+    # compile and answer
+    "Answer",
+    "CompiledFlag",
+    "CompiledSnapshot",
+    "compile_flag",
+    "compile_snapshot",
+    "evaluate",
+    # validate
+    "check_definition",
+    "check_flag",
+    "check_segment",
+    # split units
+    "bucket",
+    "reallocate",
+]

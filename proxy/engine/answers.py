@@ -1,0 +1,216 @@
+"""Answers: every outcome of a flag, with its response bytes made when the flag is compiled.
+
+The body is a complete OFREP single response, and the same bytes are the flag's item in a bulk
+response. What clients that ship today need of it:
+
+- `variant` is always there and a string; `""` where there is none (a Python provider raises else);
+- `value` is left out for the code default, never null (every provider reports a type mismatch);
+- integers have no fraction, floats keep theirs (`10.0`): clients tell the types by the literal;
+- errors carry all of `key`, `errorCode` and `errorDetails`;
+- `metadata` is flat, and left out when empty.
+"""
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from proxy.contract.authoring import normalise_values
+from proxy.contract.codes import ErrorCode
+from proxy.contract.definitions import TARGETING_KEY, FlagDefinition
+from proxy.engine.program import Outcome
+
+__all__ = ["Answer", "AnswerMaker", "encode", "error_answer", "not_found"]
+
+_SHARED_FROM_BYTES = 2_048
+"""Values from this size on are not copied into the body of each answer, but joined on use: else a
+value of 64 KB that 500 rules serve would take 32 MB."""
+
+_encoder = msgspec.json.Encoder()
+
+
+class Answer:
+    """A prebuilt outcome of one flag. Everything but `evaluations` is fixed.
+
+    `value` is UNSET for the code default. `reason` is None for errors, `error_code` for answers.
+    `unit_attribute` names the attribute that held, or should have held, the unit. `evaluations`
+    belongs to the caller, who counts in it what it answered.
+    """
+
+    __slots__ = (
+        "_parts",
+        "body",
+        "error_code",
+        "error_details",
+        "evaluations",
+        "key",
+        "metadata",
+        "reason",
+        "rule_id",
+        "status",
+        "unit_attribute",
+        "value",
+        "variant",
+    )
+
+    key: str
+    status: int
+    body: bytes
+    value: Any
+    variant: str
+    reason: str | None
+    error_code: str | None
+    error_details: str
+    metadata: dict[str, Any]
+    rule_id: str | None
+    unit_attribute: str
+    evaluations: int
+    _parts: tuple[bytes, bytes, bytes]
+
+    def __init__(
+        self,
+        key: str,
+        parts: tuple[bytes, bytes, bytes],
+        *,
+        status: int = 200,
+        value: Any = UNSET,
+        variant: str = "",
+        reason: str | None = None,
+        error_code: str | None = None,
+        error_details: str = "",
+        metadata: dict[str, Any] | None = None,
+        rule_id: str | None = None,
+        unit_attribute: str = TARGETING_KEY,
+    ) -> None:
+        self.key = key
+        self.status = status
+        self.value = value
+        self.variant = variant
+        self.reason = reason
+        self.error_code = error_code
+        self.error_details = error_details
+        self.metadata = {} if metadata is None else metadata
+        self.rule_id = rule_id
+        self.unit_attribute = unit_attribute
+        self.evaluations = 0
+        if len(parts[1]) < _SHARED_FROM_BYTES:
+            self.body = b"".join(parts)
+        else:
+            self._parts = parts
+
+    def __getattr__(self, name: str) -> bytes:
+        """Return the body where it is not kept: called only for what is not set."""
+        if name == "body":
+            return b"".join(self._parts)
+        raise AttributeError(name)
+
+    def __repr__(self) -> str:
+        what = self.error_code or f"{self.variant!r}, {self.reason}"
+        return f"<Answer {self.key!r}: {what}>"
+
+
+class AnswerMaker:
+    """Makes the answers of one flag: each outcome once, each value encoded once."""
+
+    def __init__(self, key: str, definition: FlagDefinition) -> None:
+        self._key = key
+        self._variants = normalise_values(definition.type, definition.variants)
+        self._metadata = definition.metadata
+        self._start = b'{"key":' + encode(key)
+        self._plain_end = _metadata_end(definition.metadata)
+        self._values: dict[str, bytes] = {}
+        self._made: dict[Outcome, Answer] = {}
+
+    @property
+    def made(self) -> tuple[Answer, ...]:
+        """Every answer made, in order."""
+        return tuple(self._made.values())
+
+    def answer(self, outcome: Outcome) -> Answer:
+        """Return the answer of an outcome: the same one for an equal outcome."""
+        found = self._made.get(outcome)
+        if found is None:
+            found = self._made[outcome] = self._make(outcome)
+        return found
+
+    def _make(self, outcome: Outcome) -> Answer:
+        if outcome.error is not None:
+            return error_answer(
+                self._key,
+                outcome.error,
+                outcome.details,
+                metadata=self._metadata,
+                unit_attribute=outcome.unit_attribute,
+            )
+        metadata, end = self._metadata, self._plain_end
+        if outcome.rule_id is not None:
+            metadata = {**metadata, "ruleId": outcome.rule_id}
+            end = _metadata_end(metadata)
+        variant = outcome.variant or ""
+        value = UNSET if outcome.variant is None else self._variants[outcome.variant]
+        tail = b',"variant":%b,"reason":"%b"%b' % (
+            encode(variant),
+            str(outcome.reason).encode(),
+            end,
+        )
+        return Answer(
+            self._key,
+            (*self._value_parts(outcome.variant), tail),
+            value=value,
+            variant=variant,
+            reason=str(outcome.reason),
+            metadata=metadata,
+            rule_id=outcome.rule_id,
+            unit_attribute=outcome.unit_attribute,
+        )
+
+    def _value_parts(self, variant: str | None) -> tuple[bytes, bytes]:
+        if variant is None:
+            return self._start, b""
+        encoded = self._values.get(variant)
+        if encoded is None:
+            encoded = self._values[variant] = encode(self._variants[variant])
+        return self._start + b',"value":', encoded
+
+
+def error_answer(
+    key: str,
+    code: ErrorCode,
+    details: str,
+    *,
+    metadata: dict[str, Any] | None = None,
+    unit_attribute: str = TARGETING_KEY,
+) -> Answer:
+    """Return an error: 404 for a flag that is not there, 400 for one that cannot answer."""
+    body = b'{"key":%b,"errorCode":"%b","errorDetails":%b%b' % (
+        encode(key),
+        str(code).encode(),
+        encode(details),
+        _metadata_end(metadata or {}),
+    )
+    return Answer(
+        key,
+        (body, b"", b""),
+        status=404 if code is ErrorCode.FLAG_NOT_FOUND else 400,
+        error_code=str(code),
+        error_details=details,
+        metadata=metadata,
+        unit_attribute=unit_attribute,
+    )
+
+
+def not_found(key: str) -> Answer:
+    """Return the answer for a key that no flag has; made anew each time, as keys are endless."""
+    return error_answer(key, ErrorCode.FLAG_NOT_FOUND, "there is no flag of this key")
+
+
+def encode(value: Any) -> bytes:
+    """Return a value as JSON. Text that has no UTF-8 is answered with `?` in place of it."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(str(value).encode("utf-8", "replace").decode())
+
+
+def _metadata_end(metadata: dict[str, Any]) -> bytes:
+    return b',"metadata":%b}' % encode(metadata) if metadata else b"}"

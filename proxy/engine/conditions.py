@@ -1,0 +1,192 @@
+"""What is wrong with a condition tree, and which segments it names. Part of `validate`.
+
+Depth is looked at first and without recursion, because a definition need not have come through the
+contract's scan; all other walks may then recurse.
+"""
+
+from collections.abc import Container, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from msgspec import UnsetType
+
+from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.definitions import Condition
+from proxy.engine import limits
+from proxy.engine.findings import Findings, Path
+from proxy.engine.operators import OPERATORS, Operator
+
+__all__ = [
+    "check_conditions",
+    "json_kind",
+    "leaf_total",
+    "nesting_problems",
+    "references",
+    "too_deep",
+]
+
+
+def too_deep(condition: Condition) -> bool:
+    """Return whether a condition nests deeper than is accepted."""
+    stack = [(condition, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > limits.MAX_CONDITION_DEPTH:
+            return True
+        stack.extend((child, depth + 1) for _, child in _children(node))
+    return False
+
+
+def references(condition: Condition, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Yield the path and the name of each segment a condition names, in order."""
+    stack = [(path, condition)]
+    while stack:
+        here, node = stack.pop()
+        if not isinstance(node.segment, UnsetType):
+            yield (*here, "segment"), node.segment
+        children = [((*here, *step), child) for step, child in _children(node)]
+        stack.extend(reversed(children))
+
+
+def leaf_total(condition: Condition) -> int:
+    """Return how many leaves and segments a condition has."""
+    count = 0
+    stack = [condition]
+    while stack:
+        node = stack.pop()
+        children = _children(node)
+        if not children and isinstance(node.all, UnsetType) and isinstance(node.any, UnsetType):
+            count += 1
+        stack.extend(child for _, child in children)
+    return count
+
+
+def nesting_problems(
+    segment: str, nesting: int, conditions: int
+) -> Iterator[tuple[ProblemCode, str]]:
+    """Yield what is wrong with a segment once the segments it names are counted in."""
+    if nesting > limits.MAX_SEGMENT_NESTING:
+        message = (
+            f"segments are nested {nesting} deep below {segment!r}, at most "
+            f"{limits.MAX_SEGMENT_NESTING} are allowed"
+        )
+        yield ProblemCode.SEGMENT_TOO_DEEP, message
+    if conditions > limits.MAX_SEGMENT_CONDITIONS:
+        message = (
+            f"{segment!r} and the segments in it have {conditions} conditions, at most "
+            f"{limits.MAX_SEGMENT_CONDITIONS} are allowed"
+        )
+        yield ProblemCode.TOO_MANY, message
+
+
+def check_conditions(
+    roots: list[tuple[Path, Condition]], segments: Container[str], findings: Findings
+) -> int:
+    """Report what is wrong with conditions that share one definition; return their values' number.
+
+    `segments` are the known names.
+    """
+    conditions = values = named = 0
+    for root, tree in roots:
+        if too_deep(tree):
+            findings.add(
+                root,
+                ProblemCode.TOO_DEEP,
+                f"conditions nest deeper than {limits.MAX_CONDITION_DEPTH}",
+                "move a part into a segment",
+            )
+            continue
+        stack = [(root, tree)]
+        while stack:
+            path, node = stack.pop()
+            conditions += 1
+            if not isinstance(node.segment, UnsetType):
+                named += 1
+                if node.segment not in segments:
+                    message = f"there is no segment {node.segment!r}"
+                    findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message)
+            elif not isinstance(node.attribute, UnsetType):
+                values += _check_leaf(path, node, findings)
+            else:
+                children = [((*path, *step), child) for step, child in _children(node)]
+                stack.extend(reversed(children))
+    _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
+    _bound(roots, named, limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
+    return values
+
+
+def _bound(
+    roots: list[tuple[Path, Condition]], count: int, most: int, what: str, findings: Findings
+) -> None:
+    if count > most:
+        message = f"{count} {what} in all, at most {most} are allowed"
+        # the place that all of them share: the rules, or the one condition
+        where = roots[0][0] if len(roots) == 1 else roots[0][0][:-2]
+        findings.add(where, ProblemCode.TOO_MANY, message, "move a part into a segment")
+
+
+def _children(node: Condition) -> list[tuple[Path, Condition]]:
+    if not isinstance(node.all, UnsetType):
+        return [(("all", i), child) for i, child in enumerate(node.all)]
+    if not isinstance(node.any, UnsetType):
+        return [(("any", i), child) for i, child in enumerate(node.any)]
+    if not isinstance(node.not_, UnsetType):
+        return [(("not",), node.not_)]
+    return []
+
+
+def _check_leaf(path: Path, leaf: Condition, findings: Findings) -> int:
+    attribute, name = str(leaf.attribute), str(leaf.op)
+    if not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
+        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
+        findings.add((*path, "attribute"), ProblemCode.OUT_OF_RANGE, message)
+    values = [] if isinstance(leaf.values, UnsetType) else leaf.values
+    operator = OPERATORS.get(name)
+    if operator is None:
+        findings.add((*path, "op"), ProblemCode.UNKNOWN_OPERATOR, *_unknown(name))
+        return len(values)
+    if leaf.fold is True and not operator.folds:
+        message = f"{name} compares no text, so it takes no fold"
+        findings.add((*path, "fold"), ProblemCode.OPERATOR_OPTION, message, "leave fold out")
+    _check_values((*path, "values"), name, operator, values, findings)
+    return len(values)
+
+
+def _unknown(name: str) -> tuple[str, str]:
+    shown = name if len(name) <= 40 else name[:40] + "..."
+    nearest = get_close_matches(name[:40].lower(), OPERATORS, n=1, cutoff=0.0)[0]
+    return f"there is no operator {shown!r}", f"the nearest is {nearest!r}"
+
+
+def _check_values(
+    path: Path, name: str, operator: Operator, values: list[Any], findings: Findings
+) -> None:
+    wanted = operator.values
+    problem = ProblemCode.OPERATOR_VALUES
+    if len(values) < wanted.least or (wanted.most is not None and len(values) > wanted.most):
+        findings.add(path, problem, f"{name} takes {wanted.text}, not {len(values)} values")
+        return
+    if len(values) > limits.MAX_VALUES:
+        message = f"{len(values)} values, at most {limits.MAX_VALUES} are allowed"
+        findings.add(path, ProblemCode.TOO_MANY, message, "use a segment's list of units")
+        return
+    kinds = set(map(type, values))
+    if not kinds <= wanted.classes:
+        for index, value in enumerate(values):
+            if value.__class__ not in wanted.classes:
+                message = f"{name} takes {wanted.text}, not {json_kind(value)}"
+                findings.add((*path, index), problem, message)
+    if int in kinds:
+        for index, value in enumerate(values):
+            if value.__class__ is int and abs(value) > limits.MAX_INTEGER:
+                message = "not every client can send this integer exactly"
+                hint = "compare identifiers as strings"
+                code = ProblemCode.NUMBER_OUT_OF_RANGE
+                findings.add((*path, index), code, message, hint, Severity.WARNING)
+
+
+def json_kind(value: Any) -> str:
+    """Return what people call the kind of a JSON value."""
+    names = {bool: "a boolean", str: "a string", int: "an integer", float: "a number"}
+    others = {list: "a list", dict: "an object", type(None): "null"}
+    return (names | others).get(type(value), type(value).__name__)

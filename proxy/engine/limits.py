@@ -1,0 +1,94 @@
+"""Bounds of a definition, each with its reason. What exceeds one is a problem, never a slow answer.
+
+They keep three promises: no evaluation takes longer than a few hundred microseconds, no step of a
+compile holds an event loop for 5 ms, and no small document becomes large in memory. They are far
+above what definitions in use have; raising one means measuring those three again.
+"""
+
+__all__ = [
+    "MAX_CONDITIONS",
+    "MAX_CONDITION_DEPTH",
+    "MAX_INTEGER",
+    "MAX_METADATA_BYTES",
+    "MAX_NAME_CHARS",
+    "MAX_PATH_CHARS",
+    "MAX_PROBLEMS",
+    "MAX_RULES",
+    "MAX_SEGMENT_CONDITIONS",
+    "MAX_SEGMENT_NESTING",
+    "MAX_SEGMENT_REFERENCES",
+    "MAX_SEGMENT_UNITS",
+    "MAX_TAGS",
+    "MAX_TEXT_CHARS",
+    "MAX_UNIT_CHARS",
+    "MAX_VALUES",
+    "MAX_VALUE_BYTES",
+    "MAX_VALUE_DEPTH",
+    "MAX_VARIANTS",
+    "MAX_VALUES_IN_ALL",
+]
+
+MAX_VARIANTS = 1_000
+"""Of a flag. Simple writes of new values add one each, so a setting changed daily lasts years."""
+
+MAX_RULES = 500
+"""Of a flag in one environment; they are tried in order."""
+
+MAX_CONDITIONS = 1_000
+"""Nodes of all condition trees of a flag in one environment, or of one segment: at 50 ns each,
+50 us when none matches."""
+
+MAX_CONDITION_DEPTH = 64
+"""Nesting of one condition. Documents are refused below 64 by the contract; this also bounds the
+recursion of validation and compilation, and the parentheses of generated code (CPython: 200)."""
+
+MAX_VALUES = 10_000
+"""Of one leaf. Longer lists are what segments' unit lists are for."""
+
+MAX_VALUES_IN_ALL = 20_000
+"""Values of all leaves and units of all targets of a flag in one environment, together: that many
+are checked and made into sets in about 2 ms."""
+
+MAX_SEGMENT_UNITS = 20_000
+"""Included and excluded units of one segment, together; for the same reason."""
+
+MAX_SEGMENT_NESTING = 16
+"""Segments within segments: each level is one call deeper in evaluation."""
+
+MAX_SEGMENT_CONDITIONS = 1_000
+"""Conditions of a segment with those of every segment it names put in place: ten lines of segments
+that each name the one below twice would otherwise make a million."""
+
+MAX_SEGMENT_REFERENCES = 200
+"""Of a flag in one environment: with the bound above, a flag never costs more than 200,000 leaves,
+whatever later happens to its segments."""
+
+MAX_VALUE_BYTES = 64 * 1024
+"""Of one variant's value as JSON. Larger things belong in a file that a flag names."""
+
+MAX_VALUE_DEPTH = 64
+"""Nesting of a value; encoders recurse."""
+
+MAX_METADATA_BYTES = 8 * 1024
+"""Of a flag's metadata as JSON: it is repeated in every answer."""
+
+MAX_INTEGER = 2**53 - 1
+"""Largest integer that JavaScript and every other reader of JSON has exactly (RFC 7493, 2.2)."""
+
+MAX_PATH_CHARS = 256
+"""Of the name of an attribute; bounds the steps of a path, too."""
+
+MAX_UNIT_CHARS = 1_024
+"""Of one unit in a target or a segment."""
+
+MAX_NAME_CHARS = 256
+"""Of names people read: a flag's name, owner, a variant, a rule's id, a tag."""
+
+MAX_TEXT_CHARS = 8_192
+"""Of a description."""
+
+MAX_TAGS = 100
+"""Of a flag or a segment."""
+
+MAX_PROBLEMS = 1_000
+"""Reported of one document; a hostile one must not make a long answer."""

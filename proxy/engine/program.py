@@ -1,0 +1,251 @@
+"""The rule program: the one internal form that every source of definitions translates into.
+
+In memory only, between a definition and its compiled flag; never stored, never sent. A program is
+a list of steps, tried in order, and what is answered when none decides:
+
+    Lookup   a table from one attribute's value to an outcome        (targets)
+    Rule     a condition, and what is served where it holds          (rules)
+
+What is served is an `Outcome`, an answer already decided, or a `Split` of units over outcomes.
+Structure is normalised here (constants folded, nested lists flattened, negations pushed together);
+leaves keep their source's own operators, compiled to a `Leaf` each, because coercion rules differ
+between sources and that is exactly what bit-for-bit means.
+
+Rules:
+- Values, not behaviour: frozen dataclasses. Whoever translates has validated; nothing here raises.
+- A `Split` that cannot tell the unit serves `missing`; None there means that the rule does not
+  match and the next step is tried.
+
+Next to come, each in one place: prerequisites as a step `Gate`, active windows as a condition over
+time, ramps as a `Split` whose cuts are functions of time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.contract.codes import ErrorCode, Reason
+from proxy.engine.operators import Leaf
+
+__all__ = [
+    "FALSE",
+    "TRUE",
+    "All",
+    "AnyOf",
+    "Call",
+    "Constant",
+    "Expression",
+    "InSegment",
+    "Lookup",
+    "Not",
+    "Outcome",
+    "Program",
+    "Rule",
+    "Serve",
+    "Split",
+    "Test",
+    "all_of",
+    "any_of",
+    "leaf_count",
+    "negation",
+    "nodes",
+    "outcomes",
+    "reachable",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A condition that holds always, or never."""
+
+    value: bool
+
+
+TRUE = Constant(True)
+FALSE = Constant(False)
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """Holds where every one of its items does."""
+
+    items: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """Holds where at least one of its items does."""
+
+    items: tuple["Expression", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """Holds where its item does not."""
+
+    item: "Expression"
+
+
+@dataclass(frozen=True, slots=True)
+class InSegment:
+    """Holds for the contexts of a segment."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A leaf over the value of an attribute."""
+
+    attribute: str
+    leaf: Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A part of a condition that was compiled to a function of its own; made by `codegen` only."""
+
+    function: Callable[[dict[str, Any], int], bool]
+
+
+Expression = Constant | All | AnyOf | Not | InSegment | Test | Call
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing a flag can answer: a variant (None for the code default), or an error."""
+
+    variant: str | None = None
+    reason: Reason | None = None
+    rule_id: str | None = None
+    unit_attribute: str = "targetingKey"
+    error: ErrorCode | None = None
+    details: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Units told apart by the attribute `by`, over ranges of buckets.
+
+    `cuts` are the buckets where one outcome ends and the next begins; there is one outcome more
+    than cuts. With `numbers` a unit may be a number, too.
+    """
+
+    by: str
+    salt: str
+    numbers: bool
+    cuts: tuple[int, ...]
+    outcomes: tuple[Outcome, ...]
+    missing: Outcome | None
+
+
+Serve = Outcome | Split
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Decides where the attribute, a string, is in the table."""
+
+    attribute: str
+    table: Mapping[str, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Decides where `when` holds."""
+
+    when: Expression
+    serve: Serve
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Steps in order, and what is served where none decides."""
+
+    steps: tuple[Lookup | Rule, ...]
+    otherwise: Serve
+
+
+def all_of(items: Iterable[Expression]) -> Expression:
+    """Return the conjunction, as small as it can be said."""
+    flat: list[Expression] = []
+    for item in items:
+        if item == FALSE:
+            return FALSE
+        if isinstance(item, All):
+            flat.extend(item.items)
+        elif item != TRUE:
+            flat.append(item)
+    return flat[0] if len(flat) == 1 else All(tuple(flat)) if flat else TRUE
+
+
+def any_of(items: Iterable[Expression]) -> Expression:
+    """Return the disjunction, as small as it can be said."""
+    flat: list[Expression] = []
+    for item in items:
+        if item == TRUE:
+            return TRUE
+        if isinstance(item, AnyOf):
+            flat.extend(item.items)
+        elif item != FALSE:
+            flat.append(item)
+    return flat[0] if len(flat) == 1 else AnyOf(tuple(flat)) if flat else FALSE
+
+
+def negation(item: Expression) -> Expression:
+    """Return the opposite; of a negation, what it negates."""
+    if isinstance(item, Constant):
+        return FALSE if item.value else TRUE
+    return item.item if isinstance(item, Not) else Not(item)
+
+
+def reachable(steps: Iterable[Lookup | Rule], otherwise: Serve) -> Program:
+    """Return the program without rules that never hold, and without what follows a certain one."""
+    kept: list[Lookup | Rule] = []
+    for step in steps:
+        if isinstance(step, Lookup):
+            if step.table:
+                kept.append(step)
+        elif step.when == TRUE and not (
+            isinstance(step.serve, Split) and step.serve.missing is None
+        ):
+            return Program(tuple(kept), step.serve)
+        elif step.when != FALSE:
+            kept.append(step)
+    return Program(tuple(kept), otherwise)
+
+
+def nodes(expression: Expression) -> Iterator[Expression]:
+    """Yield the expression and everything in it."""
+    stack = [expression]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, (All, AnyOf)):
+            stack.extend(node.items)
+        elif isinstance(node, Not):
+            stack.append(node.item)
+
+
+def leaf_count(expression: Expression) -> int:
+    """Return how many tests and segments are in an expression."""
+    return sum(isinstance(node, (Test, InSegment, Call)) for node in nodes(expression))
+
+
+def outcomes(program: Program) -> Iterator[Outcome]:
+    """Yield every outcome a program can reach, in its order; some more than once."""
+    for step in program.steps:
+        if isinstance(step, Lookup):
+            yield from step.table.values()
+        else:
+            yield from _served(step.serve)
+    yield from _served(program.otherwise)
+
+
+def _served(serve: Serve) -> Iterator[Outcome]:
+    if isinstance(serve, Outcome):
+        yield serve
+        return
+    yield from serve.outcomes
+    if serve.missing is not None:
+        yield serve.missing

@@ -1,0 +1,170 @@
+"""Segments compiled to callables that the flags naming them share.
+
+In the order in which they name each other, so that each is made once and from finished ones. A
+segment that has an error, is on a cycle or names one that cannot be used is not usable itself; the
+flags that name it are quarantined, with the reason.
+"""
+
+from collections.abc import Generator, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.decode import decode
+from proxy.contract.definitions import SegmentDefinition
+from proxy.contract.problems import Problem, pointer
+from proxy.contract.snapshot import Entry
+from proxy.engine import program as p
+from proxy.engine.codegen import Predicate, predicate
+from proxy.engine.conditions import leaf_total, nesting_problems, references
+from proxy.engine.findings import Path
+from proxy.engine.graph import dependency_order
+from proxy.engine.native import segment_expression
+from proxy.engine.paths import top_level_names
+from proxy.engine.validate import check_segment_definition
+
+__all__ = ["CompiledSegment", "compile_segments", "errors", "expression_attributes", "unusable"]
+
+
+def _never(_context: dict[str, Any], _now_ms: int) -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledSegment:
+    """One segment. `holds(context, now_ms)` never raises; not asked where there are problems."""
+
+    key: str
+    holds: Predicate = _never
+    attributes: frozenset[str] = frozenset()
+    problems: tuple[Problem, ...] = ()
+    nesting: int = 1
+    conditions: int = 0
+    """Leaves, with those of the segments it names put in place."""
+    names: tuple[tuple[str, "CompiledSegment | None"], ...] = ()
+    """The segments it names, as they were when it was compiled."""
+    line: bytes = field(default=b"", repr=False)
+
+
+def compile_segments(
+    sources: Mapping[str, Entry | SegmentDefinition],
+    previous: Mapping[str, CompiledSegment] | None = None,
+) -> Generator[None, None, dict[str, CompiledSegment]]:
+    """Compile all segments, yielding between small steps; unchanged ones are taken over."""
+    old = previous or {}
+    definitions: dict[str, SegmentDefinition | None] = {}
+    named: dict[str, list[str]] = {}
+    compiled: dict[str, CompiledSegment] = {}
+    broken: dict[str, CompiledSegment] = {}
+    for key, source in sources.items():
+        before = old.get(key)
+        if before is not None and isinstance(source, Entry) and before.line == source.line:
+            named[key] = [name for name, _ in before.names]
+            definitions[key] = None
+        else:
+            definition, problems = _decoded(source)
+            definitions[key] = definition
+            named[key] = []
+            if definition is None:
+                broken[key] = CompiledSegment(key, problems=tuple(problems), line=_line(source))
+            else:
+                named[key] = [name for _, name in references(definition.when)]
+        yield
+    order, cyclic = dependency_order(named)
+    for key in order:
+        before = old.get(key)
+        if key in broken:
+            compiled[key] = broken[key]
+        elif (
+            definitions[key] is None
+            and before is not None
+            and all(compiled.get(name) is segment for name, segment in before.names)
+        ):
+            compiled[key] = before
+        else:
+            definition = definitions[key]
+            if definition is None:
+                definition, _ = _decoded(sources[key])
+            if definition is not None:
+                line = _line(sources[key])
+                compiled[key] = yield from _compiled(key, definition, compiled, sources, line)
+        yield
+    for key in cyclic:
+        message = "the segment contains itself, or one that does"
+        problem = Problem("/when", ProblemCode.SEGMENT_CYCLE, message)
+        names = tuple((name, None) for name in named[key])
+        compiled[key] = CompiledSegment(
+            key, problems=(problem,), names=names, line=_line(sources[key])
+        )
+    return compiled
+
+
+def expression_attributes(
+    expression: p.Expression, segments: Mapping[str, CompiledSegment]
+) -> frozenset[str]:
+    """Return the top-level members of a context that a condition can read."""
+    read: set[str] = set()
+    for node in p.nodes(expression):
+        if isinstance(node, p.Test):
+            read |= top_level_names(node.attribute)
+        elif isinstance(node, p.InSegment):
+            read |= segments[node.key].attributes
+    return frozenset(read)
+
+
+def unusable(
+    found: Iterable[tuple[Path, str]], segments: Mapping[str, CompiledSegment]
+) -> list[Problem]:
+    """Return a problem for each place that names a segment which is there but cannot be used."""
+    problems: list[Problem] = []
+    for path, name in found:
+        segment = segments.get(name)
+        if segment is not None and segment.problems:
+            first = segment.problems[0]
+            message = f"the segment {name!r} cannot be used: {first.message}"
+            problems.append(Problem(pointer(*path), first.code, message, first.hint))
+    return problems
+
+
+def errors(problems: list[Problem]) -> list[Problem]:
+    """Return the problems that are more than warnings."""
+    return [problem for problem in problems if problem.severity is Severity.ERROR]
+
+
+def _decoded(source: Entry | SegmentDefinition) -> tuple[SegmentDefinition | None, list[Problem]]:
+    if isinstance(source, Entry):
+        return decode(source.definition, SegmentDefinition)
+    return source, []
+
+
+def _line(source: Entry | SegmentDefinition) -> bytes:
+    return source.line if isinstance(source, Entry) else b""
+
+
+def _compiled(
+    key: str,
+    definition: SegmentDefinition,
+    done: Mapping[str, CompiledSegment],
+    known: Mapping[str, object],
+    line: bytes,
+) -> Generator[None, None, CompiledSegment]:
+    found = list(references(definition.when, ("when",)))
+    names = tuple((name, done.get(name)) for name in dict.fromkeys(name for _, name in found))
+    problems = errors(check_segment_definition(key, definition, known))
+    problems += unusable(found, done)
+    if problems:
+        return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
+    yield
+    nesting = 1 + max((done[name].nesting for _, name in found), default=0)
+    conditions = leaf_total(definition.when) + sum(done[name].conditions for _, name in found)
+    problems = [
+        Problem("/when", code, message)
+        for code, message in nesting_problems(key, nesting, conditions)
+    ]
+    if problems:
+        return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
+    expression = segment_expression(definition)
+    inner = {name: done[name].holds for _, name in found}
+    holds = yield from predicate(expression, inner)
+    attributes = expression_attributes(expression, done)
+    return CompiledSegment(key, holds, attributes, (), nesting, conditions, names, line)
