@@ -8,34 +8,40 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from control_plane.access.service import KeyService
     from control_plane.exposures.service import ExposureService
+    from control_plane.lag import LoopLag
     from control_plane.metrics import Metrics
     from control_plane.publishing.replica import Replica
     from control_plane.publishing.service import SyncService
     from control_plane.settings import Settings
+    from control_plane.web.assets import Asset, Assets
 
 __all__ = [
+    "ASSETS",
     "EXPOSURES",
-    "EXPOSURES_REDIS",
     "KEYS",
+    "LAG",
     "METRICS",
-    "REDIS",
+    "OPENAPI",
     "REPLICA",
     "SETTINGS",
+    "STARTED_AT",
     "SYNC",
 ]
 
+# There from the start
 SETTINGS: web.AppKey["Settings"] = web.AppKey("settings")
 METRICS: web.AppKey["Metrics"] = web.AppKey("metrics")
-REDIS: web.AppKey["Redis"] = web.AppKey("redis")
-"""Definitions: every acknowledged write is on disk."""
-EXPOSURES_REDIS: web.AppKey["Redis"] = web.AppKey("exposures_redis")
-"""Exposures: much more data; may be another server. The same client when it is not."""
-KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
+ASSETS: web.AppKey["Assets"] = web.AppKey("assets")
+OPENAPI: web.AppKey["Asset"] = web.AppKey("openapi")
+STARTED_AT: web.AppKey[float] = web.AppKey("started_at", float)
+"""Monotonic time at which the app was made."""
+
+# There while the app runs
+LAG: web.AppKey["LoopLag"] = web.AppKey("lag")
 REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
+KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 EXPOSURES: web.AppKey["ExposureService"] = web.AppKey("exposures")

@@ -60,7 +60,7 @@ _TITLES = {
 }
 
 _encoder = msgspec.json.Encoder()
-_log = logging.getLogger("matrixflag.api")
+_log = logging.getLogger(__name__)
 
 
 class ErrorDocument(msgspec.Struct, frozen=True):

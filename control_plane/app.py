@@ -1,0 +1,309 @@
+"""The composition root: what the control plane consists of, in the order it depends on itself.
+
+    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, exposures -> routes
+
+`create_app` makes the API, `create_metrics_app` the small one beside it, `serve` runs both until it
+is told to stop, and `COMMAND` is `matrixflag control-plane`. Only this module sees all others.
+
+Stopping: listening ends, streams of sidecars are cut so that they go to another replica, requests
+under way finish, then everything is left in reverse order.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from time import monotonic
+
+import uvloop
+from aiohttp import web
+
+from control_plane import health, logs
+from control_plane.access import routes as access_routes
+from control_plane.access.guard import KeyLookup, RequestGuard
+from control_plane.access.service import KeyService
+from control_plane.exposures import routes as exposure_routes
+from control_plane.exposures.service import ExposureService
+from control_plane.exposures.store import ExposureStore
+from control_plane.keys import (
+    ASSETS,
+    EXPOSURES,
+    KEYS,
+    LAG,
+    METRICS,
+    OPENAPI,
+    REPLICA,
+    SETTINGS,
+    STARTED_AT,
+    SYNC,
+)
+from control_plane.lag import LoopLag
+from control_plane.metrics import EnvironmentFigures, Figures, Metrics
+from control_plane.publishing import routes as sync_routes
+from control_plane.publishing.replica import Replica
+from control_plane.publishing.service import SyncService
+from control_plane.settings import Settings, is_loopback
+from control_plane.store.connection import Connections, RedisLimits
+from control_plane.web import pages
+from control_plane.web.assets import Asset, Assets
+from control_plane.web.cors import Cors
+from control_plane.web.openapi import describe
+from control_plane.web.problem import errors, mark_answer
+from control_plane.web.routing import Route, register
+from control_plane.web.timing import timing
+from proxy import __version__
+from proxy.contract.settings import SettingsError, add_arguments, read
+
+__all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "run", "serve"]
+
+logger = logging.getLogger(__name__)
+
+ROUTES: tuple[Route, ...] = (
+    *access_routes.ROUTES,
+    *sync_routes.ROUTES,
+    *exposure_routes.ROUTES,
+    *health.ROUTES,
+    *pages.ROUTES,
+)
+"""Every endpoint there is."""
+
+_ABOUT = """Defines feature flags and publishes them to sidecars.
+
+Endpoints take `?project=default&environment=production`; both are the defaults. A flag's `ETag` is
+its version: send it back as `If-Match` to change only what you have seen. Lists are pages: pass
+`next_cursor` on as `cursor`. Errors are `application/problem+json` with a `code` and with every
+problem of the document at once."""
+
+_STILL_LOADING_S = 5.0  # between two log lines that say what a start is waiting for
+
+
+def create_app(settings: Settings) -> web.Application:
+    """Return the API, not yet started; Redis is not asked for anything before it is."""
+    app = web.Application(middlewares=[])
+    cors = Cors(settings.cors_origins)
+    app[SETTINGS] = settings
+    app[STARTED_AT] = monotonic()
+    app[METRICS] = Metrics()
+    app[ASSETS] = Assets()
+    document = describe(ROUTES, title="Matrix Flag", version=__version__, description=_ABOUT)
+    app[OPENAPI] = Asset.of("application/json", json.dumps(document).encode())
+
+    def keys() -> KeyLookup:
+        return app[REPLICA]
+
+    guard = RequestGuard(
+        admin_token=settings.admin_token,
+        dev=settings.dev,
+        keys=keys,
+        # A wildcard opens answers to pages; it does not make their requests the local user's.
+        allows_origin=lambda origin: origin in settings.cors_origins,
+    )
+    app.middlewares.extend((timing, errors, cors.preflight))
+    app.on_response_prepare.extend((mark_answer, cors.mark))
+    app.on_shutdown.append(_cut_streams)
+    app.cleanup_ctx.append(_wire)
+    register(app, ROUTES, guard)
+    return app
+
+
+async def _wire(app: web.Application) -> AsyncIterator[None]:
+    """Make everything that needs the event loop, each after what it depends on."""
+    settings, metrics = app[SETTINGS], app[METRICS]
+    limits = RedisLimits(
+        connect_s=settings.redis_connect_timeout_s,
+        command_s=settings.redis_timeout_s,
+        connections=settings.redis_max_connections,
+    )
+    async with AsyncExitStack() as stack:
+        app[LAG] = await stack.enter_async_context(LoopLag())
+        replica = Replica(settings.redis_url, limits, metrics.observe_redis)
+        app[REPLICA] = await stack.enter_async_context(replica)
+        app[KEYS] = KeyService(replica)
+        app[SYNC] = await stack.enter_async_context(SyncService(replica))
+        exposures = Connections(
+            settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
+        )
+        stack.push_async_callback(exposures.close)
+        app[EXPOSURES] = ExposureService(ExposureStore(exposures))
+        metrics.show(lambda: _figures(app))
+        yield
+
+
+async def _cut_streams(app: web.Application) -> None:
+    app[SYNC].close_streams()
+
+
+def _figures(app: web.Application) -> Figures:
+    """Return what the metrics show of the state of this process."""
+    replica, counts = app[REPLICA], app[EXPOSURES].counts
+    connected = app[SYNC].connected
+    environments = [
+        EnvironmentFigures(
+            project=name,
+            environment=environment,
+            revision=snapshot.revision,
+            snapshot_bytes=snapshot.size,
+            sidecars=connected.get((name, environment), 0),
+        )
+        for name, state in sorted(replica.projects.items())
+        for environment, snapshot in sorted(state.snapshots.items())
+    ]
+    outcomes = ("stored", "duplicate", "refused", "unavailable")
+    return Figures(
+        redis_up=replica.redis_ok,
+        loaded=replica.loaded,
+        age_s=replica.verified_age_ms() / 1000,
+        conflicts=replica.conflicts,
+        reloads=replica.reloads,
+        epochs_renewed=replica.epochs_renewed,
+        environments=environments,
+        flags={name: len(state.flags) for name, state in sorted(replica.projects.items())},
+        exposures={outcome: getattr(counts, outcome) for outcome in outcomes},
+        exposures_dropped=counts.dropped,
+        loop_lag_s=app[LAG].worst_s,
+    )
+
+
+def create_metrics_app(metrics: Metrics) -> web.Application:
+    """Return the app that answers `/metrics` and nothing else, on a port of its own."""
+
+    async def expose(request: web.Request) -> web.Response:
+        return web.Response(
+            body=metrics.render(),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
+
+    app = web.Application()
+    app.router.add_get("/metrics", expose)
+    return app
+
+
+async def serve(settings: Settings, stop: asyncio.Event) -> None:
+    """Serve API and metrics until `stop` is set; then stop in order and return.
+
+    Raises:
+        OSError: an address cannot be listened on; its `strerror` names the setting.
+    """
+    app = create_app(settings)
+    async with AsyncExitStack() as stack:
+        metrics_app = create_metrics_app(app[METRICS])
+        metrics_url = await _listen(
+            stack,
+            metrics_app,
+            settings,
+            settings.metrics_host,
+            settings.metrics_port,
+            "METRICS_PORT",
+        )
+        api_url = await _listen(
+            stack, app, settings, settings.host, settings.port, "MATRIXFLAG_PORT"
+        )
+        _warn(settings)
+        logger.info("the API listens on %s, metrics on %s/metrics", api_url, metrics_url)
+        ready = asyncio.create_task(
+            _announce(app[REPLICA], settings.ready_file, {"api": api_url, "metrics": metrics_url})
+        )
+        stack.callback(ready.cancel)
+        await stop.wait()
+        logger.info("stopping")
+
+
+async def _listen(
+    stack: AsyncExitStack, app: web.Application, settings: Settings, host: str, port: int, name: str
+) -> str:
+    """Start an app, to be stopped by the stack, and return its address."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,  # `errors` logs each request, without what must not be logged
+        handler_cancellation=True,
+        keepalive_timeout=settings.keepalive_timeout_s,
+        shutdown_timeout=settings.shutdown_timeout_s,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        raise OSError(error.errno, f"{name}: cannot listen on {host}:{port}: {error}") from error
+    return _url(runner.addresses[0])
+
+
+def _url(address: tuple[str, int]) -> str:
+    """Return the address of a socket as something to connect to."""
+    host, port = address[:2]
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - not bound to
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _warn(settings: Settings) -> None:
+    if not settings.admin_token and not settings.dev:
+        logger.warning("no ADMIN_TOKEN is set: definitions can be neither read nor changed here")
+    if not is_loopback(settings.metrics_host):
+        logger.info("metrics are open to whoever reaches %s", settings.metrics_host)
+
+
+async def _announce(replica: Replica, path: str, addresses: dict[str, str]) -> None:
+    """Once the definitions are loaded, say so and write the addresses to a file if one is named."""
+    while not await replica.wait_loaded(_STILL_LOADING_S):
+        logger.warning("waiting for Redis: the definitions have not been read yet")
+    logger.info("definitions loaded: %d projects", len(replica.projects))
+    if path:
+        await asyncio.to_thread(_write_whole, Path(path), json.dumps(addresses))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file that is never seen half written."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text + "\n")
+    part.replace(path)
+
+
+def run(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, on uvloop; return the exit status."""
+    logs.configure(settings.log_level, settings.log_format)
+    try:
+        uvloop.run(_until_signal(settings))
+    except OSError as error:
+        sys.stderr.write(f"matrixflag control-plane: {error.strerror or error}\n")
+        return 1
+    return 0
+
+
+async def _until_signal(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with contextlib.suppress(asyncio.CancelledError):
+        await serve(settings, stop)
+
+
+class _Command:
+    """`matrixflag control-plane`."""
+
+    help = "serve the API, keep definitions in Redis, publish them to sidecars"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the settings as arguments."""
+        parser.epilog = "Secrets are read from the environment: ADMIN_TOKEN, REDIS_URL, ..."
+        add_arguments(parser, Settings)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Serve, or say what is wrong with the settings: all of it, with status 2."""
+        try:
+            settings = read(Settings, os.environ, vars(args))
+        except SettingsError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"matrixflag control-plane: {problem}\n")
+            return 2
+        return run(settings)
+
+
+COMMAND = _Command()

@@ -1,0 +1,44 @@
+"""Log lines on stderr, as text for people or as JSON for collectors; one line each.
+
+What may be logged is decided where it is logged: no secret, no query string, no body.
+"""
+
+import logging
+import sys
+import time
+
+import msgspec
+
+__all__ = ["JsonFormatter", "configure"]
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_encoder = msgspec.json.Encoder()
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one JSON object: `at`, `level`, `logger`, `message` and, for errors, `trace`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info)
+        return _encoder.encode(line).decode()
+
+
+def configure(level: str, style: str) -> None:
+    """Send all log lines of this process to stderr, in UTC."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = JsonFormatter() if style == "json" else logging.Formatter(_TEXT)
+    formatter.converter = _utc
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _utc(seconds: float | None) -> time.struct_time:
+    return time.gmtime(seconds)
