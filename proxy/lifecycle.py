@@ -5,6 +5,7 @@ One object, shared by the two HTTP servers and the composition root. It knows no
 
 import asyncio
 import time
+from typing import Any
 
 __all__ = ["Lifecycle"]
 
@@ -22,11 +23,12 @@ class Lifecycle:
         """Return the seconds since the process was composed."""
         return time.monotonic() - self._began_s
 
-    async def unless_stopping(self, work: asyncio.Future[object]) -> None:
+    async def unless_stopping(self, work: asyncio.Future[Any]) -> None:
         """Wait until `work` is done or the process is being stopped, whichever comes first."""
         stop = asyncio.ensure_future(self.stopping.wait())
         try:
-            await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {work, stop}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stop.cancel()
             work.cancel()

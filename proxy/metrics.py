@@ -10,7 +10,7 @@ Rules:
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -28,7 +28,7 @@ from proxy.counts import MAX_SERIES, EvaluationCounts, Histogram
 from proxy.exposures.recorder import Recorder
 from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder, Served
-from proxy.ofrep.views import Views
+from proxy.ofrep.current import Current
 from proxy.sync import STATES, SyncStatus
 
 __all__ = ["METRICS", "MetricRow", "Metrics"]
@@ -167,14 +167,12 @@ _LAG_BOUNDS_S = (5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1
 
 
 class Metrics:
-    """Everything that is counted, and its rendering. `views` returns those of what is served."""
+    """Everything that is counted, and its rendering."""
 
-    def __init__(
-        self, holder: Holder, status: SyncStatus, views: Callable[[], Views | None]
-    ) -> None:
+    def __init__(self, holder: Holder, status: SyncStatus, current: Current) -> None:
         self._holder = holder
         self._status = status
-        self._views = views
+        self._current = current
         self._recorder: Recorder | None = None
         self._reporter: ExposureReporter | None = None
         self.evaluations = EvaluationCounts()
@@ -197,7 +195,8 @@ class Metrics:
         self._reporter = reporter
 
     def swapped(self, old: Served | None, new: Served) -> None:
-        """Take note of another snapshot; a subscriber of the holder."""
+        """Take note of another snapshot; a subscriber of the holder, before `Current` is one."""
+        self._current.settle()
         self._swaps += 1
         if old is not None:
             self.evaluations.fold(old, new)
@@ -229,9 +228,7 @@ class Metrics:
 
     def _snapshot(self) -> Iterator[Metric]:
         served = self._holder.served
-        views = self._views()
-        if views is not None:
-            views.settle()
+        self._current.settle()
         yield _metric("matrixflag_evaluations_total", list(self.evaluations.totals(served)))
         yield _metric("matrixflag_evaluation_series", [((), self.evaluations.series)])
         yield _metric("matrixflag_snapshot_swaps_total", [((), self._swaps)])

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import Any
 
+from msgspec import UNSET, UnsetType
+
+from proxy.contract.snapshot import SnapshotHeader
 from proxy.engine import Answer, CompiledFlag, CompiledSnapshot
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.etag import context_etag, etag_seed
@@ -17,34 +20,32 @@ __all__ = ["View", "Views"]
 
 
 class View:
-    """The flags that one scope sees of one snapshot."""
+    """The flags that one scope sees of one snapshot.
+
+    What only bulk answers need is prepared when the first one is asked for.
+    """
 
     __slots__ = ("_parts", "_relevant", "_seed", "_static", "_uncounted", "flags")
 
     def __init__(self, flags: dict[str, CompiledFlag], digest: str, scope: Scope) -> None:
-        """Prepare the view; `flags` are in the order of a bulk answer."""
+        """Take the flags in the order of a bulk answer."""
         self.flags = flags
         self._seed = etag_seed(digest, scope)
-        self._relevant = _relevant(flag for flag in flags.values() if not flag.static)
+        self._relevant: tuple[str, ...] | UnsetType | None = UNSET
+        self._parts: list[bytes | list[CompiledFlag]] | None = None
         self._static: list[Answer] = []
-        self._parts: list[bytes | list[CompiledFlag]] = []
         self._uncounted = 0
-        for static, run in groupby(flags.values(), key=lambda flag: flag.static):
-            if static:
-                answers = [flag.evaluate({}, 0) for flag in run]
-                self._static += answers
-                self._parts.append(b",".join(answer.body for answer in answers))
-            else:
-                self._parts.append(list(run))
 
     def etag(self, context: dict[str, Any]) -> str | None:
         """Return the ETag of all flags for a context, or None when only the result can tell."""
+        if isinstance(self._relevant, UnsetType):
+            self._relevant = _relevant(flag for flag in self.flags.values() if not flag.static)
         return context_etag(self._seed, context, self._relevant)
 
     def render(self, context: dict[str, Any], now_ms: int) -> bytes:
         """Return the body of a bulk answer, every flag evaluated and counted."""
         pieces: list[bytes] = []
-        for part in self._parts:
+        for part in self._parts or self._prepare():
             if isinstance(part, bytes):
                 pieces.append(part)
                 continue
@@ -55,6 +56,18 @@ class View:
         self._uncounted += 1
         return b'{"flags":[' + b",".join(pieces) + b"]}"
 
+    def _prepare(self) -> list[bytes | list[CompiledFlag]]:
+        """Return the parts of a bulk answer: bytes that never change, and flags to evaluate."""
+        self._parts = []
+        for static, run in groupby(self.flags.values(), key=lambda flag: flag.static):
+            if static:
+                answers = [flag.evaluate({}, 0) for flag in run]
+                self._static += answers
+                self._parts.append(b",".join(answer.body for answer in answers))
+            else:
+                self._parts.append(list(run))
+        return self._parts
+
     def settle(self) -> None:
         """Add the evaluations of unchanging flags to their answers' counts."""
         if count := self._uncounted:
@@ -64,13 +77,13 @@ class View:
 
 
 class Views:
-    """The views of one snapshot, each made when first asked for."""
+    """One snapshot and its views, each made when first asked for."""
 
-    __slots__ = ("_digest", "_made", "compiled")
+    __slots__ = ("_made", "compiled", "header")
 
-    def __init__(self, compiled: CompiledSnapshot, digest: str) -> None:
+    def __init__(self, compiled: CompiledSnapshot, header: SnapshotHeader) -> None:
         self.compiled = compiled
-        self._digest = digest
+        self.header = header
         self._made: dict[Scope, View] = {}
 
     def of(self, scope: Scope) -> View:
@@ -80,7 +93,7 @@ class Views:
             flags = self.compiled.flags
             if scope is Scope.CLIENT:
                 flags = {key: flag for key, flag in flags.items() if flag.client_side}
-            view = self._made[scope] = View(flags, self._digest, scope)
+            view = self._made[scope] = View(flags, self.header.digest, scope)
         return view
 
     def settle(self) -> None:

@@ -1,0 +1,223 @@
+"""The admin port: is it alive, ready, started; what it counts; how it stands.
+
+Probes and metrics are open. `/statusz` tells keys of flags and problems in them, so it wants a
+server key, unless the peer is on this machine and asked for it under a local name: a page that
+rebinds its own name to 127.0.0.1 is a local peer too, but its `Host` gives it away.
+
+Liveness depends on nothing but the loop. Readiness means that a snapshot is held; its age makes it
+fail only when told so, because all instances would fail at once.
+"""
+
+import ipaddress
+import time
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from aiohttp import hdrs, web
+
+from proxy import __version__
+from proxy.contract.access import key_from_headers
+from proxy.exposures.reporter import ExposureReporter
+from proxy.holder import Holder
+from proxy.lifecycle import Lifecycle
+from proxy.metrics import Metrics
+from proxy.ofrep.auth import Access, Denied, Scope, authorise
+from proxy.settings import is_loopback
+from proxy.sync import SyncStatus
+
+__all__ = ["AdminHandler", "AdminSettings", "create_admin_app"]
+
+_NO_STORE = {"Cache-Control": "no-store"}
+_MAX_QUARANTINED = 100  # flags told by name; a person mends the first few and looks again
+_KEYS_ALWAYS_NEEDED = Access(open_without_keys=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdminSettings:
+    """What of the settings concerns probes and status."""
+
+    instance: str
+    ready_without_snapshot: bool
+    startup_grace_s: float
+    unready_after_s: float
+
+
+class AdminHandler:
+    """Answers the requests of the admin port. `reporter` is None where nobody is reported to."""
+
+    def __init__(
+        self,
+        settings: AdminSettings,
+        *,
+        holder: Holder,
+        status: SyncStatus,
+        lifecycle: Lifecycle,
+        metrics: Metrics,
+        reporter: ExposureReporter | None,
+    ) -> None:
+        self._settings = settings
+        self._holder = holder
+        self._status = status
+        self._lifecycle = lifecycle
+        self._metrics = metrics
+        self._reporter = reporter
+
+    async def livez(self, _request: web.Request) -> web.Response:
+        """Answer that the loop turns."""
+        return _text(200, "alive")
+
+    async def readyz(self, _request: web.Request) -> web.Response:
+        """Answer whether evaluations should be sent here."""
+        reason = self._unready()
+        return _text(200, "ready") if reason is None else _text(503, f"not ready: {reason}")
+
+    async def startupz(self, _request: web.Request) -> web.Response:
+        """Answer whether waiting for the first snapshot is over, with one or without."""
+        if self._holder.served is not None:
+            return _text(200, "started")
+        if self._lifecycle.uptime_s() >= self._settings.startup_grace_s:
+            return _text(200, "started without a snapshot")
+        return _text(503, "starting: no snapshot yet")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer all metrics, in the format that is asked for."""
+        body, content_type = self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        return web.Response(body=body, headers={"Content-Type": content_type, **_NO_STORE})
+
+    async def statusz(self, request: web.Request) -> web.Response:
+        """Answer how the sidecar stands, in detail."""
+        denied = self._denied(request)
+        if denied is not None:
+            challenge = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}
+            return _json(denied.status, {"errorDetails": denied.details}, challenge)
+        return _json(200, self._standing(), {})
+
+    def _unready(self) -> str | None:
+        """Return why it is not ready, None when it is."""
+        if self._lifecycle.stopping.is_set():
+            return "stopping"
+        age_ms = self._holder.age_ms()
+        if age_ms is None:
+            return None if self._settings.ready_without_snapshot else "no snapshot yet"
+        limit_s = self._settings.unready_after_s
+        if limit_s and age_ms > limit_s * 1000:
+            return f"the snapshot was last confirmed {age_ms / 1000:.0f} s ago"
+        return None
+
+    def _denied(self, request: web.Request) -> Denied | None:
+        """Return why the status is not told, None when it is."""
+        if _is_local(request):
+            return None
+        served = self._holder.served
+        presented = key_from_headers(
+            request.headers.get(hdrs.AUTHORIZATION), request.headers.get("X-API-Key")
+        )
+        keys = {} if served is None else served.compiled.keys
+        now_ms = time.time_ns() // 1_000_000
+        granted = authorise(keys, presented, now_ms, _KEYS_ALWAYS_NEEDED)
+        if isinstance(granted, Denied):
+            return granted
+        if granted.scope is not Scope.ALL:
+            return Denied(403, "a client key is not for this; use a server key")
+        return None
+
+    def _standing(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "instance": self._settings.instance,
+            "uptime_s": round(self._lifecycle.uptime_s(), 3),
+            "ready": self._unready() is None,
+            "stopping": self._lifecycle.stopping.is_set(),
+            "snapshot": self._snapshot(),
+            "refused": dict(self._holder.refusals),
+            "sync": self._sync(),
+            "exposures": self._exposures(),
+            "background_failures": dict(self._metrics.background_failures),
+        }
+
+    def _snapshot(self) -> dict[str, Any] | None:
+        served = self._holder.served
+        if served is None:
+            return None
+        header = served.header
+        quarantined = list(served.compiled.quarantined.items())
+        return {
+            "source": served.source,
+            "project": header.project,
+            "environment": header.environment,
+            "epoch": header.epoch,
+            "revision": header.revision,
+            "digest": header.digest,
+            "created_at": header.created_at,
+            "age_s": (self._holder.age_ms() or 0) / 1000,
+            "age_estimated": self._holder.age_estimated,
+            "bytes": len(served.body),
+            "flags": len(served.compiled.flags),
+            "keys": len(served.compiled.keys),
+            "quarantined": dict(quarantined[:_MAX_QUARANTINED]),
+            "quarantined_count": len(quarantined),
+        }
+
+    def _sync(self) -> dict[str, Any]:
+        status = self._status
+        return {
+            "state": status.state,
+            "state_since": status.state_since,
+            "connected_since": status.connected_since,
+            "reconnects": status.reconnects,
+            "errors": dict(status.errors),
+            "last_error": status.last_error,
+            "last_error_at": status.last_error_at,
+            "problems": status.problems,
+        }
+
+    def _exposures(self) -> dict[str, Any] | None:
+        if self._reporter is None:
+            return None
+        return {
+            **self._reporter.balance()._asdict(),
+            "errors": dict(self._reporter.errors),
+            "last_error": self._reporter.last_error,
+        }
+
+
+def create_admin_app(handler: AdminHandler) -> web.Application:
+    """Return the application of the admin port."""
+    app = web.Application(client_max_size=0)
+    app.router.add_get("/livez", handler.livez)
+    app.router.add_get("/readyz", handler.readyz)
+    app.router.add_get("/startupz", handler.startupz)
+    app.router.add_get("/metrics", handler.metrics)
+    app.router.add_get("/statusz", handler.statusz)
+    return app
+
+
+def _is_local(request: web.Request) -> bool:
+    """Return whether the peer is this machine and asked for a local name."""
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport is not None else None
+    if not isinstance(peer, tuple):
+        return False
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if not (mapped or address).is_loopback:
+        return False
+    try:
+        host = urlsplit(f"//{request.headers.get(hdrs.HOST, '')}").hostname
+    except ValueError:
+        return False
+    return host is not None and is_loopback(host)
+
+
+def _text(status: int, text: str) -> web.Response:
+    return web.Response(status=status, text=text + "\n", headers=_NO_STORE)
+
+
+def _json(status: int, value: Any, headers: dict[str, str]) -> web.Response:
+    return web.Response(
+        status=status,
+        body=msgspec.json.encode(value),
+        headers={"Content-Type": "application/json", **_NO_STORE, **headers},
+    )

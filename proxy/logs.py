@@ -1,0 +1,36 @@
+"""Sets up logging for a process: one line an event, text for people or JSON for collectors.
+
+Called by commands only; a module that logs just gets its logger.
+"""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+__all__ = ["set_up"]
+
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+class _JsonLines(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def set_up(level: str, log_format: str) -> None:
+    """Send all logging to standard error. Members of `extra={"fields": {...}}` stand in JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter(_TEXT))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # It tells of each connection that ends in the middle of a request; clients come and go.
+    logging.getLogger("aiohttp.server").setLevel(max(logging.WARNING, logging.root.level))

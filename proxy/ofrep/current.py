@@ -1,0 +1,28 @@
+"""The views of the snapshot that is being served, exchanged at each swap.
+
+Kept apart from the holder, which knows nothing of how flags are answered.
+"""
+
+from proxy.holder import Served
+from proxy.ofrep.views import Views
+
+__all__ = ["Current"]
+
+
+class Current:
+    """`views` is None before the first snapshot."""
+
+    __slots__ = ("views",)
+
+    def __init__(self) -> None:
+        self.views: Views | None = None
+
+    def settle(self) -> None:
+        """Bring the counts of all answers up to date, before somebody reads them."""
+        if self.views is not None:
+            self.views.settle()
+
+    def swapped(self, _old: Served | None, new: Served) -> None:
+        """Serve another snapshot; a subscriber of the holder."""
+        self.settle()
+        self.views = Views(new.compiled, new.header)
