@@ -9,6 +9,7 @@ Rules:
 - Counters never go back, and every set of labels is bounded (`proxy.counts`).
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
 from proxy.sync import STATES, SyncStatus
 
-__all__ = ["METRICS", "MetricRow", "Metrics"]
+__all__ = ["METRICS", "MetricRow", "Metrics", "measure_lag"]
 
 
 class MetricRow(NamedTuple):
@@ -163,6 +164,7 @@ _LATENCY_BOUNDS_S = (
     *(5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4),
     *(1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0),
 )
+_LAG_EVERY_S = 0.5
 _LAG_BOUNDS_S = (5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 5.0)
 
 
@@ -259,6 +261,15 @@ class Metrics:
                 suffix = "" if part == "pending" else "_total"
                 yield _metric(f"matrixflag_exposures_{part}{suffix}", [((), count)])
             yield _metric("matrixflag_exposures_errors_total", _labelled(self._reporter.errors))
+
+
+async def measure_lag(metrics: Metrics) -> None:
+    """Wake up regularly and note how late that was."""
+    loop = asyncio.get_running_loop()
+    while True:
+        expected_s = loop.time() + _LAG_EVERY_S
+        await asyncio.sleep(_LAG_EVERY_S)
+        metrics.loop_lag.observe(max(0.0, loop.time() - expected_s))
 
 
 class _Collector(Collector):

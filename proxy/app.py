@@ -1,0 +1,268 @@
+"""The composition root of the sidecar: makes every part, in order, and ends them in reverse.
+
+Sockets are bound first, so that a busy port is told before anything else happens. Then the parts
+are entered into one stack; leaving it is the drain:
+
+    readiness off -> (drain_s) -> evaluation port: no new connections, idle ones closed, requests
+    under way finished -> sync and other background work cancelled -> exposures sent or put on
+    disk -> admin port -> HTTP session
+
+A native sidecar in Kubernetes may have 2 s from SIGTERM; without `drain_s` it takes less.
+"""
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import uvloop
+from aiohttp import web
+
+from proxy import __version__, logs
+from proxy.admin import AdminHandler, create_admin_app
+from proxy.contract.settings import SettingsError, add_arguments
+from proxy.holder import Holder
+from proxy.lifecycle import Lifecycle
+from proxy.listen import CannotListen, bind, bind_unix, urls
+from proxy.metrics import Metrics, measure_lag
+from proxy.ofrep.cors import Cors
+from proxy.ofrep.current import Current
+from proxy.ofrep.limits import RateLimit
+from proxy.ofrep.routes import OfrepHandler, create_ofrep_app
+from proxy.parts import Work, admin_settings, make_exposures, make_source, ofrep_settings
+from proxy.settings import ProxySettings
+from proxy.supervise import supervise
+from proxy.sync import SyncStatus
+
+__all__ = ["COMMAND", "Running", "running", "serve"]
+
+_log = logging.getLogger(__name__)
+
+_MAX_LINE_BYTES = 65_536
+"""Of a request's first line and of one header: some clients put a whole context into a query."""
+
+_FINISH_S = 1.0  # requests under way take microseconds; only bodies that trickle in are cut off
+_LAST_REPORT_S = 0.5
+_LOOK_FOR_KEYS_S = 0.1
+
+
+@dataclass(frozen=True)
+class Running:
+    """A sidecar that listens: its addresses, and the parts that a caller may look at."""
+
+    ofrep: str
+    admin: str
+    holder: Holder
+    lifecycle: Lifecycle
+    refusal: "asyncio.Future[str]"
+    """Gets a result, what to change, when the sidecar must not go on; else it stays pending."""
+
+
+@asynccontextmanager
+async def running(settings: ProxySettings) -> AsyncIterator[Running]:
+    """Run a sidecar while the context lasts.
+
+    Raises:
+        CannotListen: when an address cannot be bound.
+        SettingsError: when the settings of a part contradict each other.
+    """
+    async with AsyncExitStack() as stack:
+        ofrep = _bound(stack, bind(settings.host, settings.port, "--"))
+        admin = _bound(stack, bind(settings.admin_host, settings.admin_port, "--admin-"))
+        unix = [] if settings.unix is None else _bound(stack, [bind_unix(settings.unix)])
+
+        lifecycle = Lifecycle()
+        holder, status, current = Holder(), SyncStatus(), Current()
+        metrics = Metrics(holder, status, current)
+        holder.subscribe(metrics.swapped)
+        holder.subscribe(current.swapped)
+
+        session = await stack.enter_async_context(aiohttp.ClientSession())
+        recorder, reporter = make_exposures(settings, session)
+        metrics.watch_exposures(recorder, reporter)
+
+        admin_app = create_admin_app(
+            AdminHandler(
+                admin_settings(settings),
+                holder=holder,
+                status=status,
+                lifecycle=lifecycle,
+                metrics=metrics,
+                reporter=reporter,
+            )
+        )
+        await _serve(stack, admin_app, admin, settings)
+
+        work: dict[str, Work] = {
+            "sync": make_source(settings, holder, status, session),
+            "loop lag": lambda: measure_lag(metrics),
+        }
+        if reporter is not None:
+            stack.push_async_callback(reporter.close, _LAST_REPORT_S)
+            work["exposures"] = reporter.run
+        for name, each in work.items():
+            await _supervised(stack, name, each, metrics)
+
+        limit = RateLimit(settings.rate_limit)
+        cors = Cors(settings.cors_origins, settings.cors_headers)
+        for sockets, is_open in (
+            (ofrep, settings.loopback_only or settings.allow_anonymous),
+            (unix, True),  # who may open the socket is the file system's to say
+        ):
+            handler = OfrepHandler(
+                ofrep_settings(settings, open_without_keys=is_open),
+                current=current,
+                holder=holder,
+                lifecycle=lifecycle,
+                metrics=metrics,
+                recorder=recorder,
+                cors=cors,
+                limit=limit,
+            )
+            await _serve(
+                stack, create_ofrep_app(handler, settings.max_body_bytes), sockets, settings
+            )
+
+        refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        watch = asyncio.create_task(_watch_for_keys(settings, holder, refusal))
+        stack.push_async_callback(_end, watch)
+        stack.callback(lifecycle.stopping.set)
+        yield Running(urls(ofrep)[0], urls(admin)[0], holder, lifecycle, refusal)
+
+
+async def serve(settings: ProxySettings) -> int:
+    """Run a sidecar until SIGTERM or SIGINT; return the exit status."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stop.set)
+    stopped = asyncio.create_task(stop.wait())
+    try:
+        async with running(settings) as sidecar:
+            _announce(settings, sidecar)
+            ends: set[asyncio.Future[Any]] = {stopped, sidecar.refusal}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if sidecar.refusal.done():
+                _log.error("%s", sidecar.refusal.result())
+                return 2
+            _log.info("stopping")
+            sidecar.lifecycle.stopping.set()
+            await asyncio.sleep(settings.drain_s)
+    except CannotListen as error:
+        sys.stderr.write(f"matrixflag proxy: {error}\n")
+        return 1
+    finally:
+        stopped.cancel()
+    _log.info("stopped")
+    return 0
+
+
+class _ProxyCommand:
+    help = "run the sidecar: answer OFREP evaluations on this machine"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare one flag for each setting."""
+        add_arguments(parser, ProxySettings)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Serve until told to stop."""
+        try:
+            settings = ProxySettings.load(os.environ, vars(args))
+            logs.set_up(settings.log_level, settings.log_format)
+            return uvloop.run(serve(settings))
+        except SettingsError as error:
+            for problem in error.problems:
+                sys.stderr.write(f"matrixflag proxy: {problem}\n")
+            return 2
+
+
+COMMAND = _ProxyCommand()
+
+
+def _bound(stack: AsyncExitStack, sockets: list[socket.socket]) -> list[socket.socket]:
+    for each in sockets:
+        stack.callback(each.close)
+    return sockets
+
+
+async def _serve(
+    stack: AsyncExitStack,
+    app: web.Application,
+    sockets: Sequence[socket.socket],
+    settings: ProxySettings,
+) -> None:
+    """Serve an application until the stack is left; then finish what is under way."""
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=settings.keepalive_timeout_s,
+        max_line_size=_MAX_LINE_BYTES,
+        max_field_size=_MAX_LINE_BYTES,
+        shutdown_timeout=_FINISH_S,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    for each in sockets:
+        await web.SockSite(runner, each).start()
+
+
+async def _supervised(stack: AsyncExitStack, name: str, work: Work, metrics: Metrics) -> None:
+    task = asyncio.create_task(supervise(name, work, on_error=metrics.background_failed), name=name)
+    stack.push_async_callback(_end, task)
+
+
+async def _end(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
+async def _watch_for_keys(
+    settings: ProxySettings, holder: Holder, refusal: "asyncio.Future[str]"
+) -> None:
+    """Refuse to go on where other machines could evaluate without any key.
+
+    Only the start is refused: when the last key is deleted later, evaluations answer 401 and the
+    process stays. A snapshot from disk gets the grace to be replaced by a fresh one.
+    """
+    if settings.loopback_only or settings.allow_anonymous:
+        return
+    deadline_s = asyncio.get_running_loop().time() + settings.startup_grace_s
+    served = await holder.wait_first(settings.startup_grace_s)
+    while served is not None and not served.compiled.keys:
+        fresh = served.source != "disk"
+        if fresh or asyncio.get_running_loop().time() >= deadline_s:
+            refusal.set_result(
+                f"--host {','.join(settings.host)}: other machines could evaluate, and the"
+                " environment has no evaluation keys; create a server or client key, listen on"
+                " 127.0.0.1, or say --allow-anonymous"
+            )
+            return
+        await asyncio.sleep(_LOOK_FOR_KEYS_S)
+        served = holder.served
+
+
+def _announce(settings: ProxySettings, sidecar: Running) -> None:
+    """Say where it listens, to the log and to the file that was asked for."""
+    addresses = {"ofrep": sidecar.ofrep, "admin": sidecar.admin}
+    _log.info(
+        "matrix-flag %s listens: evaluations at %s, probes and metrics at %s",
+        __version__,
+        sidecar.ofrep,
+        sidecar.admin,
+        extra={"fields": addresses},
+    )
+    if settings.ready_file is not None:
+        partial_file = settings.ready_file.with_name(settings.ready_file.name + ".new")
+        partial_file.write_text(json.dumps(addresses) + "\n")
+        partial_file.replace(settings.ready_file)

@@ -1,0 +1,82 @@
+"""From the settings of the sidecar to those of its parts, and to the parts that come in kinds.
+
+Nothing here runs; `proxy.app` puts the parts together and gives them their lifetimes.
+"""
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import aiohttp
+
+from proxy.admin import AdminSettings
+from proxy.contract.access import hash_key
+from proxy.exposures.buffer import ExposureBuffer
+from proxy.exposures.recorder import Recorder
+from proxy.exposures.reporter import ExposureReporter, ReporterSettings
+from proxy.exposures.spool import Spool
+from proxy.holder import Holder
+from proxy.ofrep.auth import Access
+from proxy.ofrep.routes import OfrepSettings
+from proxy.settings import ProxySettings
+from proxy.sync import SyncSettings, SyncStatus
+from proxy.sync.file import run_file_source
+from proxy.sync.source import run_control_plane_source
+
+__all__ = ["Work", "admin_settings", "make_exposures", "make_source", "ofrep_settings"]
+
+Work = Callable[[], Awaitable[None]]
+"""Something that runs until it is cancelled, for `proxy.supervise`."""
+
+
+def make_source(
+    settings: ProxySettings, holder: Holder, status: SyncStatus, session: aiohttp.ClientSession
+) -> Work:
+    if settings.snapshot is not None:
+        return partial(run_file_source, holder, status, settings.snapshot, settings.environment)
+    sync = SyncSettings(
+        control_plane_url=settings.control_plane_url or "",
+        key=settings.key or "",
+        instance=settings.instance,
+        cache_dir=settings.cache_dir,
+        startup_policy=settings.startup_policy,
+    )
+    return partial(run_control_plane_source, holder, status, session, sync)
+
+
+def make_exposures(
+    settings: ProxySettings, session: aiohttp.ClientSession
+) -> tuple[Recorder, ExposureReporter | None]:
+    """Return what records exposures and what reports them; nobody is reported to from a file."""
+    if settings.control_plane_url is None:
+        return Recorder(None), None
+    buffer = ExposureBuffer(settings.exposures_max_pending)
+    spool = None
+    if settings.cache_dir is not None and settings.exposures_spool_max_bytes:
+        spool = Spool(settings.cache_dir / "exposures", settings.exposures_spool_max_bytes)
+    reporting = ReporterSettings(
+        control_plane_url=settings.control_plane_url,
+        key=settings.key or "",
+        instance=settings.instance,
+        interval_s=settings.exposures_interval_s,
+        unit_hash_key=settings.unit_hash_key,
+    )
+    return Recorder(buffer), ExposureReporter(buffer, session, reporting, spool)
+
+
+def admin_settings(settings: ProxySettings) -> AdminSettings:
+    return AdminSettings(
+        instance=settings.instance,
+        ready_without_snapshot=settings.startup_policy == "allow-empty",
+        startup_grace_s=settings.startup_grace_s,
+        unready_after_s=settings.unready_after_s,
+    )
+
+
+def ofrep_settings(settings: ProxySettings, *, open_without_keys: bool) -> OfrepSettings:
+    own_key_hash = None if settings.key is None else hash_key(settings.key)
+    return OfrepSettings(
+        access=Access(open_without_keys, own_key_hash),
+        first_snapshot_wait_s=settings.first_snapshot_wait_s,
+        max_body_bytes=settings.max_body_bytes,
+        freshness_headers=settings.freshness_headers,
+    )
