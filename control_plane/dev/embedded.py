@@ -205,9 +205,14 @@ async def _ping(socket: Path) -> bool:
 
 
 def open_log(path: Path) -> IO[bytes]:
-    """Open a log to append to, begun anew when it has grown: logs are bounded like all else."""
-    grown = path.exists() and path.stat().st_size > _MAX_LOG_BYTES
-    return open(path, "wb" if grown else "ab", opener=lambda name, how: os.open(name, how, 0o600))
+    """Open a log to append to, begun anew when it has grown: logs are bounded like all else.
+
+    Appending, also then: who truncates it later finds the next line at its beginning.
+    """
+    log = open(path, "ab", opener=lambda name, how: os.open(name, how, 0o600))
+    if log.tell() > _MAX_LOG_BYTES:
+        log.truncate(0)
+    return log
 
 
 def _major(program: str) -> int:

@@ -1,5 +1,6 @@
 """What a fresh installation gets, through the API like anybody else: a sidecar key, a flag."""
 
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -25,22 +26,26 @@ SAMPLE: dict[str, Any] = {
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
-async def prepare(base_url: str, state: DevState) -> DevState:
-    """Return the state with a sidecar key that works; make the sample flag if there is no flag yet.
+async def prepare(base_url: str, state: DevState, remember: Callable[[DevState], None]) -> None:
+    """Complete the state with a sidecar key that works; make the sample flag if there is no flag.
+
+    `remember` is called after each step, so that a failure of the next does not repeat this one.
 
     Raises:
         DevError: when the API answers something else than it should, with the answer.
     """
     headers = {"Authorization": f"Bearer {state.admin_token}"}
     async with aiohttp.ClientSession(base_url, timeout=_TIMEOUT, headers=headers) as api:
+        remember(state)
         if not await _key_works(base_url, state.sidecar_key):
             wanted = {"kind": "sidecar", "environment": "production", "name": "matrixflag dev"}
             state.sidecar_key = (await _call(api, "POST", "/api/v1/keys", wanted, 201))["key"]
+            remember(state)
         if not state.sampled:
             if not (await _call(api, "GET", "/api/v1/flags?limit=1", None, 200))["items"]:
                 await _call(api, "POST", "/api/v1/flags", SAMPLE, 201)
             state.sampled = True
-    return state
+            remember(state)
 
 
 async def _key_works(base_url: str, key: str) -> bool:

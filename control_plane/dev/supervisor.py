@@ -39,6 +39,8 @@ _READY_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 15.0
 _REDIS_TIMEOUT_S = 5.0
 _POLL_S = 0.01
+_LOG_CHECK_S = 30.0
+_MAX_LOG_BYTES = 10_000_000  # each; some 80,000 requests
 
 Say = Callable[[str], None]
 
@@ -92,7 +94,7 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             {"port": settings.port, "metrics_port": settings.metrics_port},
             {"REDIS_URL": redis_url, "ADMIN_TOKEN": state.admin_token},
         )
-        data.remember(await prepare(api["api"], state))
+        await prepare(api["api"], state, data.remember)
         sidecar = await run.start(
             "sidecar",
             ("proxy", "proxy"),
@@ -117,6 +119,8 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
         data.announce(document)
         stack.callback(data.withdraw)
         say(welcome(document, data.document_path))
+        bounding = asyncio.create_task(_bound_logs(children))
+        stack.callback(bounding.cancel)
         ended = await _first_to_end(children)
         raise DevError(
             f"the {ended.name} ended by itself, status {ended.process.returncode};"
@@ -246,6 +250,16 @@ _OURS = (
 def _inherited() -> dict[str, str]:
     """Return our environment without what we decide; all other settings reach the processes."""
     return {name: value for name, value in os.environ.items() if name not in _OURS}
+
+
+async def _bound_logs(children: list[_Child]) -> None:
+    """Begin logs anew when they have grown large, for ever: this may run for weeks."""
+    while True:
+        await asyncio.sleep(_LOG_CHECK_S)
+        for child in children:
+            with contextlib.suppress(OSError):
+                if child.log.stat().st_size > _MAX_LOG_BYTES:
+                    os.truncate(child.log, 0)
 
 
 async def _first_to_end(children: list[_Child]) -> _Child:
