@@ -34,3 +34,5 @@ def set_up(level: str, log_format: str) -> None:
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # It tells of each connection that ends in the middle of a request; clients come and go.
     logging.getLogger("aiohttp.server").setLevel(max(logging.WARNING, logging.root.level))
+    # It tells of each change it sees: a log file in a watched directory would feed itself.
+    logging.getLogger("watchfiles").setLevel(logging.WARNING)
