@@ -23,10 +23,11 @@ class Served:
 
     def write(self, definitions: dict[str, Any]) -> None:
         """Replace the definitions as editors and deployments do: a new file takes the name."""
-        _write(self.file, definitions)
+        write_definitions(self.file, definitions)
 
 
-def _write(file: Path, definitions: dict[str, Any]) -> None:
+def write_definitions(file: Path, definitions: dict[str, Any]) -> None:
+    """Put definitions into a file at once, so that nobody reads half of them."""
     new = file.with_suffix(".new")
     new.write_text(json.dumps(definitions))
     os.replace(new, file)
@@ -35,7 +36,7 @@ def _write(file: Path, definitions: dict[str, Any]) -> None:
 @contextmanager
 def _serving(directory: Path) -> Iterator[Served]:
     file = directory / "flags.json"
-    _write(file, DEFINITIONS)
+    write_definitions(file, DEFINITIONS)
     with running_sidecar(directory, "--snapshot", file) as sidecar:
         yield Served(sidecar.ofrep, file)
 

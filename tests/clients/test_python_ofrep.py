@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from openfeature import api
 from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
+from openfeature.exception import ErrorCode
 from openfeature.flag_evaluation import FlagEvaluationDetails
 
 from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, with_flag
-from tests.clients.conftest import Served
+from tests.clients.conftest import Served, write_definitions
+from tests.support.processes import running_sidecar
 
 _NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
 
@@ -92,9 +96,32 @@ def test_a_file_that_cannot_be_read_changes_nothing(changeable: Served) -> None:
     assert value == "green", "never the application's default"
 
 
+def test_an_application_that_is_earlier_than_the_flags_waits_for_them(tmp_path: Path) -> None:
+    """Its first evaluation is held, not refused: an error would be a wrong decision."""
+    file = tmp_path / "flags.json"
+    with (
+        running_sidecar(tmp_path, "--snapshot", file) as sidecar,
+        ThreadPoolExecutor(1) as application,
+    ):
+        client = _client(sidecar.ofrep, "early")
+        early = application.submit(client.get_string_details, "text", "red")
+        write_definitions(file, DEFINITIONS)
+        assert _outcome(early.result(_NOTICED_S)) == Outcome("blue", "STATIC", "default")
+
+
+def test_without_any_flags_the_application_has_its_default_in_time(tmp_path: Path) -> None:
+    """The sidecar gives up before the provider's five seconds are over, and says why."""
+    file = tmp_path / "flags.json"
+    with running_sidecar(tmp_path, "--snapshot", file) as sidecar:
+        details = _client(sidecar.ofrep, "empty").get_string_details("text", "red")
+    assert details.value == "red"
+    assert details.error_code is ErrorCode.GENERAL
+    assert "timed out" not in (details.error_message or "")
+
+
 def test_without_a_sidecar_the_application_has_its_default(unused_tcp_port: int) -> None:
     """Nobody listening is an error to look at, not an exception to crash on."""
     client = _client(f"http://127.0.0.1:{unused_tcp_port}", "nobody")
     details = client.get_boolean_details("bool-true", False)
     assert details.value is False
-    assert str(details.error_code.value if details.error_code else None) == "GENERAL"
+    assert details.error_code is ErrorCode.GENERAL
