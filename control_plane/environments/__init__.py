@@ -1,0 +1,1 @@
+"""Projects and their environments, and promoting a flag's configuration between them."""

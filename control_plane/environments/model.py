@@ -1,0 +1,104 @@
+"""Projects and environments: documents, what is stored of them, what the API shows.
+
+Keys become parts of Redis keys, of URLs and of metric labels, so they are short and plain.
+"""
+
+import re
+
+import msgspec
+
+from proxy.contract.codes import ProblemCode
+from proxy.contract.problems import Problem
+
+__all__ = [
+    "CopyInput",
+    "Environment",
+    "EnvironmentRecord",
+    "EnvironmentResource",
+    "Project",
+    "ProjectRecord",
+    "ProjectResource",
+    "check_name",
+]
+
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One place where a project's flags are served: production, staging, a developer's own."""
+
+    key: str
+    name: str = ""
+    description: str = ""
+
+
+class EnvironmentRecord(msgspec.Struct, frozen=True):
+    """An environment as it is stored."""
+
+    environment: Environment
+    version: int
+    created_at: str
+    updated_at: str
+
+
+class EnvironmentResource(msgspec.Struct, frozen=True):
+    """An environment as the API shows it; `revision` and `digest` say what sidecars should hold."""
+
+    key: str
+    name: str
+    description: str
+    version: int
+    created_at: str
+    updated_at: str
+    epoch: str
+    revision: int
+    digest: str
+    flags: int
+    snapshot_bytes: int
+
+
+class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A set of flags, segments and environments that change together."""
+
+    key: str
+    name: str = ""
+    description: str = ""
+
+
+class ProjectRecord(msgspec.Struct, frozen=True):
+    """A project as it is stored, in the fields of its `meta`."""
+
+    project: Project
+    created_at: str
+
+
+class ProjectResource(msgspec.Struct, frozen=True):
+    """A project as the API shows it."""
+
+    key: str
+    name: str
+    description: str
+    created_at: str
+    environments: list[str]
+    flags: int
+    segments: int
+
+
+class CopyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which flag's configuration to promote, from the environment in the path, or into it.
+
+    Exactly one of `to` and `from` is given; the other end is the path's.
+    """
+
+    flag: str
+    to: str | None = None
+    from_: str | None = msgspec.field(name="from", default=None)
+
+
+def check_name(key: str) -> list[Problem]:
+    """Return what is wrong with the key of a project or an environment."""
+    if _KEY.fullmatch(key):
+        return []
+    message = f"{key[:80]!r} cannot be a key"
+    hint = "1 to 64 of A-Z a-z 0-9 . _ -, not starting with . or -"
+    return [Problem("/key", ProblemCode.INVALID_KEY, message, hint)]

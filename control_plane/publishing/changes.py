@@ -1,0 +1,224 @@
+"""What replicas tell each other: a change, as an entry of the project's change log. Pure.
+
+A change carries the records it sets in full, so applying it needs nothing else, and it names the
+head it follows on, so that a replica that stands elsewhere sees that it does. A change too large
+for the log, or one that starts a new epoch, carries no records: `reload` sends replicas to read
+everything.
+"""
+
+from collections.abc import Generator
+from datetime import datetime
+from itertools import chain
+
+import msgspec
+
+from control_plane.audit.model import AuditEntry, HistoryEntry
+from control_plane.environments.model import Project, ProjectRecord
+from control_plane.publishing.state import (
+    Change,
+    Edit,
+    FlagRecord,
+    Prepared,
+    ProjectState,
+    Published,
+    RecordKind,
+    Step,
+    StoredDataError,
+    decode_record,
+    encode_record,
+)
+from control_plane.store.keys import MAX_CHANGE_BYTES, SCHEMA
+from control_plane.store.projects import Commit, Position, StoredProject, Write
+
+__all__ = [
+    "ANY_HEAD",
+    "ChangeMessage",
+    "audit_entry",
+    "commit_of",
+    "decode_change",
+    "edits_of",
+    "load_project",
+    "position_of",
+    "reload_message",
+]
+
+_TABLES = {
+    RecordKind.FLAG: "flags",
+    RecordKind.SEGMENT: "segments",
+    RecordKind.ENVIRONMENT: "environments",
+    RecordKind.KEY: "keys",
+}
+_MAX_TARGETS = 100  # named in an audit entry; their number is always there
+
+ANY_HEAD = ""
+"""`previous` of a change that follows on whatever was."""
+
+
+class _Put(msgspec.Struct, frozen=True):
+    kind: RecordKind
+    key: str
+    record: msgspec.Raw
+
+
+class _Removed(msgspec.Struct, frozen=True):
+    kind: RecordKind
+    key: str
+
+
+class ChangeMessage(msgspec.Struct, frozen=True):
+    """One entry of the change log; the id of the entry is the sequence number.
+
+    `previous` and `head` are the heads before and after it; a new epoch follows on whatever was.
+    """
+
+    previous: str
+    head: str
+    at: str
+    revisions: dict[str, int] = {}
+    put: list[_Put] = []
+    removed: list[_Removed] = []
+    reload: bool = False
+
+    def step(self, sequence: int) -> Step:
+        """Return where the project stands after this change."""
+        published = {name: Published(number, self.at) for name, number in self.revisions.items()}
+        return Step(sequence, self.head, published)
+
+    def diverges_from(self, head: str) -> bool:
+        """Return whether this, if it is the next change, was made to something else than `head`."""
+        return self.previous not in (ANY_HEAD, head)
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(ChangeMessage)
+
+
+def decode_change(data: bytes) -> ChangeMessage:
+    """Return an entry of the change log.
+
+    Raises:
+        StoredDataError: when it cannot be read.
+    """
+    try:
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise StoredDataError(f"a change cannot be read: {error}") from error
+
+
+def edits_of(message: ChangeMessage) -> tuple[Edit, ...]:
+    """Return what a change does.
+
+    Raises:
+        StoredDataError: when a record in it cannot be read.
+    """
+    puts = (Edit(p.kind, p.key, decode_record(p.kind, p.key, p.record)) for p in message.put)
+    return (*puts, *(Edit(r.kind, r.key, None) for r in message.removed))
+
+
+def reload_message(previous: str, head: str, at: str) -> bytes:
+    """Return the entry that sends replicas to read everything."""
+    return _encoder.encode(ChangeMessage(previous, head, at, reload=True))
+
+
+def commit_of(state: ProjectState, change: Change, prepared: Prepared, step: Step) -> Commit:
+    """Return the atomic step that makes a change durable, prepared against this state."""
+    before = position_of(state)
+    after = Position(state.epoch, step.sequence, step.head)
+    records = [None if e.record is None else encode_record(e.record) for e in prepared.edits]
+    meta: dict[str, str] = {}
+    for environment, published in step.published.items():
+        meta[f"revision:{environment}"] = str(published.revision)
+        meta[f"published_at:{environment}"] = published.at
+    prefix = f"{_unix_ms(change.at)} ".encode()
+    writes = []
+    for edit, record in zip(prepared.edits, records, strict=True):
+        entry = _history_entry(state, change, edit)
+        history = None if entry is None else prefix + _encoder.encode(entry)
+        writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
+    if sum(len(record) for record in records if record is not None) > MAX_CHANGE_BYTES:
+        message = reload_message(before.head, step.head, change.at)
+    else:
+        message = _encoder.encode(_message(change, prepared.edits, records, before.head, step))
+    return Commit(before, after, message, audit_entry(change), meta, writes)
+
+
+def load_project(name: str, stored: StoredProject) -> Generator[None, None, ProjectState]:
+    """Return the state of stored data, yielding between records.
+
+    Raises:
+        StoredDataError: when it cannot be read, or is of another schema.
+    """
+    meta = stored.meta
+    if meta.get("schema") != SCHEMA:
+        raise StoredDataError(f"project {name!r} has schema {meta.get('schema')}, not {SCHEMA}")
+    project = Project(name, meta.get("name", ""), meta.get("description", ""))
+    published = {
+        environment: Published(
+            int(meta.get(f"revision:{environment}", 0)), meta.get(f"published_at:{environment}", "")
+        )
+        for environment in stored.environments
+    }
+    records = chain.from_iterable(
+        ((kind, key, data) for key, data in table.items())
+        for kind, table in (
+            (RecordKind.ENVIRONMENT, stored.environments),
+            (RecordKind.SEGMENT, stored.segments),
+            (RecordKind.FLAG, stored.flags),
+            (RecordKind.KEY, stored.keys),
+        )
+    )
+    step = Step(int(meta["sequence"]), meta["head"], published)
+    record = ProjectRecord(project, meta["created_at"])
+    return (yield from ProjectState.load(record, meta["epoch"], step, records))
+
+
+def position_of(state: ProjectState) -> Position:
+    """Return where a project stands."""
+    return Position(state.epoch, state.sequence, state.head)
+
+
+def audit_entry(change: Change) -> bytes:
+    """Return what the audit log keeps of a change."""
+    entry = AuditEntry(
+        at=change.at,
+        actor=change.author.actor,
+        address=change.author.address,
+        action=change.action,
+        targets=[f"{edit.kind}:{edit.key}" for edit in change.edits[:_MAX_TARGETS]],
+        count=len(change.edits),
+    )
+    return _encoder.encode(entry)
+
+
+def _message(
+    change: Change,
+    edits: tuple[Edit, ...],
+    records: list[bytes | None],
+    previous: str,
+    step: Step,
+) -> ChangeMessage:
+    named = list(zip(edits, records, strict=True))
+    return ChangeMessage(
+        previous=previous,
+        head=step.head,
+        at=change.at,
+        revisions={name: published.revision for name, published in step.published.items()},
+        put=[_Put(e.kind, e.key, msgspec.Raw(r)) for e, r in named if r is not None],
+        removed=[_Removed(e.kind, e.key) for e, r in named if r is None],
+    )
+
+
+def _history_entry(state: ProjectState, change: Change, edit: Edit) -> HistoryEntry | None:
+    """Return the version to keep of a flag; of other records none are kept."""
+    if edit.kind is not RecordKind.FLAG:
+        return None
+    if isinstance(edit.record, FlagRecord):
+        version, flag = edit.record.version, edit.record.flag
+    else:
+        version, flag = state.flags[edit.key].version + 1, None
+    author = change.author
+    return HistoryEntry(version, change.at, author.actor, author.address, change.action, flag)
+
+
+def _unix_ms(at: str) -> int:
+    return int(datetime.fromisoformat(at).timestamp() * 1000)

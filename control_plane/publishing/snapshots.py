@@ -1,0 +1,156 @@
+"""The snapshot of one environment, kept up to date line by line.
+
+Pure. A change costs the lines it changes: the digest is incremental, the size is a running sum and
+the order is a sorted list. The body is joined when it is asked for and kept until the next change.
+Replicas that applied the same changes hold the same bytes, header included: the time of a
+revision is that of the change, and comes with it.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Generator, Mapping
+from typing import NamedTuple
+
+from proxy.contract.digest import SnapshotDigest
+from proxy.contract.snapshot import (
+    SCHEMA,
+    EntryKind,
+    SnapshotHeader,
+    encode_snapshot,
+    entry_order,
+)
+from proxy.contract.sync import SnapshotPointer
+
+__all__ = ["EnvironmentSnapshot", "LineChanges", "Published"]
+
+LineChanges = Mapping[tuple[EntryKind, str], bytes | None]
+"""Lines by kind and key; None removes."""
+
+
+class Published(NamedTuple):
+    """What a revision is known by, beside its content. `at` is RFC 3339."""
+
+    revision: int
+    at: str
+
+
+class EnvironmentSnapshot:
+    """What one environment's sidecars should hold now."""
+
+    __slots__ = (
+        "_body",
+        "_digest",
+        "_hex",
+        "_lines",
+        "_order",
+        "environment",
+        "epoch",
+        "project",
+        "published",
+        "size",
+    )
+
+    def __init__(self, project: str, environment: str, epoch: str, published: Published) -> None:
+        self.project = project
+        self.environment = environment
+        self.epoch = epoch
+        self.published = published
+        self.size = 0
+        """Bytes of the lines with their newlines; the header, some 400 bytes, is not counted."""
+        self._lines: dict[tuple[EntryKind, str], bytes] = {}
+        self._order: list[tuple[tuple[int, bytes], tuple[EntryKind, str]]] = []
+        self._digest = SnapshotDigest()
+        self._hex: str | None = None
+        self._body: bytes | None = None
+
+    @property
+    def revision(self) -> int:
+        """The revision of the current content."""
+        return self.published.revision
+
+    @property
+    def digest(self) -> str:
+        """The digest of the current content."""
+        if self._hex is None:
+            self._hex = self._digest.hexdigest()
+        return self._hex
+
+    def line(self, kind: EntryKind, key: str) -> bytes | None:
+        """Return the line of an entry, or None where there is none."""
+        return self._lines.get((kind, key))
+
+    def entries(self) -> int:
+        """Return the number of entries."""
+        return len(self._lines)
+
+    def size_after(self, changes: LineChanges) -> int:
+        """Return what `size` would be with these changes."""
+        lines = self._lines
+        grown = self.size
+        for name, line in changes.items():
+            old = lines.get(name)
+            grown += (len(line) + 1 if line is not None else 0) - (len(old) + 1 if old else 0)
+        return grown
+
+    def apply(self, changes: LineChanges, published: Published) -> None:
+        """Make this content current, as the revision named."""
+        self.size = self.size_after(changes)
+        for name, line in changes.items():
+            if line is None:
+                self._remove(name)
+            else:
+                self._put(name, line)
+        self.publish(self.epoch, published)
+
+    def fill(self, lines: Mapping[tuple[EntryKind, str], bytes]) -> Generator[None, None, None]:
+        """Set many lines of an empty snapshot, yielding between them."""
+        for name, line in lines.items():
+            self._lines[name] = line
+            self._digest.put(*name, line)
+            self.size += len(line) + 1
+            yield
+        self._order = sorted((entry_order(*name), name) for name in lines)
+        self._hex = self._body = None
+
+    def publish(self, epoch: str, published: Published) -> None:
+        """Give the content another epoch or revision."""
+        self.epoch = epoch
+        self.published = published
+        self._body = None
+
+    def pointer(self) -> SnapshotPointer:
+        """Return what names the current content."""
+        return SnapshotPointer(self.epoch, self.revision, self.digest)
+
+    def header(self) -> SnapshotHeader:
+        """Return the first line of the current body."""
+        return SnapshotHeader(
+            schema=SCHEMA,
+            project=self.project,
+            environment=self.environment,
+            epoch=self.epoch,
+            revision=self.revision,
+            digest=self.digest,
+            entries=len(self._lines),
+            created_at=self.published.at,
+        )
+
+    def body(self) -> bytes:
+        """Return the snapshot's bytes, joined once per revision: some 3 ms for 10,000 flags."""
+        if self._body is None:
+            lines = self._lines
+            self._body = encode_snapshot(self.header(), (lines[name] for _, name in self._order))
+        return self._body
+
+    def _put(self, name: tuple[EntryKind, str], line: bytes) -> None:
+        if name not in self._lines:
+            insort(self._order, (entry_order(*name), name))
+        self._lines[name] = line
+        self._digest.put(*name, line)
+        self._hex = None
+
+    def _remove(self, name: tuple[EntryKind, str]) -> None:
+        if self._lines.pop(name, None) is None:
+            return
+        del self._order[bisect_left(self._order, (entry_order(*name), name))]
+        self._digest.remove(*name)
+        self._hex = None

@@ -1,0 +1,426 @@
+"""One project in memory: its records, and the snapshot of each of its environments. Pure.
+
+A change is prepared, which may fail and alters nothing, and then applied, which cannot fail. In
+between, the one or the other way, it becomes durable: `replica` puts the atomic step in Redis
+there, or has just read that another replica did.
+
+Rules:
+- Nothing costs in proportion to the number of flags but loading, and making an environment.
+- The same records give the same lines, on every replica and after every restart.
+- What a record refers to is indexed as it is applied, so "in use by" is a look-up.
+
+Change together: a new kind of record needs its type in `_TYPES`, a hash in `store.keys`, and its
+lines in `_lines_of`.
+"""
+
+from bisect import bisect_left, insort
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from control_plane.access.model import KeyRecord, key_definition
+from control_plane.audit.model import Author
+from control_plane.environments.model import EnvironmentRecord, ProjectRecord
+from control_plane.publishing.snapshots import EnvironmentSnapshot, LineChanges, Published
+from proxy.contract.authoring import project, project_segment
+from proxy.contract.definitions import Condition, Flag, Segment
+from proxy.contract.snapshot import EntryKind, encode_entry
+
+__all__ = [
+    "Change",
+    "Edit",
+    "EnvironmentSnapshot",
+    "FlagRecord",
+    "Name",
+    "Prepared",
+    "ProjectState",
+    "Published",
+    "Record",
+    "RecordKind",
+    "SegmentRecord",
+    "StoredDataError",
+    "Step",
+    "decode_record",
+    "encode_record",
+    "segments_in",
+]
+
+
+class StoredDataError(Exception):
+    """What Redis holds cannot be read: another version wrote it, or it was tampered with."""
+
+
+class RecordKind(StrEnum):
+    """The kinds of records of a project, as changes name them."""
+
+    FLAG = "flag"
+    SEGMENT = "segment"
+    ENVIRONMENT = "environment"
+    KEY = "key"
+
+
+class FlagRecord(msgspec.Struct, frozen=True):
+    """A flag as it is stored. `version` goes up by one at each change in any environment."""
+
+    flag: Flag
+    version: int
+    created_at: str
+    updated_at: str
+
+
+class SegmentRecord(msgspec.Struct, frozen=True):
+    """A segment as it is stored."""
+
+    segment: Segment
+    version: int
+    created_at: str
+    updated_at: str
+
+
+Record = FlagRecord | SegmentRecord | EnvironmentRecord | KeyRecord
+
+_TYPES: dict[RecordKind, type[Record]] = {
+    RecordKind.FLAG: FlagRecord,
+    RecordKind.SEGMENT: SegmentRecord,
+    RecordKind.ENVIRONMENT: EnvironmentRecord,
+    RecordKind.KEY: KeyRecord,
+}
+_decoders = {kind: msgspec.json.Decoder(type_) for kind, type_ in _TYPES.items()}
+_encoder = msgspec.json.Encoder()
+
+
+class Name(NamedTuple):
+    """What tells records apart within a project."""
+
+    kind: RecordKind
+    key: str
+
+
+class Edit(NamedTuple):
+    """One record to set, or with None to remove."""
+
+    kind: RecordKind
+    key: str
+    record: Record | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one request does to a project: all of `edits`, or nothing.
+
+    A change without edits changes nothing, and nothing is written for it. `action` is what the
+    audit log and history call it, `at` is RFC 3339.
+    """
+
+    action: str
+    author: Author
+    at: str
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A change worked out against the state of one `head`: the lines that differ."""
+
+    head: str
+    edits: tuple[Edit, ...]
+    lines: dict[str, LineChanges]
+    """By environment; environments whose snapshot does not change are absent."""
+    snapshots: dict[str, EnvironmentSnapshot]
+    """Of environments that the change makes."""
+
+    def affected(self) -> list[str]:
+        """Return the environments whose snapshot changes."""
+        return [*self.lines, *self.snapshots]
+
+
+class Step(NamedTuple):
+    """Where a project stands after a change: what replicas compare.
+
+    `head` is random and names the change, so that two histories of equal length are told apart.
+    """
+
+    sequence: int
+    head: str
+    published: Mapping[str, Published]
+
+
+class Segments(Mapping[str, Segment]):
+    """The segments of a state by key, without copying them; follows the state."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Mapping[str, SegmentRecord]) -> None:
+        self._records = records
+
+    def __getitem__(self, key: str) -> Segment:
+        return self._records[key].segment
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
+class ProjectState:
+    """A project's records, its indexes and its snapshots. Owned by one event loop."""
+
+    __slots__ = (
+        "_key_ids",
+        "_users",
+        "_uses",
+        "environments",
+        "epoch",
+        "flag_order",
+        "flags",
+        "head",
+        "keys",
+        "name",
+        "record",
+        "segment_documents",
+        "segments",
+        "sequence",
+        "snapshots",
+    )
+
+    def __init__(self, record: ProjectRecord, epoch: str, sequence: int, head: str) -> None:
+        self.record = record
+        self.name = record.project.key
+        self.epoch = epoch
+        self.sequence = sequence
+        self.head = head
+        self.flags: dict[str, FlagRecord] = {}
+        self.segments: dict[str, SegmentRecord] = {}
+        self.environments: dict[str, EnvironmentRecord] = {}
+        self.keys: dict[str, KeyRecord] = {}
+        self.snapshots: dict[str, EnvironmentSnapshot] = {}
+        self.flag_order: list[str] = []
+        """Keys of flags in order; code points sort as their UTF-8 does."""
+        self.segment_documents = Segments(self.segments)
+        self._uses: dict[Name, frozenset[Name]] = {}
+        self._users: dict[Name, set[Name]] = {}
+        self._key_ids: dict[str, str] = {}
+
+    @classmethod
+    def load(
+        cls,
+        record: ProjectRecord,
+        epoch: str,
+        step: Step,
+        records: Iterable[tuple[RecordKind, str, bytes]],
+    ) -> Generator[None, None, "ProjectState"]:
+        """Return the state of stored records, yielding between them.
+
+        Raises:
+            StoredDataError: for a record that cannot be read. A flag left out would be a flag that
+                applications lose, so nothing is left out.
+        """
+        state = cls(record, epoch, step.sequence, step.head)
+        for kind, key, data in records:
+            state._set(Edit(kind, key, decode_record(kind, key, data)))
+            yield
+        state.flag_order = sorted(state.flags)
+        for environment in state.environments:
+            snapshot = yield from state._new_snapshot(environment, {})
+            snapshot.publish(epoch, step.published.get(environment, Published(0, "")))
+            state.snapshots[environment] = snapshot
+        return state
+
+    def prepare(self, edits: tuple[Edit, ...]) -> Generator[None, None, Prepared]:
+        """Return what edits do to the snapshots, yielding between records; alters nothing."""
+        head = self.head
+        lines: dict[str, dict[tuple[EntryKind, str], bytes | None]] = {}
+        made: dict[str, EnvironmentRecord] = {}
+        for edit in edits:
+            if isinstance(edit.record, EnvironmentRecord) and edit.key not in self.environments:
+                made[edit.key] = edit.record
+        for edit in edits:
+            old = self._record(edit.kind, edit.key)
+            for environment, kind, line in self._lines_of(edit.record or old, self.snapshots):
+                wanted = None if edit.record is None else line
+                if self.snapshots[environment].line(kind, edit.key) != wanted:
+                    lines.setdefault(environment, {})[kind, edit.key] = wanted
+            yield
+        edited = {Name(edit.kind, edit.key): edit.record for edit in edits}
+        snapshots = {}
+        for environment in made:
+            snapshots[environment] = yield from self._new_snapshot(environment, edited)
+        return Prepared(head, edits, dict(lines), snapshots)
+
+    def next_step(self, prepared: Prepared, head: str, at: str) -> Step:
+        """Return where the project stands once a prepared change is applied."""
+        published = {
+            name: Published(self.snapshots[name].revision + 1 if name in self.snapshots else 1, at)
+            for name in prepared.affected()
+        }
+        return Step(self.sequence + 1, head, published)
+
+    def apply(self, prepared: Prepared, step: Step) -> None:
+        """Make a prepared change current. It was prepared against this very state."""
+        if prepared.head != self.head:
+            raise ValueError("prepared against another state")
+        for edit in prepared.edits:
+            self._keep_order(edit)
+            self._set(edit)
+        for environment, changes in prepared.lines.items():
+            snapshot = self.snapshots[environment]
+            snapshot.apply(changes, step.published.get(environment, snapshot.published))
+        for environment, snapshot in prepared.snapshots.items():
+            snapshot.publish(self.epoch, step.published.get(environment, snapshot.published))
+            self.snapshots[environment] = snapshot
+        self.sequence, self.head = step.sequence, step.head
+
+    def users(self, kind: RecordKind, key: str) -> list[Name]:
+        """Return the records that refer to this one, in order."""
+        return sorted(self._users.get(Name(kind, key), ()))
+
+    def key_of_hash(self, key_hash: str) -> KeyRecord | None:
+        """Return the key that has this hash."""
+        key_id = self._key_ids.get(key_hash)
+        return None if key_id is None else self.keys[key_id]
+
+    def _record(self, kind: RecordKind, key: str) -> Record | None:
+        return self._table(kind).get(key)
+
+    def _table(self, kind: RecordKind) -> Mapping[str, Record]:
+        match kind:
+            case RecordKind.FLAG:
+                return self.flags
+            case RecordKind.SEGMENT:
+                return self.segments
+            case RecordKind.ENVIRONMENT:
+                return self.environments
+            case RecordKind.KEY:
+                return self.keys
+
+    def _set(self, edit: Edit) -> None:
+        """Store a record, or remove it, with what it refers to."""
+        table = self._table(edit.kind)
+        old = table.get(edit.key)
+        if isinstance(old, KeyRecord):
+            self._key_ids.pop(old.hash, None)
+        if isinstance(edit.record, KeyRecord):
+            self._key_ids[edit.record.hash] = edit.key
+        if edit.record is None:
+            table.pop(edit.key, None)  # type: ignore[attr-defined]  # a dict seen as a Mapping
+        else:
+            table[edit.key] = edit.record  # type: ignore[index]  # of the type its kind says
+        self._index(Name(edit.kind, edit.key), _references(edit.record))
+
+    def _keep_order(self, edit: Edit) -> None:
+        if edit.kind is not RecordKind.FLAG or (edit.key in self.flags) == bool(edit.record):
+            return
+        if edit.record is None:
+            del self.flag_order[bisect_left(self.flag_order, edit.key)]
+        else:
+            insort(self.flag_order, edit.key)
+
+    def _index(self, name: Name, uses: frozenset[Name]) -> None:
+        before = self._uses.get(name, frozenset())
+        if uses == before:
+            return
+        for used in before - uses:
+            self._users[used].discard(name)
+        for used in uses - before:
+            self._users.setdefault(used, set()).add(name)
+        if uses:
+            self._uses[name] = uses
+        else:
+            self._uses.pop(name, None)
+
+    def _new_snapshot(
+        self, environment: str, edited: Mapping[Name, Record | None]
+    ) -> Generator[None, None, EnvironmentSnapshot]:
+        """Return the snapshot of an environment, of the records as they are after `edited`."""
+        lines: dict[tuple[EntryKind, str], bytes] = {}
+        for kind in (RecordKind.SEGMENT, RecordKind.FLAG, RecordKind.KEY):
+            # A list, because the state may change while this waits between two slices.
+            for key, stored in list(self._table(kind).items()):
+                record = edited.get(Name(kind, key), stored)
+                for _, entry_kind, line in self._lines_of(record, (environment,)):
+                    if line is not None:
+                        lines[entry_kind, key] = line
+                yield
+        for name, record in edited.items():
+            if self._record(name.kind, name.key) is None:
+                for _, entry_kind, line in self._lines_of(record, (environment,)):
+                    if line is not None:
+                        lines[entry_kind, name.key] = line
+        project_key = self.name
+        snapshot = EnvironmentSnapshot(project_key, environment, self.epoch, Published(0, ""))
+        yield from snapshot.fill(lines)
+        return snapshot
+
+    @staticmethod
+    def _lines_of(
+        record: Record | None, environments: Iterable[str]
+    ) -> Iterator[tuple[str, EntryKind, bytes | None]]:
+        """Yield the line that a record has in each of some environments; None where it has none."""
+        match record:
+            case FlagRecord(flag=flag):
+                for environment in environments:
+                    line = None
+                    if not flag.archived:
+                        line = encode_entry("flag", flag.key, project(flag, environment))
+                    yield environment, "flag", line
+            case SegmentRecord(segment=segment):
+                line = encode_entry("segment", segment.key, project_segment(segment))
+                for environment in environments:
+                    yield environment, "segment", line
+            case KeyRecord():
+                definition = key_definition(record)
+                if definition is not None and record.environment in environments:
+                    yield record.environment, "key", encode_entry("key", record.id, definition)
+            case _:
+                return
+
+
+def encode_record(record: Record) -> bytes:
+    """Return a record as it is stored."""
+    return _encoder.encode(record)
+
+
+def decode_record(kind: RecordKind, key: str, data: bytes | msgspec.Raw) -> Record:
+    """Return a stored record.
+
+    Raises:
+        StoredDataError: naming it, when it cannot be read.
+    """
+    try:
+        return _decoders[kind].decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise StoredDataError(f"{kind} {key!r} cannot be read: {error}") from error
+
+
+def segments_in(conditions: Iterable[Condition]) -> frozenset[str]:
+    """Return the segments that conditions name, at any depth; without recursion."""
+    found: set[str] = set()
+    todo = list(conditions)
+    while todo:
+        condition = todo.pop()
+        if condition.segment is not UNSET:
+            found.add(condition.segment)
+        if condition.not_ is not UNSET:
+            todo.append(condition.not_)
+        for group in (condition.all, condition.any):
+            if group is not UNSET:
+                todo.extend(group)
+    return frozenset(found)
+
+
+def _references(record: Record | None) -> frozenset[Name]:
+    """Return the records that a record cannot do without."""
+    match record:
+        case FlagRecord(flag=flag):
+            rules = (rule for config in flag.environments.values() for rule in config.rules)
+            used = segments_in(rule.when for rule in rules)
+        case SegmentRecord(segment=segment):
+            used = segments_in((segment.when,))
+        case _:
+            used = frozenset()
+    return frozenset(Name(RecordKind.SEGMENT, key) for key in used)

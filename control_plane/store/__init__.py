@@ -1,0 +1,1 @@
+"""Redis: every key, the atomic steps, and the connection. Knows records as bytes, not as flags."""

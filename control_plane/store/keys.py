@@ -1,0 +1,120 @@
+"""Every key this product has in Redis: its name, type, lifetime and owner.
+
+All keys of a project carry the hash tag `{<project>}`, so that one atomic step can touch them on a
+single server, behind Sentinel and in one slot of a Cluster. `mf:projects` stands outside: it only
+tells which projects to look for, and a member without a `meta` is ignored.
+
+Change together: a new key needs a row in `KEYS`; a new meaning of an old one needs another
+`SCHEMA`, which a control plane that does not know it refuses to load.
+"""
+
+from typing import NamedTuple
+
+__all__ = [
+    "HISTORY_DAYS",
+    "HISTORY_VERSIONS",
+    "KEYS",
+    "MAX_AUDIT_ENTRIES",
+    "MAX_CHANGES",
+    "MAX_CHANGE_BYTES",
+    "PROJECTS",
+    "SCHEMA",
+    "KeyPattern",
+    "ProjectKeys",
+]
+
+SCHEMA = "1"
+"""Version of the stored data, in each project's `meta`."""
+
+PROJECTS = "mf:projects"
+
+HISTORY_VERSIONS = 100
+HISTORY_DAYS = 90
+"""Versions kept of a flag: the newest always, older ones while both bounds allow."""
+
+MAX_CHANGES = 1_000
+"""Changes kept for replicas to follow. One that was away for longer reads everything again."""
+
+MAX_CHANGE_BYTES = 256 * 1024
+"""Largest change written out in full; of a larger one replicas are told to read everything.
+With MAX_CHANGES it bounds the stream to 256 MB; ordinary changes are 2 KB."""
+
+MAX_AUDIT_ENTRIES = 100_000
+"""Audit entries kept, about 300 bytes each."""
+
+
+class KeyPattern(NamedTuple):
+    """What is known of one key."""
+
+    pattern: str
+    type: str
+    lifetime: str
+    owner: str
+    holds: str
+
+
+KEYS = (
+    KeyPattern(PROJECTS, "set", "for ever", "control_plane.store", "names of projects"),
+    KeyPattern(
+        "mf:{P}:meta",
+        "hash",
+        "for ever",
+        "control_plane.store",
+        "schema, epoch, sequence, head, created_at, name, description; "
+        "revision:<environment> and published_at:<environment>",
+    ),
+    KeyPattern("mf:{P}:flags", "hash", "for ever", "control_plane.flags", "key -> FlagRecord"),
+    KeyPattern(
+        "mf:{P}:segments", "hash", "for ever", "control_plane.segments", "key -> SegmentRecord"
+    ),
+    KeyPattern(
+        "mf:{P}:environments",
+        "hash",
+        "for ever",
+        "control_plane.environments",
+        "key -> EnvironmentRecord",
+    ),
+    KeyPattern("mf:{P}:keys", "hash", "for ever", "control_plane.access", "id -> KeyRecord"),
+    KeyPattern(
+        "mf:{P}:changes",
+        "stream",
+        f"about {MAX_CHANGES} entries",
+        "control_plane.store",
+        "<sequence>-0 -> ChangeMessage",
+    ),
+    KeyPattern(
+        "mf:{P}:history:flag:<key>",
+        "list",
+        f"{HISTORY_VERSIONS} versions, {HISTORY_DAYS} days; all of it {HISTORY_DAYS} days after "
+        "the flag was deleted",
+        "control_plane.audit",
+        "Unix milliseconds, a space, HistoryEntry; newest first",
+    ),
+    KeyPattern(
+        "mf:{P}:audit",
+        "stream",
+        f"about {MAX_AUDIT_ENTRIES} entries",
+        "control_plane.audit",
+        "AuditEntry",
+    ),
+)
+
+
+class ProjectKeys:
+    """The names of one project's keys."""
+
+    __slots__ = ("_prefix", "audit", "changes", "environments", "flags", "keys", "meta", "segments")
+
+    def __init__(self, project: str) -> None:
+        self._prefix = f"mf:{{{project}}}:"
+        self.meta = self._prefix + "meta"
+        self.flags = self._prefix + "flags"
+        self.segments = self._prefix + "segments"
+        self.environments = self._prefix + "environments"
+        self.keys = self._prefix + "keys"
+        self.changes = self._prefix + "changes"
+        self.audit = self._prefix + "audit"
+
+    def flag_history(self, key: str) -> str:
+        """Return the list that holds a flag's versions."""
+        return f"{self._prefix}history:flag:{key}"

@@ -1,0 +1,222 @@
+"""A project's data in Redis: read all of it, write one step, read the steps of others.
+
+Deals in bytes and names; what a record means is `control_plane.publishing.state`'s. The layout is
+`store.keys`, the atomic steps are `store.scripts`. Every method raises `RedisError` when Redis is
+away, in bounded time.
+"""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from control_plane.store.connection import FOLLOW_BLOCK_S, Connections
+from control_plane.store.keys import (
+    HISTORY_DAYS,
+    HISTORY_VERSIONS,
+    MAX_AUDIT_ENTRIES,
+    MAX_CHANGES,
+    PROJECTS,
+    ProjectKeys,
+)
+from control_plane.store.scripts import COMMIT, CREATE, RENEW
+
+__all__ = ["Commit", "Position", "ProjectStore", "StoredProject", "Write"]
+
+_DAY_S = 24 * 3600
+
+
+class Position(NamedTuple):
+    """Where a project's history stands. `head` is random, and different after another change."""
+
+    epoch: str
+    sequence: int
+    head: str
+
+
+class StoredProject(NamedTuple):
+    """All of a project at one moment."""
+
+    meta: dict[str, str]
+    flags: dict[str, bytes]
+    segments: dict[str, bytes]
+    environments: dict[str, bytes]
+    keys: dict[str, bytes]
+
+
+class Write(NamedTuple):
+    """One record to set, or with None to remove. `table` is an attribute of `ProjectKeys`.
+
+    `history` is the version to keep of it, if versions of it are kept.
+    """
+
+    table: str
+    key: str
+    record: bytes | None
+    history: bytes | None = None
+
+
+class Commit(NamedTuple):
+    """One atomic step, from one position to the next. `meta` are further fields to set there."""
+
+    before: Position
+    after: Position
+    change: bytes
+    audit: bytes
+    meta: Mapping[str, str]
+    writes: Iterable[Write]
+
+
+class ProjectStore:
+    """Projects in Redis."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
+        # Replies are bytes, as asked for; redis-py's types are of all protocols and decodings.
+        self._redis: Any = connections.commands
+        self._blocking: Any = connections.blocking
+        self._commit = self._redis.register_script(COMMIT)
+        self._create = self._redis.register_script(CREATE)
+        self._renew = self._redis.register_script(RENEW)
+
+    async def names(self) -> set[str]:
+        """Return the names of projects; one may have no data (yet)."""
+        members = await self._connections.run("names", lambda: self._redis.smembers(PROJECTS))
+        return {member.decode() for member in members}
+
+    async def create(
+        self, name: str, meta: Mapping[str, str], environments: Mapping[str, bytes], audit: bytes
+    ) -> bool:
+        """Make a project, and return whether it was not there before."""
+        keys = ProjectKeys(name)
+        args: list[str | bytes | int] = [len(meta)]
+        for field, value in meta.items():
+            args += (field, value)
+        args.append(audit)
+        for environment, record in environments.items():
+            args += (environment, record)
+        # The name first: a name without data is passed over, data without a name is lost.
+        await self._connections.run("names", lambda: self._redis.sadd(PROJECTS, name))
+        created = await self._connections.run(
+            "create",
+            lambda: self._create(keys=[keys.meta, keys.environments, keys.audit], args=args),
+        )
+        return bool(created)
+
+    async def load(self, name: str) -> StoredProject | None:
+        """Return all of a project, read at one moment, or None when there is no such data."""
+        keys = ProjectKeys(name)
+
+        async def read() -> list[dict[bytes, bytes]]:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                for key in (keys.meta, keys.flags, keys.segments, keys.environments, keys.keys):
+                    pipe.hgetall(key)
+                answers: list[dict[bytes, bytes]] = await pipe.execute()
+                return answers
+
+        meta, *tables = await self._connections.run("load", read)
+        if not meta:
+            return None
+        text = {field.decode(): value.decode() for field, value in meta.items()}
+        return StoredProject(text, *({k.decode(): v for k, v in t.items()} for t in tables))
+
+    async def positions(self, names: Iterable[str]) -> dict[str, Position | None]:
+        """Return where projects stand; None for one that is not there."""
+        wanted = list(names)
+
+        async def read() -> list[list[bytes | None]]:
+            async with self._redis.pipeline(transaction=False) as pipe:
+                for name in wanted:
+                    pipe.hmget(ProjectKeys(name).meta, "epoch", "sequence", "head")
+                replies: list[list[bytes | None]] = await pipe.execute()
+                return replies
+
+        answers = await self._connections.run("positions", read)
+        return {name: _position(a) for name, a in zip(wanted, answers, strict=True)}
+
+    async def commit(self, name: str, commit: Commit) -> bool:
+        """Make a step durable; False when the project stands elsewhere than it was made for."""
+        names = ProjectKeys(name)
+        keys = [names.meta, names.changes, names.audit]
+        index: dict[str, int] = {names.meta: 1}
+        oldest_ms = int((time.time() - HISTORY_DAYS * _DAY_S) * 1000)
+        args: list[str | bytes | int] = [
+            *(commit.before.epoch, commit.before.sequence, commit.before.head),
+            *(commit.after.sequence, commit.after.head),
+            *(commit.change, commit.audit),
+            *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
+        ]
+
+        def position(key: str) -> int:
+            if key not in index:
+                keys.append(key)
+                index[key] = len(keys)
+            return index[key]
+
+        for field, value in commit.meta.items():
+            args += ("set", 1, field, value)
+        for write in commit.writes:
+            table = position(getattr(names, write.table))
+            if write.record is None:
+                args += ("remove", table, write.key, "")
+            else:
+                args += ("set", table, write.key, write.record)
+            if write.history is not None:
+                history = position(names.flag_history(write.key))
+                if write.record is None:
+                    args += ("bury", history, write.history, HISTORY_DAYS * _DAY_S)
+                else:
+                    args += ("keep", history, write.history, oldest_ms)
+        done = await self._connections.run("commit", lambda: self._commit(keys=keys, args=args))
+        return bool(done)
+
+    async def renew(
+        self, name: str, epoch: str, renewed: str, head: str, change: bytes, audit: bytes
+    ) -> bool:
+        """Replace a project's epoch, as one more change; False when it had another already."""
+        names = ProjectKeys(name)
+        done = await self._connections.run(
+            "renew",
+            lambda: self._renew(
+                keys=[names.meta, names.changes, names.audit],
+                args=[epoch, renewed, head, change, audit],
+            ),
+        )
+        return bool(done)
+
+    async def changes(self, name: str, after: int) -> list[tuple[int, bytes]]:
+        """Return the changes after a sequence number, oldest first, at most as many as are kept."""
+        key = ProjectKeys(name).changes
+        entries = await self._connections.run(
+            "changes", lambda: self._redis.xrange(key, min=f"{after + 1}-0", count=MAX_CHANGES)
+        )
+        return [_change(entry) for entry in entries]
+
+    async def follow(self, after: Mapping[str, int]) -> dict[str, list[tuple[int, bytes]]]:
+        """Return the changes after sequence numbers, by project, waiting a while for the first."""
+        streams = {ProjectKeys(name).changes: name for name in after}
+        positions = {key: f"{after[name]}-0" for key, name in streams.items()}
+        answer = await self._connections.run(
+            "follow",
+            lambda: self._blocking.xread(positions, count=100, block=int(FOLLOW_BLOCK_S * 1000)),
+        )
+        return {streams[key.decode()]: [_change(e) for e in entries] for key, entries in answer}
+
+    async def history(self, name: str, key: str, start: int, count: int) -> list[bytes]:
+        """Return versions of a flag, newest first, from a position on."""
+        history = ProjectKeys(name).flag_history(key)
+        rows = await self._connections.run(
+            "history", lambda: self._redis.lrange(history, start, start + count - 1)
+        )
+        return [row.partition(b" ")[2] for row in rows]
+
+
+def _position(answer: list[bytes | None]) -> Position | None:
+    epoch, sequence, head = answer
+    if epoch is None or sequence is None or head is None:
+        return None
+    return Position(epoch.decode(), int(sequence), head.decode())
+
+
+def _change(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[int, bytes]:
+    entry_id, fields = entry
+    return int(entry_id.partition(b"-")[0]), fields[b"change"]

@@ -1,0 +1,88 @@
+"""The atomic steps, in Lua. All keys a script touches are its arguments, and of one project.
+
+`COMMIT` compares where the project stands with where the change was worked out, and does all of it
+or nothing. Operations follow in groups of four arguments - name, index into KEYS, two operands:
+
+    set field value      remove field ""      keep entry oldest_ms      bury entry ttl_s
+
+`keep` puts an entry, which begins with its time in Unix milliseconds, at the head of a history and
+drops what is beyond its bounds; `bury` does so for a flag that is gone, and lets the list expire.
+"""
+
+__all__ = ["COMMIT", "CREATE", "RENEW"]
+
+COMMIT = """
+local meta, changes, audit = KEYS[1], KEYS[2], KEYS[3]
+local at = redis.call('HMGET', meta, 'epoch', 'sequence', 'head')
+if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or at[3] ~= ARGV[3] then
+  return 0
+end
+local sequence = ARGV[4]
+-- First, because only this can fail, and what a script wrote before it failed stays written.
+redis.call('XADD', changes, 'MAXLEN', '~', ARGV[8], sequence .. '-0', 'change', ARGV[6])
+redis.call('XADD', audit, 'MAXLEN', '~', ARGV[9], '*', 'sequence', sequence, 'entry', ARGV[7])
+redis.call('HSET', meta, 'sequence', sequence, 'head', ARGV[5])
+local versions = tonumber(ARGV[10])
+local i = 11
+while i + 3 <= #ARGV do
+  local op, key, a, b = ARGV[i], KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2], ARGV[i + 3]
+  if op == 'set' then
+    redis.call('HSET', key, a, b)
+  elseif op == 'remove' then
+    redis.call('HDEL', key, a)
+  else
+    redis.call('LPUSH', key, a)
+    redis.call('LTRIM', key, 0, versions - 1)
+    if op == 'bury' then
+      redis.call('EXPIRE', key, b)
+    else
+      redis.call('PERSIST', key)
+      local length = redis.call('LLEN', key)
+      while length > 1 do
+        local oldest = redis.call('LINDEX', key, -1)
+        if tonumber(string.match(oldest, '^%d+')) >= tonumber(b) then break end
+        redis.call('RPOP', key)
+        length = length - 1
+      end
+    end
+  end
+  i = i + 4
+end
+return 1
+"""
+"""KEYS: meta, changes, audit, then those the operations name. ARGV: epoch, sequence, head it was
+made for; new sequence, new head; change; audit entry; bounds of changes, audit, history; then
+operations. Returns 1 done, 0 the project stands elsewhere."""
+
+CREATE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  return 0
+end
+local meta = {}
+for i = 1, tonumber(ARGV[1]) * 2 do
+  meta[i] = ARGV[i + 1]
+end
+redis.call('HSET', KEYS[1], unpack(meta))
+for i = tonumber(ARGV[1]) * 2 + 3, #ARGV, 2 do
+  redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1])
+end
+redis.call('XADD', KEYS[3], '*', 'sequence', '1', 'entry', ARGV[tonumber(ARGV[1]) * 2 + 2])
+return 1
+"""
+"""KEYS: meta, environments, audit. ARGV: number of meta's fields, fields and values, audit entry,
+then environments and records. Returns 1 done, 0 the project was there."""
+
+RENEW = """
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then
+  return 0
+end
+local sequence = redis.call('HINCRBY', KEYS[1], 'sequence', 1)
+redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'head', ARGV[3])
+-- Of a log that reaches further than the data no entry can be added to: it starts anew.
+redis.call('DEL', KEYS[2])
+redis.call('XADD', KEYS[2], sequence .. '-0', 'change', ARGV[4])
+redis.call('XADD', KEYS[3], '*', 'sequence', sequence, 'entry', ARGV[5])
+return 1
+"""
+"""KEYS: meta, changes, audit. ARGV: the epoch seen, the new epoch and head, change, audit entry.
+Returns 1 done, 0 the epoch is another already."""
