@@ -1,0 +1,356 @@
+"""The images are built and run: each alone, then all of them as the manifests put them together."""
+
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from tests.ops.boxes import Box, Running, run, running
+from tests.ops.images import ROOT, Storage, base_name, built, storage
+from tests.ops.references import containers, kinds
+from tests.ops.render import Object, label, render
+from tests.support.processes import wait_for_json
+from tests.support.redis import server_binary
+from tests.support.tools import require
+
+pytestmark = pytest.mark.timeout(900)  # the first build of all: a base system and every wheel
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+PASSWORD = "fedcba9876543210"
+ANY_PORT = {"MATRIXFLAG_PORT": "0", "MATRIXFLAG_READY_FILE": "/out/ready.json"}
+FLAGS = {"flags": [{"key": "banner", "type": "string", "value": "hello", "enabled": True}]}
+
+
+@pytest.fixture(scope="module")
+def images() -> Storage:
+    """The storage of images; without root or buildah the tests that ask for it skip."""
+    return storage()
+
+
+def folder(path: Path) -> Path:
+    """Return a new directory to mount; one at a time may belong to a box's user."""
+    path.mkdir()
+    return path
+
+
+@contextmanager
+def served(images: Storage, box: Box, directory: Path) -> Iterator[tuple[Running, dict[str, str]]]:
+    """Run a server and yield it with the addresses it wrote once it listened."""
+    out = folder(directory / "out")
+    box = replace(box, volumes={"/out": out, **box.volumes})
+    with running(images, box, directory / "log") as process:
+        yield process, wait_for_json(out / "ready.json", process.process, directory / "log")
+
+
+@contextmanager
+def file_sidecar(images: Storage, tmp_path: Path) -> Iterator[tuple[Running, dict[str, str]]]:
+    """Run the sidecar's image with a file of flags, and nothing else."""
+    flags = folder(tmp_path / "flags")
+    (flags / "flags.json").write_text(json.dumps(FLAGS))
+    box = Box(
+        built("proxy"),
+        ["--snapshot", "/flags/flags.json"],
+        {**ANY_PORT, "MATRIXFLAG_ADMIN_PORT": "0"},
+        {"/flags": flags},
+    )
+    with served(images, box, tmp_path) as started:
+        yield started
+
+
+def test_dockerfiles_keep_to_the_rules_of_hadolint() -> None:
+    """Pinned bases, no caches left behind, absolute paths, commands as lists."""
+    files = [ROOT / "Dockerfile", ROOT / "docs/examples/sample-app/Dockerfile"]
+    hadolint = ROOT / ".venv/bin/hadolint"
+    program = str(hadolint) if hadolint.exists() else require("hadolint")
+
+    done = subprocess.run([program, *files], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout
+
+
+def test_dockerfiles_build_on_one_base() -> None:
+    """A change of the base reaches the sample application too, and no file needs BuildKit."""
+    files = [ROOT / "Dockerfile", ROOT / "docs/examples/sample-app/Dockerfile"]
+
+    assert len({base_name(file) for file in files}) == 1
+    assert not [file for file in files if "<<" in file.read_text(encoding="utf-8")]
+
+
+@pytest.mark.parametrize("target", ["proxy", "control-plane", "sample-app"])
+def test_image_names_a_numeric_user(images: Storage, target: str) -> None:
+    """Kubernetes can only check runAsNonRoot against a number."""
+    assert images.config(built(target))["User"] == "10001:10001"
+
+
+def test_sidecar_serves_a_file(images: Storage, tmp_path: Path) -> None:
+    """With a file of flags the image is ready and answers OFREP, on a root it cannot write to."""
+    with file_sidecar(images, tmp_path) as (_, addresses):
+        ready = requests.get(f"{addresses['admin']}/readyz", timeout=5)
+        url = f"{addresses['ofrep']}/ofrep/v1/evaluate/flags/banner"
+        answer = requests.post(url, json={"context": {"targetingKey": "ada"}}, timeout=5)
+
+    assert ready.status_code == 200
+    assert answer.status_code == 200
+    assert answer.json()["value"] == "hello"
+
+
+def test_sidecar_runs_as_the_user_of_the_image(images: Storage, tmp_path: Path) -> None:
+    """The process is 10001, without capabilities and unable to gain any."""
+    with file_sidecar(images, tmp_path) as (process, _):
+        inner = process.inner()
+        status = Path(f"/proc/{inner.pid}/status").read_text()
+        uids = inner.uids()
+
+    assert set(uids) == {10001}
+    assert re.search(r"CapEff:\s+0+$", status, re.M)
+    assert re.search(r"NoNewPrivs:\s+1$", status, re.M)
+
+
+def test_sidecar_ends_on_sigterm_as_first_process(images: Storage, tmp_path: Path) -> None:
+    """The first process of a container ignores signals it does not handle; ours handles this."""
+    with file_sidecar(images, tmp_path) as (process, _):
+        assert process.stop() == 0
+
+
+def test_root_of_an_image_cannot_be_written(images: Storage) -> None:
+    """What the tests here call read-only is: a write fails for another reason than the user."""
+    done = run(images, Box(built("proxy"), ["-c", "open('/tmp/x', 'w')"], entrypoint=["python"]))
+
+    assert done.returncode == 1
+    assert "Read-only file system" in done.stderr
+
+
+def test_sidecar_image_holds_no_control_plane(images: Storage) -> None:
+    """Nor Redis, scipy, jsonschema, an installer or a compiler: asked of the image as it runs."""
+    forbidden = "control_plane,redis,scipy,jsonschema"
+    arguments = ["/opt/matrixflag/verify_image.py", "--import", "proxy", "--forbid", forbidden]
+
+    done = run(images, Box(built("proxy"), arguments, entrypoint=["python"]))
+
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_sidecar_image_says_what_a_control_plane_needs(images: Storage) -> None:
+    """Its other commands answer with what to install, not with a traceback."""
+    done = run(images, Box(built("proxy"), ["control-plane"], entrypoint=["matrixflag"]))
+
+    assert done.returncode == 2
+    assert "pip install 'matrix-flag[control-plane]'" in done.stderr
+
+
+def test_control_plane_image_refuses_to_be_open(images: Storage) -> None:
+    """Without ADMIN_TOKEN it does not listen beyond loopback, and names the setting."""
+    done = run(images, Box(built("control-plane"), environment={"MATRIXFLAG_HOST": "0.0.0.0"}))
+
+    assert done.returncode != 0
+    assert "ADMIN_TOKEN" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@cache
+def manifests() -> list[Object]:
+    return render(ROOT / "k8s/base")
+
+
+def container(workload: str, index: int = 0) -> Object:
+    """Return a container of the rendered manifests."""
+    return containers(next(d for d in manifests() if label(d) == workload))[index]
+
+
+def environment(of: Object, **secrets: str) -> dict[str, str]:
+    """Return a container's variables; those that come from Secrets and fields are given."""
+    data = {d["metadata"]["name"]: d["data"] for d in kinds(manifests(), "ConfigMap")}
+    found: dict[str, str] = {}
+    for source in of.get("envFrom", []):
+        found |= data[source["configMapRef"]["name"]]
+    for variable in of["env"]:
+        value = variable.get("value")
+        found[variable["name"]] = secrets[variable["name"]] if value is None else value
+    return found
+
+
+@contextmanager
+def manifest_redis(directory: Path, port: int) -> Iterator[None]:
+    """Run a real server with the configuration and the command of the manifests."""
+    config = next(d for d in kinds(manifests(), "ConfigMap") if "redis.conf" in d["data"])
+    text = config["data"]["redis.conf"].replace("dir /data", f"dir {directory}")
+    (directory / "redis.conf").write_text(f"{text}\nport {port}\nbind 127.0.0.1\n")
+    shell, option, script = container("StatefulSet/redis")["command"]
+    script = script.replace("/etc/redis/redis.conf", str(directory / "redis.conf"))
+    script = script.replace("redis-server", server_binary("redis"))
+    process = subprocess.Popen(
+        [shell, option, script], env={"REDIS_PASSWORD": PASSWORD}, stdout=subprocess.DEVNULL
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What k8s/base describes, running: where its parts answer."""
+
+    api: str
+    admin: str
+    application: str
+    redis: str
+    bootstrap: Box
+    control_plane: Running
+
+
+@pytest.fixture(scope="module")
+def deployed(
+    images: Storage,
+    tmp_path_factory: pytest.TempPathFactory,
+    unused_tcp_port_factory: Callable[[], int],
+) -> Iterator[Deployed]:
+    """Redis, control plane, sidecar and application, as the manifests have them.
+
+    Programs, users, variables and volumes are theirs; only addresses and ports are replaced,
+    because all share this machine's network.
+    """
+    redis_port, port = unused_tcp_port_factory(), unused_tcp_port_factory()
+    base = tmp_path_factory.mktemp("deployed")
+    places = {name: folder(base / name) for name in ("redis", "plane", "key", "sidecar", "cache")}
+    with ExitStack() as stack:
+        stack.enter_context(manifest_redis(places["redis"], redis_port))
+        variables = environment(
+            container("Deployment/control-plane"), ADMIN_TOKEN=TOKEN, REDIS_PASSWORD=PASSWORD
+        )
+        url = variables["REDIS_URL"].replace("$(REDIS_PASSWORD)", PASSWORD)
+        url = url.replace("redis:6379", f"127.0.0.1:{redis_port}")
+        variables |= {**ANY_PORT, "METRICS_PORT": "0", "REDIS_URL": url}
+        box = Box(built("control-plane"), environment=variables)
+        control_plane, addresses = stack.enter_context(served(images, box, places["plane"]))
+        api = reachable(addresses["api"])
+        assert awaited(lambda: ok(f"{api}/readyz"))
+
+        given = {"CONTROL_PLANE_URL": api, "ADMIN_TOKEN": TOKEN, "KEY_FILE": "/key/key"}
+        bootstrap = Box(
+            built("sample-app"), ["/opt/app/bootstrap.py"], given, {"/key": places["key"]}
+        )
+        made = run(images, bootstrap)
+        assert made.returncode == 0, made.stdout + made.stderr
+
+        sidecar = container("Deployment/sample-app")
+        variables = environment(sidecar, MATRIXFLAG_INSTANCE="sample-app-0")
+        variables |= {**ANY_PORT, "MATRIXFLAG_ADMIN_PORT": "0", "MATRIXFLAG_CONTROL_PLANE_URL": api}
+        mounts = {m["name"]: m["mountPath"] for m in sidecar["volumeMounts"]}
+        volumes = {
+            mounts["matrixflag-key"]: places["key"],
+            mounts["matrixflag-cache"]: places["cache"],
+        }
+        box = Box(built("proxy"), environment=variables, volumes=volumes)
+        _, addresses = stack.enter_context(served(images, box, places["sidecar"]))
+        assert awaited(lambda: ok(f"{reachable(addresses['admin'])}/readyz"))
+
+        variables = environment(container("Deployment/sample-app", 1))
+        variables |= {"OFREP_URL": addresses["ofrep"], "PORT": str(port)}
+        box = Box(built("sample-app"), environment=variables)
+        stack.enter_context(running(images, box, base / "application.log"))
+        application = f"http://127.0.0.1:{port}"
+        assert awaited(lambda: ok(f"{application}/healthz"))
+        admin = reachable(addresses["admin"])
+        yield Deployed(api, admin, application, url, bootstrap, control_plane)
+
+
+def reachable(url: str) -> str:
+    """Return the address by which this machine reaches a server that listens everywhere."""
+    return url.replace("0.0.0.0", "127.0.0.1")
+
+
+def ok(url: str) -> bool:
+    """Return whether a page is there and well."""
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def awaited(condition: Callable[[], bool], timeout_s: float = 30.0) -> bool:
+    """Return whether a condition of another process came true in time; there is no event for it."""
+    deadline = time.monotonic() + timeout_s
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return met
+
+
+def test_application_gets_its_flag_through_all_images(deployed: Deployed) -> None:
+    """Defined at the control plane's image, answered by the sidecar's, shown by the sample's."""
+    page = requests.get(deployed.application, params={"user": "ada"}, timeout=5).json()
+
+    assert page == {
+        "greeting": "Welcome to the new shop, ada!",
+        "variant": "on",
+        "source": "flag, STATIC",
+    }
+
+
+def test_change_reaches_the_application(deployed: Deployed) -> None:
+    """A PUT at the control plane changes the page, and changes it back."""
+    url = f"{deployed.api}/api/v1/flags/new-greeting"
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    flag = {"key": "new-greeting", "type": "boolean", "enabled": True}
+
+    for value, text in ((False, "Hello, ada."), (True, "Welcome to the new shop, ada!")):
+        put = requests.put(url, json={**flag, "value": value}, headers=headers, timeout=5)
+        assert put.status_code == 200, put.text
+
+        def shown(expected: str = text) -> bool:
+            page = requests.get(deployed.application, params={"user": "ada"}, timeout=5)
+            return bool(page.json()["greeting"] == expected)
+
+        assert awaited(shown)
+
+
+def test_bootstrap_runs_again_without_a_change(images: Storage, deployed: Deployed) -> None:
+    """Compose starts it at every `up`; flag and key stay what they are."""
+    done = run(images, deployed.bootstrap)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("already there") == 2
+
+
+def test_redis_of_the_manifests_keeps_every_write(deployed: Deployed) -> None:
+    """A real server takes the configuration and the password, and fsyncs each write."""
+    with redis.Redis.from_url(deployed.redis) as client:
+        settings = client.config_get("append*")
+
+    assert settings["appendonly"] == "yes"
+    assert settings["appendfsync"] == "always"
+
+
+def test_redis_of_the_manifests_wants_its_password(deployed: Deployed) -> None:
+    """Without the Secret's password nobody reads."""
+    open_url = deployed.redis.replace(f":{PASSWORD}@", "")
+
+    with (
+        redis.Redis.from_url(open_url) as client,
+        pytest.raises(redis.AuthenticationError, match="Authentication required"),
+    ):
+        client.get("x")
+
+
+def test_redis_of_the_manifests_refuses_an_empty_password() -> None:
+    """A Secret that was applied as the example is does not become an open server."""
+    shell, option, script = container("StatefulSet/redis")["command"]
+
+    done = subprocess.run([shell, option, script], env={"REDIS_PASSWORD": ""}, check=False)
+
+    assert done.returncode != 0
+
+
+def test_control_plane_ends_on_sigterm_as_first_process(deployed: Deployed) -> None:
+    """The last test of the set: streams are cut, requests finish, the status is 0."""
+    assert deployed.control_plane.stop() == 0
