@@ -209,10 +209,9 @@ def open_log(path: Path) -> IO[bytes]:
 
     Appending, also then: who truncates it later finds the next line at its beginning.
     """
-    log = open(path, "ab", opener=lambda name, how: os.open(name, how, 0o600))
-    if log.tell() > _MAX_LOG_BYTES:
-        log.truncate(0)
-    return log
+    if path.exists() and path.stat().st_size > _MAX_LOG_BYTES:
+        os.truncate(path, 0)
+    return open(path, "ab", opener=lambda name, how: os.open(name, how, 0o600))
 
 
 def _major(program: str) -> int:

@@ -34,7 +34,8 @@ _WRITE_TIMEOUT_S = 10.0
 """A reader that takes nothing for so long is dropped; it comes back and gets what is current."""
 
 _BUFFER_BYTES = 16_384
-"""What may wait in this process for a slow reader: some 50 events, minutes of heartbeats."""
+"""What may wait for a slow reader, in this process and again in the kernel, which would otherwise
+take megabytes: some 50 events each, minutes of heartbeats."""
 
 _UNACKNOWLEDGED_MS = 30_000
 """After which the kernel gives up a connection whose other end is silent. Without it, small events
@@ -116,9 +117,12 @@ def _accepts_gzip(header: str) -> bool:
 def _bound_silence(transport: asyncio.Transport) -> None:
     """Have a reader that is gone, or does not read, noticed in seconds."""
     transport.set_write_buffer_limits(high=_BUFFER_BYTES)
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
     peer = transport.get_extra_info("socket")
-    if option is not None and peer is not None and peer.family in (socket.AF_INET, socket.AF_INET6):
+    if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
+    if option is not None:
         peer.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)
 
 
