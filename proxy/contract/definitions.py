@@ -16,6 +16,7 @@ Change together: a new member needs `proxy.engine.validate`, `proxy.engine.compi
 """
 
 from functools import cache
+from itertools import combinations
 from typing import Any, Literal
 
 import msgspec
@@ -71,18 +72,32 @@ def required_in(group: tuple[str, ...]) -> tuple[str, ...]:
 
 
 @cache
-def _wire_names(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
-    return tuple((f.encode_name, f.name) for f in msgspec.structs.fields(kind))
+def _accepted(kind: type[msgspec.Struct]) -> frozenset[tuple[bool, ...]]:
+    """Return which members may be absent together, as a flag per field in order.
+
+    Made once, because `_require_one_of` runs for every condition of every flag that is decoded.
+    """
+    wire_names = [field.encode_name for field in msgspec.structs.fields(kind)]
+    accepted = set()
+    for group in ONE_OF[kind]:
+        required = required_in(group)
+        optional = [member for member in group if member not in required]
+        for count in range(len(optional) + 1):
+            for chosen in combinations(optional, count):
+                present = {*required, *chosen}
+                accepted.add(tuple(name not in present for name in wire_names))
+    return frozenset(accepted)
 
 
 def _require_one_of(value: msgspec.Struct) -> None:
     """Raise ValueError, which msgspec reports with the path, unless one whole group is present."""
-    names = _wire_names(type(value))
-    present = {wire for wire, name in names if getattr(value, name) is not UNSET}
-    groups = ONE_OF[type(value)]
-    if any(present.issubset(g) and present.issuperset(required_in(g)) for g in groups):
+    kind = type(value)
+    absent = tuple([member is UNSET for member in msgspec.structs.astuple(value)])
+    if absent in _accepted(kind):
         return
-    shapes = ", ".join("+".join(required_in(g)) for g in groups)
+    names = (field.encode_name for field in msgspec.structs.fields(kind))
+    present = {name for name, missing in zip(names, absent, strict=True) if not missing}
+    shapes = ", ".join("+".join(required_in(group)) for group in ONE_OF[kind])
     raise ValueError(f"exactly one of {shapes} is needed; got {', '.join(sorted(present)) or '{}'}")
 
 

@@ -23,17 +23,17 @@ Rules:
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmh3 import mmh3_32_uintdigest
 
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import salt_prefix, threshold, unit_bytes
-from proxy.engine.paths import split_path, walk
+from proxy.engine.paths import split_path, top_level_names, walk
 
 __all__ = ["Evaluate", "Predicate", "evaluation", "predicate"]
 
@@ -71,43 +71,58 @@ _NAMES: dict[str, Any] = {
 """All that generated code can name: the globals of every generated function."""
 
 
+class _Scope(NamedTuple):
+    """What all functions made of one program share."""
+
+    segments: Mapping[str, Predicate]
+    reads: set[str]
+    """Top-level members of a context that were found to be read."""
+
+
 def evaluation(
     program: p.Program,
     answer: Callable[[p.Outcome], Answer],
     segments: Mapping[str, Predicate],
-) -> Generator[None, None, Evaluate]:
-    """Return the callable of a program, yielding after each function that was compiled."""
+) -> Generator[None, None, tuple[Evaluate, frozenset[str]]]:
+    """Return the callable of a program, and the top-level members of a context that it reads.
+
+    Yields after each function that was compiled. What segments read is not counted.
+    """
+    scope = _Scope(segments, set())
     blocks: list[Evaluate] = []
-    writer = _Writer(segments)
+    writer = _Writer(scope)
     for step in program.steps:
         if writer.leaves >= _BLOCK_LEAVES:
             blocks.append(writer.function())
             yield
-            writer = _Writer(segments)
-        when = step.when if isinstance(step, p.Rule) else p.TRUE
-        if p.leaf_count(when) > _BLOCK_LEAVES:
-            when = yield from _grouped(when, segments)
-        writer.step(step, when, answer)
+            writer = _Writer(scope)
+        if isinstance(step, p.Lookup):
+            writer.lookup(step, answer)
+        else:
+            when = yield from _small(step.when, scope)
+            writer.rule(when, step.serve, answer)
     writer.serve(program.otherwise, answer)
     blocks.append(writer.function())
-    return blocks[0] if len(blocks) == 1 else _in_turn(blocks)
+    return blocks[0] if len(blocks) == 1 else _in_turn(blocks), frozenset(scope.reads)
 
 
 def predicate(
     expression: p.Expression, segments: Mapping[str, Predicate]
-) -> Generator[None, None, Predicate]:
-    """Return the callable of a condition, yielding after each function that was compiled."""
-    if p.leaf_count(expression) > _BLOCK_LEAVES:
-        expression = yield from _grouped(expression, segments)
-    writer = _Writer(segments)
+) -> Generator[None, None, tuple[Predicate, frozenset[str]]]:
+    """Return the callable of a condition, and the top-level members of a context that it reads."""
+    scope = _Scope(segments, set())
+    expression = yield from _small(expression, scope)
+    return _predicate(expression, scope), frozenset(scope.reads)
+
+
+def _predicate(expression: p.Expression, scope: _Scope) -> Predicate:
+    writer = _Writer(scope)
     writer.value(expression)
     function: Predicate = writer.function()
     return function
 
 
-def _grouped(
-    expression: p.Expression, segments: Mapping[str, Predicate]
-) -> Generator[None, None, p.Expression]:
+def _small(expression: p.Expression, scope: _Scope) -> Generator[None, None, p.Expression]:
     """Return a large expression with parts of it made functions, so that few leaves are left.
 
     Recursion is bounded by the depth of conditions.
@@ -115,39 +130,36 @@ def _grouped(
     if p.leaf_count(expression) <= _BLOCK_LEAVES:
         return expression
     if isinstance(expression, p.Not):
-        inner = yield from _grouped(expression.item, segments)
+        inner = yield from _small(expression.item, scope)
         return p.Not(inner)
     if not isinstance(expression, (p.All, p.AnyOf)):
         return expression
+    items: list[p.Expression] = []
+    for item in expression.items:
+        small = yield from _small(item, scope)
+        items += [small]  # a comprehension cannot yield
     kind = type(expression)
-    groups: list[p.Expression] = []
+    while sum(map(p.leaf_count, items)) > _BLOCK_LEAVES:
+        groups = list(_groups(items))
+        items = []
+        for group in groups:
+            items.append(p.Call(_predicate(kind(group), scope)))
+            yield
+    return kind(tuple(items))
+
+
+def _groups(items: list[p.Expression]) -> Iterator[tuple[p.Expression, ...]]:
+    """Yield the items in order, in groups of few leaves; no item has many by itself."""
     group: list[p.Expression] = []
     leaves = 0
-    for item in expression.items:
-        small = yield from _grouped(item, segments)
-        count = p.leaf_count(small)
+    for item in items:
+        count = p.leaf_count(item)
         if group and leaves + count > _BLOCK_LEAVES:
-            groups.append(p.Call((yield from _compiled(kind(tuple(group)), segments))))
+            yield tuple(group)
             group, leaves = [], 0
-        group.append(small)
+        group.append(item)
         leaves += count
-    groups.append(p.Call((yield from _compiled(kind(tuple(group)), segments))))
-    while len(groups) > _BLOCK_LEAVES:
-        parts = [groups[i : i + _BLOCK_LEAVES] for i in range(0, len(groups), _BLOCK_LEAVES)]
-        groups = []
-        for part in parts:
-            groups.append(p.Call((yield from _compiled(kind(tuple(part)), segments))))
-    return kind(tuple(groups))
-
-
-def _compiled(
-    expression: p.Expression, segments: Mapping[str, Predicate]
-) -> Generator[None, None, Predicate]:
-    writer = _Writer(segments)
-    writer.value(expression)
-    function: Predicate = writer.function()
-    yield
-    return function
+    yield tuple(group)
 
 
 def _in_turn(blocks: list[Evaluate]) -> Evaluate:
@@ -170,9 +182,9 @@ _Assigned = frozenset[str]
 class _Writer:
     """Writes one function: its lines, and the literals that become its defaults."""
 
-    def __init__(self, segments: Mapping[str, Predicate]) -> None:
+    def __init__(self, scope: _Scope) -> None:
         self.leaves = 0
-        self._segments = segments
+        self._scope = scope
         self._lines: list[str] = []
         self._literals: list[Any] = []
         self._locals: dict[object, tuple[str, str]] = {}  # what is kept: its local, how to get it
@@ -189,30 +201,31 @@ class _Writer:
         code, _, _ = self._expression(expression, self._assigned)
         self._lines.append(f"return {code}")
 
-    def step(
-        self, step: p.Lookup | p.Rule, when: p.Expression, answer: Callable[[p.Outcome], Answer]
+    def lookup(self, lookup: p.Lookup, answer: Callable[[p.Outcome], Answer]) -> None:
+        """Write that a value in the table decides."""
+        table = {value: answer(outcome) for value, outcome in lookup.table.items()}
+        first, name = self._attribute(lookup.attribute, self._assigned)
+        self._assigned |= {name}
+        self._lines.append(f"if {first}.__class__ is str:")
+        self._lines.append(f" a = {self._literal(table)}.get({name})")
+        self._lines.append(" if a is not None: return a")
+        self.leaves += 1
+
+    def rule(
+        self, when: p.Expression, serve: p.Serve, answer: Callable[[p.Outcome], Answer]
     ) -> None:
-        """Write a step; `when` is its condition, made small enough."""
-        if isinstance(step, p.Lookup):
-            self.leaves += 1
-            table = {unit: answer(outcome) for unit, outcome in step.table.items()}
-            first, name = self._attribute(step.attribute, self._assigned)
-            self._assigned |= {name}
-            self._lines.append(f"if {first}.__class__ is str:")
-            self._lines.append(f" a = {self._literal(table)}.get({name})")
-            self._lines.append(" if a is not None: return a")
-            return
-        self.leaves += max(1, p.leaf_count(when))
-        if when == p.TRUE:
-            self.serve(step.serve, answer)
+        """Write what is served where `when`, which is small enough, holds."""
+        self.leaves += 1  # serving costs about as much as a leaf
+        if when is p.TRUE:
+            self.serve(serve, answer)
             return
         code, when_true, when_false = self._expression(when, self._assigned)
         self._lines.append(f"if {code}:")
         outer, self._lines, self._assigned = self._lines, [], when_true
-        self.serve(step.serve, answer)
+        self.serve(serve, answer)
         outer.extend(" " + line for line in self._lines)
         self._lines = outer
-        if isinstance(step.serve, p.Split) and step.serve.missing is None:
+        if isinstance(serve, p.Split) and serve.missing is None:
             # where it finds no unit it goes on below, too
             self._assigned &= when_false
         else:
@@ -268,6 +281,7 @@ class _Writer:
             leaf = expression.leaf
             literals = [self._literal(literal) for literal in leaf.literals]
             code = f"({leaf.template.format(*literals, f=first, x=name)})"
+        self.leaves += 1
         after = assigned | {name}
         return code, after, after
 
@@ -291,6 +305,7 @@ class _Writer:
     def _attribute(self, attribute: str, assigned: _Assigned) -> tuple[str, str]:
         """Return code for an attribute's value where it is next used, and the local it is in."""
         if attribute not in self._locals:
+            self._scope.reads.update(top_level_names(attribute))
             key = self._literal(attribute)
             steps = split_path(attribute)
             fetch = f"c.get({key})"
@@ -303,7 +318,7 @@ class _Writer:
     def _called(self, part: p.InSegment | p.Call, assigned: _Assigned) -> tuple[str, str]:
         """Return code for whether a segment or a part holds, and the local it is in."""
         if part not in self._locals:
-            function = part.function if isinstance(part, p.Call) else self._segments[part.key]
+            function = part.function if isinstance(part, p.Call) else self._scope.segments[part.key]
             self._locals[part] = (f"v{len(self._locals)}", f"{self._literal(function)}(c, t)")
         name, fetch = self._locals[part]
         return (name if name in assigned else f"({name} := {fetch})"), name

@@ -1,12 +1,11 @@
 """What is wrong with a condition tree, and which segments it names. Part of `validate`.
 
-Depth is looked at first and without recursion, because a definition need not have come through the
-contract's scan; all other walks may then recurse.
+No walk here recurses: a definition need not have come through the contract's bound on depth.
 """
 
 from collections.abc import Container, Iterator
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import UnsetType
 
@@ -17,24 +16,13 @@ from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import OPERATORS, Operator
 
 __all__ = [
+    "Found",
     "check_conditions",
     "json_kind",
     "leaf_total",
     "nesting_problems",
     "references",
-    "too_deep",
 ]
-
-
-def too_deep(condition: Condition) -> bool:
-    """Return whether a condition nests deeper than is accepted."""
-    stack = [(condition, 1)]
-    while stack:
-        node, depth = stack.pop()
-        if depth > limits.MAX_CONDITION_DEPTH:
-            return True
-        stack.extend((child, depth + 1) for _, child in _children(node))
-    return False
 
 
 def references(condition: Condition, path: Path = ()) -> Iterator[tuple[Path, str]]:
@@ -79,40 +67,46 @@ def nesting_problems(
         yield ProblemCode.TOO_MANY, message
 
 
+class Found(NamedTuple):
+    """What a walk over conditions came across."""
+
+    values: int
+    """Values of all leaves together."""
+    references: list[tuple[Path, str]]
+    """Each place that names a segment, and the name."""
+
+
 def check_conditions(
     roots: list[tuple[Path, Condition]], segments: Container[str], findings: Findings
-) -> int:
-    """Report what is wrong with conditions that share one definition; return their values' number.
+) -> Found:
+    """Report what is wrong with the conditions of one definition. `segments` are the known names.
 
-    `segments` are the known names.
+    Once it has found nothing, conditions nest no deeper than `MAX_CONDITION_DEPTH`.
     """
-    conditions = values = named = 0
+    conditions = values = 0
+    named: list[tuple[Path, str]] = []
     for root, tree in roots:
-        if too_deep(tree):
-            findings.add(
-                root,
-                ProblemCode.TOO_DEEP,
-                f"conditions nest deeper than {limits.MAX_CONDITION_DEPTH}",
-                "move a part into a segment",
-            )
-            continue
-        stack = [(root, tree)]
+        stack = [(root, tree, 1)]
         while stack:
-            path, node = stack.pop()
+            path, node, depth = stack.pop()
             conditions += 1
-            if not isinstance(node.segment, UnsetType):
-                named += 1
+            if depth > limits.MAX_CONDITION_DEPTH:
+                message = f"conditions nest deeper than {limits.MAX_CONDITION_DEPTH}"
+                findings.add(root, ProblemCode.TOO_DEEP, message, "move a part into a segment")
+                break
+            if not isinstance(node.attribute, UnsetType):
+                values += _check_leaf(path, node, node.attribute, findings)
+            elif not isinstance(node.segment, UnsetType):
+                named.append(((*path, "segment"), node.segment))
                 if node.segment not in segments:
                     message = f"there is no segment {node.segment!r}"
                     findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message)
-            elif not isinstance(node.attribute, UnsetType):
-                values += _check_leaf(path, node, findings)
             else:
-                children = [((*path, *step), child) for step, child in _children(node)]
-                stack.extend(reversed(children))
+                inner = [((*path, *step), child, depth + 1) for step, child in _children(node)]
+                stack.extend(reversed(inner))
     _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
-    _bound(roots, named, limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
-    return values
+    _bound(roots, len(named), limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
+    return Found(values, named)
 
 
 def _bound(
@@ -135,8 +129,9 @@ def _children(node: Condition) -> list[tuple[Path, Condition]]:
     return []
 
 
-def _check_leaf(path: Path, leaf: Condition, findings: Findings) -> int:
-    attribute, name = str(leaf.attribute), str(leaf.op)
+def _check_leaf(path: Path, leaf: Condition, attribute: str, findings: Findings) -> int:
+    """Report what is wrong with a leaf, and return the number of its values."""
+    name = str(leaf.op)
     if not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
         message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
         findings.add((*path, "attribute"), ProblemCode.OUT_OF_RANGE, message)

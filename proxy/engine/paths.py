@@ -6,15 +6,20 @@ whether they send `undefined` as null or leave it out, and no operator tells the
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 __all__ = ["Steps", "split_path", "top_level_names", "walk"]
 
 Steps = tuple[str | int, ...]
 
+_CACHE = 4_096
+"""Names kept split: thousands of flags read the same few attributes."""
+
 _INDEX = re.compile(r"\[([0-9]+)\]")
 
 
+@lru_cache(maxsize=_CACHE)
 def split_path(name: str) -> Steps | None:
     """Return the steps of a name that is a path, or None when it is only a member's name.
 
@@ -37,6 +42,7 @@ def split_path(name: str) -> Steps | None:
     return None if steps == [name] else tuple(steps)
 
 
+@lru_cache(maxsize=_CACHE)
 def top_level_names(name: str) -> frozenset[str]:
     """Return the top-level members of a context that looking up a name can read."""
     steps = split_path(name)

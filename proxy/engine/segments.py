@@ -6,32 +6,30 @@ flags that name it are quarantined, with the reason.
 """
 
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
 from proxy.contract.definitions import SegmentDefinition
 from proxy.contract.problems import Problem, pointer
 from proxy.contract.snapshot import Entry
-from proxy.engine import program as p
 from proxy.engine.codegen import Predicate, predicate
 from proxy.engine.conditions import leaf_total, nesting_problems, references
 from proxy.engine.findings import Path
 from proxy.engine.graph import dependency_order
 from proxy.engine.native import segment_expression
-from proxy.engine.paths import top_level_names
-from proxy.engine.validate import check_segment_definition
+from proxy.engine.validate import examine_segment
 
-__all__ = ["CompiledSegment", "compile_segments", "errors", "expression_attributes", "unusable"]
+__all__ = ["CompiledSegment", "compile_segments", "errors", "unusable"]
 
 
 def _never(_context: dict[str, Any], _now_ms: int) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class CompiledSegment:
+class CompiledSegment(msgspec.Struct, frozen=True, eq=False, gc=False):
     """One segment. `holds(context, now_ms)` never raises; not asked where there are problems."""
 
     key: str
@@ -43,7 +41,10 @@ class CompiledSegment:
     """Leaves, with those of the segments it names put in place."""
     names: tuple[tuple[str, "CompiledSegment | None"], ...] = ()
     """The segments it names, as they were when it was compiled."""
-    line: bytes = field(default=b"", repr=False)
+    line: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"<CompiledSegment {self.key!r}: {len(self.problems) or 'no'} problems>"
 
 
 def compile_segments(
@@ -99,19 +100,6 @@ def compile_segments(
     return compiled
 
 
-def expression_attributes(
-    expression: p.Expression, segments: Mapping[str, CompiledSegment]
-) -> frozenset[str]:
-    """Return the top-level members of a context that a condition can read."""
-    read: set[str] = set()
-    for node in p.nodes(expression):
-        if isinstance(node, p.Test):
-            read |= top_level_names(node.attribute)
-        elif isinstance(node, p.InSegment):
-            read |= segments[node.key].attributes
-    return frozenset(read)
-
-
 def unusable(
     found: Iterable[tuple[Path, str]], segments: Mapping[str, CompiledSegment]
 ) -> list[Problem]:
@@ -148,10 +136,9 @@ def _compiled(
     known: Mapping[str, object],
     line: bytes,
 ) -> Generator[None, None, CompiledSegment]:
-    found = list(references(definition.when, ("when",)))
+    problems, found = examine_segment(key, definition, known)
     names = tuple((name, done.get(name)) for name in dict.fromkeys(name for _, name in found))
-    problems = errors(check_segment_definition(key, definition, known))
-    problems += unusable(found, done)
+    problems = errors(problems) + unusable(found, done)
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     yield
@@ -163,8 +150,7 @@ def _compiled(
     ]
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
-    expression = segment_expression(definition)
     inner = {name: done[name].holds for _, name in found}
-    holds = yield from predicate(expression, inner)
-    attributes = expression_attributes(expression, done)
+    holds, read = yield from predicate(segment_expression(definition), inner)
+    attributes = read.union(*(done[name].attributes for _, name in found))
     return CompiledSegment(key, holds, attributes, (), nesting, conditions, names, line)

@@ -41,12 +41,17 @@ from proxy.engine.conditions import (
     leaf_total,
     nesting_problems,
     references,
-    too_deep,
 )
 from proxy.engine.findings import Findings, Path
 from proxy.engine.graph import cycle_through, dependency_order, users_of
 
-__all__ = ["check_definition", "check_flag", "check_segment", "check_segment_definition"]
+__all__ = [
+    "check_definition",
+    "check_flag",
+    "check_segment",
+    "examine_definition",
+    "examine_segment",
+]
 
 _NATIVE_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*")
 _MAX_NATIVE_KEY = 128
@@ -88,14 +93,21 @@ def check_definition(
     key: str, definition: FlagDefinition, segments: Container[str]
 ) -> list[Problem]:
     """Return every problem of a flag as a sidecar is sent it. `segments` are the known names."""
+    return examine_definition(key, definition, segments)[0]
+
+
+def examine_definition(
+    key: str, definition: FlagDefinition, segments: Container[str]
+) -> tuple[list[Problem], list[tuple[Path, str]]]:
+    """Return what `check_definition` does, and each place that names a segment."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
     _check_outcomes(definition, findings)
     if not definition.salt or not _has_utf8(definition.salt):
         message = "a salt is text that is not empty"
         findings.add(("salt",), ProblemCode.INVALID_SALT, message)
-    _check_config((), definition, definition.variants, segments, findings)
-    return findings.problems
+    named = _check_config((), definition, definition.variants, segments, findings)
+    return findings.problems, named
 
 
 def check_segment(segment: Segment, segments: Mapping[str, Segment]) -> list[Problem]:
@@ -108,19 +120,18 @@ def check_segment(segment: Segment, segments: Mapping[str, Segment]) -> list[Pro
     _check_key(("key",), segment.key, findings, imported_key=False)
     _check_labels(segment, findings)
     _check_membership(segment, {*segments, segment.key}, findings)
-    if not too_deep(segment.when):
-        _check_graph(segment, segments, findings)
+    _check_graph(segment, segments, findings)
     return findings.problems
 
 
-def check_segment_definition(
+def examine_segment(
     key: str, definition: SegmentDefinition, segments: Container[str]
-) -> list[Problem]:
-    """Return every problem that a segment has by itself; `segments` are the known names."""
+) -> tuple[list[Problem], list[tuple[Path, str]]]:
+    """Return every problem that a segment has by itself, and each place that names another."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
-    _check_membership(definition, segments, findings)
-    return findings.problems
+    named = _check_membership(definition, segments, findings)
+    return findings.problems, named
 
 
 # Keys and labels
@@ -289,7 +300,8 @@ def _check_config(
     variants: Container[str],
     segments: Container[str],
     findings: Findings,
-) -> None:
+) -> list[tuple[Path, str]]:
+    """Report what is wrong with a configuration, and return each place that names a segment."""
     _check_serve((*path, "fallthrough"), config.fallthrough, variants, findings)
     if not isinstance(config.off_variant, UnsetType):
         _check_variant((*path, "off_variant"), config.off_variant, variants, findings)
@@ -306,14 +318,15 @@ def _check_config(
             _check_length((*here, "description"), rule.description, limits.MAX_TEXT_CHARS, findings)
         _check_serve((*here, "serve"), rule.serve, variants, findings)
         conditions.append(((*here, "when"), rule.when))
-    values = check_conditions(conditions, segments, findings) if conditions else 0
-    if units + values > limits.MAX_VALUES_IN_ALL:
+    found = check_conditions(conditions, segments, findings)
+    if units + found.values > limits.MAX_VALUES_IN_ALL:
         findings.add(
             path,
             ProblemCode.TOO_MANY,
-            f"{units + values} values and units in all, at most {limits.MAX_VALUES_IN_ALL}",
+            f"{units + found.values} values and units in all, at most {limits.MAX_VALUES_IN_ALL}",
             "move lists into segments",
         )
+    return found.references
 
 
 def _check_rule_id(
@@ -445,14 +458,15 @@ def _check_ranges(path: Path, arms: list[Arm], findings: Findings) -> None:
 
 def _check_membership(
     segment: Segment | SegmentDefinition, segments: Container[str], findings: Findings
-) -> None:
+) -> list[tuple[Path, str]]:
     seen: set[str] = set()
     _check_units(("included",), segment.included, seen, findings)
     _check_units(("excluded",), segment.excluded, seen, findings)
     units = len(segment.included) + len(segment.excluded)
     _check_count((), units, limits.MAX_SEGMENT_UNITS, "units", findings)
-    values = check_conditions([(("when",), segment.when)], segments, findings)
-    _check_count(("when",), values, limits.MAX_VALUES_IN_ALL, "values in all", findings)
+    found = check_conditions([(("when",), segment.when)], segments, findings)
+    _check_count(("when",), found.values, limits.MAX_VALUES_IN_ALL, "values in all", findings)
+    return found.references
 
 
 def _check_graph(segment: Segment, segments: Mapping[str, Segment], findings: Findings) -> None:
