@@ -22,7 +22,7 @@ __all__ = ["Record", "keep_cache", "start_from_disk"]
 _log = logging.getLogger(__name__)
 
 _READ_TIMEOUT_S = 5.0  # a disk that hangs must not keep us from asking the control plane
-_WORTH_NOTING_MS = 1000
+_WORTH_NOTING_MS = 20  # less is the difference of two clocks, not a confirmation
 
 
 class Record(NamedTuple):
@@ -98,6 +98,8 @@ async def keep_cache(
                 stored = record
             elif at_ms > noted_ms + _WORTH_NOTING_MS:
                 await asyncio.to_thread(cache.confirm, directory, owner, record.digest, at_ms)
+            else:
+                continue
             noted_ms = at_ms
         except OSError as error:
             status.fail("cache", error.strerror or type(error).__name__)

@@ -1,0 +1,167 @@
+"""A control plane on a real socket that a test can make fail in every way.
+
+It serves one snapshot by stream and by fetch as `docs/wire-format.md` says, until a test puts an
+answer of its own in the way: `on_stream` and `on_snapshot` are handlers used instead, each with the
+way back to the ordinary one. Every request is kept.
+"""
+
+import asyncio
+import gzip
+import json
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+
+from proxy.contract.snapshot import SnapshotHeader
+from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, event_id
+from tests.support.snapshots import make_snapshot
+
+__all__ = ["FakeControlPlane", "control_plane", "free_port", "stream_of"]
+
+KEY = "mf_sidecar_" + "k" * 43
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeControlPlane:
+    """One environment's control plane; `publish` changes what it serves."""
+
+    def __init__(self) -> None:
+        self.header, self.body = make_snapshot({"a": True})
+        self.heartbeat_s = 0.05
+        self.verified_age_ms = 0
+        self.retry_ms: int | None = None
+        self.silent = False
+        self.on_stream: Handler | None = None
+        self.on_snapshot: Handler | None = None
+        self.requests: list[web.Request] = []
+        self.arrived = asyncio.Condition()
+        self.streams: set[asyncio.Task[Any] | None] = set()
+        self._changed = asyncio.Event()
+        self.url = ""
+
+    def publish(self, flags: dict[str, Any] | None = None, **more: Any) -> SnapshotHeader:
+        """Serve another snapshot, and say so on the streams unless `silent`."""
+        self.header, self.body = make_snapshot(flags, **more)
+        if not self.silent:
+            self._changed.set()
+            self._changed = asyncio.Event()
+        return self.header
+
+    def asked(self, path: str) -> int:
+        """Return how many requests there were for a path."""
+        return sum(request.path == path for request in self.requests)
+
+    async def wait_asked(self, path: str, times: int = 1) -> None:
+        """Wait until a path was asked for so often."""
+        async with self.arrived, asyncio.timeout(20):
+            await self.arrived.wait_for(lambda: self.asked(path) >= times)
+
+    def cut_streams(self) -> None:
+        """End every stream in the middle, as a dying process does."""
+        for task in list(self.streams):
+            if task is not None:
+                task.cancel()
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """The ordinary stream: the pointer, or a heartbeat if it is known, then as things go."""
+        response = await stream_of(request)
+        self.streams.add(asyncio.current_task())
+        try:
+            if self.retry_ms is not None:
+                await response.write(b"retry: %d\n\n" % self.retry_ms)
+            known = request.headers.get("X-Matrixflag-Digest")
+            await response.write(self.event(heartbeat=known == self.header.digest))
+            while True:
+                changed = self._changed
+                try:
+                    async with asyncio.timeout(self.heartbeat_s):
+                        await changed.wait()
+                except TimeoutError:
+                    await response.write(self.event(heartbeat=True))
+                else:
+                    await response.write(self.event())
+        except asyncio.CancelledError:
+            if request.transport is not None:
+                request.transport.abort()
+            return response
+        finally:
+            self.streams.discard(asyncio.current_task())
+
+    async def snapshot(self, request: web.Request) -> web.StreamResponse:
+        """The ordinary fetch."""
+        headers = {
+            "ETag": f'"{self.header.digest}"',
+            "X-Matrixflag-Verified-Age-Ms": str(self.verified_age_ms),
+        }
+        if request.headers.get("If-None-Match") == headers["ETag"]:
+            return web.Response(status=304, headers=headers)
+        body = self.body
+        if "gzip" in request.headers.get("Accept-Encoding", ""):
+            headers["Content-Encoding"] = "gzip"
+            body = gzip.compress(body)
+        return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
+
+    def event(self, *, heartbeat: bool = False) -> bytes:
+        """Return the bytes of an event about what is served now."""
+        header = self.header
+        data: dict[str, Any] = {
+            "epoch": header.epoch,
+            "revision": header.revision,
+            "digest": header.digest,
+        }
+        if heartbeat:
+            data["verified_age_ms"] = self.verified_age_ms
+        name = "heartbeat" if heartbeat else "snapshot"
+        ident = event_id(header.epoch, header.revision)
+        return f"id: {ident}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer a request, ordinarily or as the test wants."""
+        self.requests.append(request)
+        async with self.arrived:
+            self.arrived.notify_all()
+        if request.headers.get("Authorization") != f"Bearer {KEY}":
+            return web.Response(status=401)
+        if request.path == STREAM_PATH:
+            return await (self.on_stream or self.stream)(request)
+        if request.path == SNAPSHOT_PATH:
+            return await (self.on_snapshot or self.snapshot)(request)
+        return web.Response(status=404)
+
+
+async def stream_of(request: web.Request) -> web.StreamResponse:
+    """Return an open event stream."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    return response
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def control_plane(
+    port: int = 0, fake: FakeControlPlane | None = None
+) -> AsyncIterator[FakeControlPlane]:
+    """Run a control plane, a new one or one that ran before."""
+    fake = fake or FakeControlPlane()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", fake.handle)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", port, reuse_address=True)
+    await site.start()
+    fake.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield fake
+    finally:
+        fake.cut_streams()
+        await runner.cleanup()

@@ -1,0 +1,349 @@
+"""The holder serves one whole snapshot, knows its age, and keeps the last good one."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import proxy.holder
+from proxy.contract.snapshot import SnapshotRefused
+from proxy.engine import evaluate
+from proxy.holder import Holder, Served
+from tests.support.snapshots import definition, make_snapshot
+
+
+class Clock:
+    """A monotonic clock that a test turns."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def answer(holder: Holder, key: str) -> Any:
+    """Return the value that a flag has now, or its error code."""
+    assert holder.served is not None
+    given = evaluate(holder.served.compiled, key, {}, 0)
+    return given.error_code or given.value
+
+
+async def offer(holder: Holder, *args: Any, source: str = "control-plane", **kwargs: Any) -> Served:
+    """Offer a snapshot of the given flags."""
+    return await holder.offer(make_snapshot(*args, **kwargs)[1], source)
+
+
+async def test_what_was_offered_is_served() -> None:
+    """Header, digest, body and compiled form are of the one snapshot."""
+    holder = Holder()
+    header, body = make_snapshot({"a": True, "b": False}, revision=7)
+    served = await holder.offer(body, "disk")
+    assert holder.served is served
+    assert (served.header, served.body, served.source) == (header, body, "disk")
+    assert served.digest.hexdigest() == header.digest
+    assert sorted(served.entries) == [("flag", "a"), ("flag", "b")]
+    assert (answer(holder, "a"), answer(holder, "b")) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "malformed"),
+        (b"{}\n", "malformed"),
+        (b"<html>\n", "malformed"),
+        (b"[" * 1_900, "malformed"),
+        (make_snapshot({"a": False}, revision=9)[1][:-30], "malformed"),
+        (make_snapshot({"a": False}, revision=9, digest="0" * 64)[1], "digest"),
+        (make_snapshot({"a": False}, revision=9, entries=2)[1], "count"),
+        (make_snapshot({"a": False}, revision=9, schema="2.0")[1], "schema"),
+        (make_snapshot({"a": False}, revision=-1)[1], "malformed"),
+        (make_snapshot({"a": False}, revision=4)[1], "rolled_back"),
+        (make_snapshot({"a" * 3000: False}, revision=9)[1], "too_large"),
+    ],
+    ids=range(11),
+)
+async def test_a_refused_snapshot_leaves_the_last_good_one(body: bytes, reason: str) -> None:
+    """Counted by reason, and the answers stay."""
+    holder = Holder(max_snapshot_bytes=2000)
+    served = await offer(holder, {"a": True}, revision=5)
+    with pytest.raises(SnapshotRefused) as refused:
+        await holder.offer(body, "control-plane")
+    assert refused.value.reason == reason
+    assert holder.served is served
+    assert answer(holder, "a") is True
+    assert holder.refusals == {reason: 1}
+
+
+async def test_a_refused_first_snapshot_leaves_nothing() -> None:
+    """And nobody is told that there is one."""
+    holder = Holder()
+    with pytest.raises(SnapshotRefused):
+        await holder.offer(b"garbage\n", "disk")
+    assert holder.served is None
+    assert await holder.wait_first(0) is None
+
+
+async def test_one_bad_flag_is_quarantined_alone() -> None:
+    """It answers an error, all others are served, and it is told which."""
+    holder = Holder()
+    bad = definition(surprise=1)
+    served = await offer(holder, {"bad": bad, "good": True})
+    assert (answer(holder, "bad"), answer(holder, "good")) == ("PARSE_ERROR", True)
+    assert list(served.compiled.quarantined) == ["bad"]
+
+
+async def test_a_newer_minor_schema_with_more_in_its_header_is_served() -> None:
+    """What a later version adds to the header does not matter here."""
+    holder = Holder()
+    _, body = make_snapshot({"a": True}, schema="1.7")
+    await holder.offer(body.replace(b'"schema"', b'"later":{"x":[1]},"schema"', 1), "control-plane")
+    assert answer(holder, "a") is True
+
+
+async def test_an_older_revision_is_refused_only_within_its_epoch() -> None:
+    """A restore gives a new epoch, and must not wedge a fleet; it is counted."""
+    holder = Holder()
+    await offer(holder, {"a": True}, revision=50)
+    with pytest.raises(SnapshotRefused, match="revision 49, and 50 is being served"):
+        await offer(holder, {"a": False}, revision=49)
+    await offer(holder, {"a": False}, revision=3, epoch="e2")
+    assert answer(holder, "a") is False
+    assert holder.epoch_changes == 1
+    with pytest.raises(SnapshotRefused):
+        await offer(holder, {"a": True}, revision=2, epoch="e2")
+
+
+async def test_revisions_of_another_environment_are_not_compared() -> None:
+    """Each environment counts its own."""
+    holder = Holder()
+    await offer(holder, {"a": True}, revision=50)
+    await offer(holder, {"a": False}, revision=3, environment="staging")
+    assert answer(holder, "a") is False
+
+
+async def test_the_same_revision_with_another_digest_is_served() -> None:
+    """What the control plane says now counts."""
+    holder = Holder()
+    await offer(holder, {"a": True}, revision=5)
+    await offer(holder, {"a": False}, revision=5)
+    assert answer(holder, "a") is False
+
+
+async def test_going_back_to_earlier_content_is_served() -> None:
+    """Only the current digest is compared with, so a revert is a change like any other."""
+    holder = Holder()
+    for revision, value in enumerate([True, False, True], start=1):
+        await offer(holder, {"a": value}, revision=revision)
+        assert answer(holder, "a") is value
+    assert holder.served is not None
+    assert holder.served.header.revision == 3
+
+
+async def test_what_is_served_already_is_confirmed_without_a_swap() -> None:
+    """A full snapshot is legal at any time; the same one changes nothing but age and source."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    swaps: list[Served] = []
+    holder.subscribe(lambda _, new: swaps.append(new))
+    first = await offer(holder, {"a": True}, source="disk")
+    clock.now_s += 60
+    second = await offer(holder, {"a": True})
+    assert len(swaps) == 1
+    assert second.compiled is first.compiled
+    assert second.source == "control-plane"
+    assert holder.age_ms() == 0
+
+
+async def test_flags_that_did_not_change_stay_the_same_objects() -> None:
+    """So their counters go on, and a change costs only itself."""
+    holder = Holder()
+    first = await offer(holder, {"a": True, "b": True}, revision=1)
+    second = await offer(holder, {"a": True, "b": False}, revision=2)
+    assert second.compiled.flags["a"] is first.compiled.flags["a"]
+    assert second.compiled.flags["b"] is not first.compiled.flags["b"]
+
+
+async def test_subscribers_are_told_old_and_new() -> None:
+    """In the swap itself; the way out ends it."""
+    holder = Holder()
+    seen: list[tuple[Served | None, Served]] = []
+    leave = holder.subscribe(lambda old, new: seen.append((old, new)))
+    first = await offer(holder, {"a": True}, revision=1)
+    second = await offer(holder, {"a": False}, revision=2)
+    leave()
+    await offer(holder, {"a": True}, revision=3)
+    leave()
+    assert seen == [(None, first), (first, second)]
+
+
+async def test_a_failing_subscriber_does_not_keep_a_snapshot_from_being_served() -> None:
+    """Nor the other subscribers from hearing of it."""
+    holder = Holder()
+    told: list[Served] = []
+
+    def fail(_old: Served | None, _new: Served) -> None:
+        raise LookupError("surprise")
+
+    holder.subscribe(fail)
+    holder.subscribe(lambda _, new: told.append(new))
+    served = await offer(holder, {"a": True})
+    assert holder.served is served
+    assert told == [served]
+
+
+async def test_offers_wait_for_each_other() -> None:
+    """A slow load of an older revision cannot end after a newer one and win."""
+    holder = Holder()
+    many = {f"flag-{n}": True for n in range(300)}
+    results = await asyncio.gather(
+        *(offer(holder, many, revision=n) for n in (1, 5, 3, 4, 6)), return_exceptions=True
+    )
+    assert [isinstance(r, SnapshotRefused) for r in results] == [False, False, True, True, False]
+    assert holder.served is not None
+    assert holder.served.header.revision == 6
+
+
+async def test_loading_lets_the_loop_run() -> None:
+    """Evaluations go on while 2,000 flags are compiled aside, with the old answers."""
+    holder = Holder()
+    await offer(holder, {"a": True}, revision=1)
+    seen: list[Any] = []
+
+    async def evaluations() -> None:
+        while True:
+            seen.append(answer(holder, "a"))
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(evaluations())
+    many = {f"flag-{n}": True for n in range(2000)}
+    await offer(holder, {"a": False, **many}, revision=2)
+    await asyncio.sleep(0)
+    task.cancel()
+    assert seen.count(True) > 5
+    assert seen[-1] is False
+
+
+async def test_a_compiler_that_breaks_leaves_the_last_good_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exception that nobody expects is the caller's to count; the next offer works."""
+    holder = Holder()
+    await offer(holder, {"a": True}, revision=1)
+
+    def broken(*_: Any) -> Any:
+        yield
+        raise LookupError("surprise")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(proxy.holder, "compile_snapshot", broken)
+        with pytest.raises(LookupError):
+            await offer(holder, {"a": False}, revision=2)
+    assert answer(holder, "a") is True
+    await offer(holder, {"a": False}, revision=2)
+    assert answer(holder, "a") is False
+
+
+async def test_waiting_for_the_first_ends_when_it_comes() -> None:
+    """And gives it; later waits give what is served at once."""
+    holder = Holder()
+    waiting = asyncio.create_task(holder.wait_first(30))
+    await asyncio.sleep(0)
+    served = await offer(holder, {"a": True})
+    assert await waiting is served
+    assert await holder.wait_first(0) is served
+
+
+async def test_waiting_for_the_first_ends_in_time() -> None:
+    """With None."""
+    assert await Holder().wait_first(0.01) is None
+
+
+async def test_without_a_snapshot_there_is_no_age() -> None:
+    """And nothing to confirm."""
+    holder = Holder()
+    assert holder.age_ms() is None
+    assert holder.confirm("0" * 64) is False
+
+
+async def test_age_counts_from_the_last_confirmation() -> None:
+    """Of the digest being served, less what the confirmer itself knew to have passed."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    served = await offer(holder, {"a": True})
+    assert holder.age_ms() == 0
+    clock.now_s += 20
+    assert holder.age_ms() == 20_000
+    assert holder.confirm(served.header.digest, verified_age_ms=3000) is True
+    assert holder.age_ms() == 3000
+
+
+async def test_a_blind_control_plane_does_not_make_it_look_fresh() -> None:
+    """Heartbeats of a replica that lost its store confirm nothing newer than what it knew."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    served = await offer(holder, {"a": True})
+    for blind_s in range(10, 100, 10):
+        clock.now_s += 10
+        holder.confirm(served.header.digest, verified_age_ms=blind_s * 1000)
+        assert holder.age_ms() == blind_s * 1000
+
+
+async def test_what_was_known_better_stays_known() -> None:
+    """An older confirmation does not make a snapshot older than it was known to be."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    served = await offer(holder, {"a": True})
+    clock.now_s += 10
+    holder.confirm(served.header.digest, verified_age_ms=3_600_000)
+    assert holder.age_ms() == 10_000
+
+
+async def test_another_digest_confirms_nothing() -> None:
+    """Age goes on, because what is served is not what is current."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    await offer(holder, {"a": True})
+    clock.now_s += 10
+    assert holder.confirm("0" * 64) is False
+    assert holder.age_ms() == 10_000
+
+
+async def test_age_from_disk_is_an_estimate_until_confirmed() -> None:
+    """A real confirmation replaces it, even when it is the older of the two."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    header, body = make_snapshot({"a": True})
+    await holder.offer(body, "disk", age_ms=5_000, estimated=True)
+    assert (holder.age_ms(), holder.age_estimated) == (5_000, True)
+    holder.confirm(header.digest, verified_age_ms=60_000)
+    assert (holder.age_ms(), holder.age_estimated) == (60_000, False)
+
+
+@given(st.integers())
+async def test_no_claimed_age_breaks_it(age_ms: int) -> None:
+    """Negative ones count as none, endless ones as long."""
+    holder = Holder(clock=lambda: 1.0)
+    header, body = make_snapshot({})
+    await holder.offer(body, "disk", age_ms=age_ms, estimated=True)
+    assert holder.age_ms() == max(0, min(age_ms, 10 * 366 * 86_400_000))
+    holder.confirm(header.digest, verified_age_ms=age_ms)
+    assert holder.age_ms() == max(0, min(age_ms, 10 * 366 * 86_400_000))
+
+
+async def test_time_spent_loading_counts_as_age(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was current when the bytes came is older once they are served."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    compile_snapshot: Callable[..., Any] = proxy.holder.compile_snapshot
+
+    def slow(*args: Any) -> Any:
+        clock.now_s += 2
+        return (yield from compile_snapshot(*args))
+
+    monkeypatch.setattr(proxy.holder, "compile_snapshot", slow)
+    await holder.offer(make_snapshot({"a": True})[1], "control-plane", age_ms=500)
+    assert holder.age_ms() == 2500
