@@ -1,0 +1,130 @@
+""".ci/run, with a `make` that only pretends: what it passes on, what fails it, what it prints."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.tools import missing
+
+ROOT = Path(__file__).parents[2]
+
+# Answers as the Makefile's targets do; a test decides how the tests went.
+_MAKE = """
+echo "called: make $1 CI=$CI SUITES=${MATRIXFLAG_SUITES:-none}"
+[ "$1" = "$FAILING" ] && exit 2
+[ "$1" = test ] || exit 0
+report=${2#ARGS=--junitxml=}
+printf '<testsuites><testsuite>%s</testsuite></testsuites>' "$CASES" > "$report"
+echo "======= 2 passed in 0.01s ======="
+echo "coverage: 93 %"
+"""
+_PASSED = '<testcase classname="a" name="one"/>'
+_SKIPPED = '<testcase classname="a" name="two"><skipped message="no node"/></testcase>'
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with the script, the pretended make, and an apt-get that only writes down calls."""
+    if not Path("/etc/debian_version").exists():
+        missing("Debian, which .ci/run is for")
+    (tmp_path / "tree/.ci").mkdir(parents=True)
+    shutil.copy(ROOT / ".ci/run", tmp_path / "tree/.ci/run")
+    (tmp_path / "bin").mkdir()
+    programs = ["git", "redis-server", "npm", "node", "chromium", "debootstrap", "buildah"]
+    for name in [*programs, "unshare", "setpriv"]:
+        program(tmp_path / "bin" / name, ":")
+    program(tmp_path / "bin/make", _MAKE)
+    program(tmp_path / "bin/apt-get", f'echo "apt-get $*" >> {tmp_path}/apt.log')
+    program(tmp_path / "bin/sudo", 'exec "$@"')
+    return tmp_path
+
+
+def program(path: Path, script: str) -> None:
+    """Write a shell script that can be called by its name."""
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+
+
+def ci(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as CI does: from anywhere, without standard input."""
+    environment = {
+        "PATH": f"{checkout}/bin:{os.environ['PATH']}",
+        "CASES": _PASSED,
+        "FAILING": "",
+        **variables,
+    }
+    return subprocess.run(
+        ["bash", checkout / "tree/.ci/run"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+
+
+def test_runs_what_people_run_and_ends_with_the_closing_lines(checkout: Path) -> None:
+    """check, then test, with CI set; the last lines are the test runner's."""
+    done = ci(checkout)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    called = [line for line in done.stdout.splitlines() if line.startswith("called")]
+    assert called[1:3] == [
+        "called: make check CI=true SUITES=none",
+        "called: make test CI=true SUITES=none",
+    ]
+    assert done.stdout.endswith("2 passed in 0.01s =======\ncoverage: 93 %\n")
+    assert "s  make check\n" in done.stdout
+
+
+def test_names_the_suites_that_stand_beside_the_checkout(checkout: Path) -> None:
+    """Suites of other projects are found by their folder, and else nothing is said of them."""
+    (checkout / "shared/suites").mkdir(parents=True)
+
+    assert f"SUITES={checkout}/shared/suites" in ci(checkout).stdout
+
+
+@pytest.mark.parametrize("target", ["check", "test"])
+def test_fails_with_what_failed(checkout: Path, target: str) -> None:
+    """The status of the stage is the status of the run."""
+    done = ci(checkout, FAILING=target)
+
+    assert done.returncode == 2
+    assert f"make {target} failed with status 2" in done.stdout
+
+
+def test_fails_when_a_test_skipped(checkout: Path) -> None:
+    """And names it with its reason."""
+    done = ci(checkout, CASES=_PASSED + _SKIPPED)
+
+    assert done.returncode == 1
+    assert "skipped: a.two: no node" in done.stdout
+    assert "2 tests, 1 skipped" in done.stdout
+
+
+def test_fails_when_no_test_ran(checkout: Path) -> None:
+    """An empty report is no success."""
+    assert ci(checkout, CASES="").returncode == 1
+
+
+def test_installs_only_what_is_missing(checkout: Path) -> None:
+    """One call of the package manager, with the packages of the programs that are not there."""
+    for name in ("node", "npm"):
+        (checkout / "bin" / name).unlink()
+    here = checkout / "bin"
+    # Only a few programs of the machine: its own node and npm must not be found
+    for name in ("bash", "sh", "python3", "mktemp", "rm", "tee", "tail", "sort", "id", "cat"):
+        path = sys.executable if name == "python3" else shutil.which(name)
+        program(here / name, f'exec {path} "$@"')
+
+    done = ci(checkout, PATH=str(here))
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    update, install = (checkout / "apt.log").read_text().splitlines()
+    assert update == "apt-get update -qq"
+    assert install == "apt-get install -y -qq --no-install-recommends nodejs npm"
