@@ -14,7 +14,7 @@ from control_plane.publishing import routes
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
-from tests.control_plane.publishing.api import AUTHOR, Api, put_flag, running_api, until
+from tests.support.control_plane import AUTHOR, Api, put_flag, running_api, until
 from tests.support.redis import RedisServer
 
 

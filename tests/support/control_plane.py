@@ -1,4 +1,4 @@
-"""A control plane on a free port for tests of sync, and a reader of its streams."""
+"""A control plane on a free port, made of the real parts, and a reader of its streams."""
 
 import asyncio
 import json

@@ -1,0 +1,34 @@
+"""What a sidecar says it holds, and the bookkeeping of streams."""
+
+from control_plane.publishing.service import Held
+from proxy.contract.sync import SnapshotPointer
+
+CURRENT = SnapshotPointer("e", 7, "d" * 64)
+
+
+def test_nothing_said_is_nothing_held() -> None:
+    """A first start."""
+    held = Held.read(None, None, None)
+    assert held == Held()
+    assert not held.is_current(CURRENT)
+
+
+def test_an_id_names_epoch_and_revision() -> None:
+    """As the stream's events carry it."""
+    assert Held.read("pod", "e-7", None) == Held("pod", "e", 7, None)
+    assert Held.read("pod", "e-7", None).is_current(CURRENT)
+    assert not Held.read("pod", "e-6", None).is_current(CURRENT)
+    assert not Held.read("pod", "f-7", None).is_current(CURRENT)
+
+
+def test_a_digest_decides() -> None:
+    """Equal content is current, whatever it was called; other content is not."""
+    assert Held.read("pod", "other-1", "d" * 64).is_current(CURRENT)
+    assert not Held.read("pod", "e-7", "0" * 64).is_current(CURRENT)
+
+
+def test_nonsense_is_nothing_held() -> None:
+    """Headers come from outside."""
+    for text in ("", "-", "e-", "-7", "e-x", "e--7", "e-" + "9" * 400):
+        assert not Held.read("x" * 10_000, text, None).is_current(CURRENT)
+    assert len(Held.read("x" * 10_000, None, None).instance) == 128
