@@ -1,6 +1,7 @@
 """The manifests of k8s/ pass every check, and every check fails on a manifest with its mistake."""
 
 import copy
+import re
 import shutil
 import tomllib
 from collections.abc import Callable, Iterator
@@ -89,6 +90,16 @@ def test_secrets_hold_no_value_and_are_not_applied(documents: list[Object]) -> N
     """The example shows names; what is not filled in cannot become a default password."""
     assert not list(references.kinds(documents, "Secret"))
     assert {value for s in _secrets() for value in s["stringData"].values()} == {""}
+
+
+def test_guide_makes_every_secret() -> None:
+    """The commands of docs/deploy.md give the Secrets and members that the manifests name."""
+    guide = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
+    commands = re.findall(r"create secret generic (\S+) --from-literal=([^=]+)=", guide)
+
+    assert dict(commands) == {
+        s["metadata"]["name"]: member for s in _secrets() for member in s["stringData"]
+    }
 
 
 def test_redis_puts_every_write_on_disk(documents: list[Object]) -> None:
