@@ -8,6 +8,7 @@ import sys
 import time
 
 import msgspec
+from aiohttp.web import RequestPayloadError
 
 __all__ = ["JsonFormatter", "configure"]
 
@@ -37,7 +38,17 @@ def configure(level: str, style: str) -> None:
     formatter = JsonFormatter() if style == "json" else logging.Formatter(_TEXT)
     formatter.converter = _utc
     handler.setFormatter(formatter)
+    handler.addFilter(_is_ours)
     logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether a record tells of a defect here.
+
+    aiohttp logs a trace for a body that does not decompress, after the caller was told with a 400:
+    anybody could fill the log with them.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], RequestPayloadError))
 
 
 def _utc(seconds: float | None) -> time.struct_time:

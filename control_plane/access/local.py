@@ -1,9 +1,9 @@
 """When a request without a credential comes from this machine's own user. For `matrixflag dev`.
 
-Any web page can post to localhost, and any name can be made to resolve to it. So the peer's address
-is not enough: the `Host` must be a name of this machine (against DNS rebinding), no foreign page may
-stand behind the request (`Origin`, `Sec-Fetch-Site`), a body must be declared as JSON (which a
-foreign page cannot do without a preflight), and nobody may have passed the request on.
+Any web page can post to localhost, and any name can be made to resolve to it. So the address of the
+peer is not enough: the `Host` must be a name of this machine (against DNS rebinding), no foreign
+page may stand behind the request (`Origin`, `Sec-Fetch-Site`), a body must be declared as JSON
+(which a foreign page cannot do without a preflight), and nobody may have passed the request on.
 """
 
 import ipaddress

@@ -43,7 +43,10 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked for: a kind, an environment (absent, the query's), an end (RFC 3339, or never)."""
+    """What is asked for.
+
+    `environment` absent is the query's; `expires_at` is RFC 3339, absent or null never.
+    """
 
     kind: KeyKind
     environment: str | UnsetType = UNSET

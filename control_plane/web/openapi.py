@@ -89,7 +89,7 @@ class _Types:
         schemas, components = json_schemas(self._kinds, _REF)
         # Generic types are called `Page[Flag]`, which no component may be.
         names = {name: _UNSAFE.sub("_", name).strip("_") for name in components}
-        self._schemas = [_renamed(schema, names) for schema in schemas]
+        self._schemas: list[dict[str, Any]] = [_renamed(schema, names) for schema in schemas]
         self.components = {names[k]: _renamed(v, names) for k, v in components.items()}
 
     def schema(self, kind: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The API for people to read: `/docs` (Swagger UI), `/redoc`, and `/openapi.json` behind both.
 
 The pages ask no other origin for anything, and their content security policy sees to it. Both
-libraries set styles from scripts, hence `style-src 'unsafe-inline'`; scripts are files of ours only.
+libraries set styles from scripts, hence `style-src 'unsafe-inline'`; scripts are our files only.
 """
 
 from aiohttp import web

@@ -1,0 +1,99 @@
+"""A control plane on a real socket and a real Redis, within the test's own loop.
+
+api             one on the session's Redis, with an ADMIN_TOKEN, sent unless said otherwise
+running_api     the same with settings of the test's choosing
+"""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from control_plane.app import create_app
+from control_plane.keys import REPLICA
+from control_plane.settings import Settings
+
+__all__ = ["ADMIN_TOKEN", "Api", "Reply", "api", "running_api"]
+
+ADMIN_TOKEN = "an-administrators-token"
+_LOAD_S = 20.0
+
+
+class Reply:
+    """An answer, read to its end."""
+
+    def __init__(self, response: aiohttp.ClientResponse, body: bytes) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = body
+        self._json = response.content_type.endswith("json")
+
+    @property
+    def json(self) -> Any:
+        """The body decoded; None when it is not declared as JSON."""
+        if not self._json:
+            return None
+        return json.loads(self.body)
+
+
+class Api:
+    """A running control plane and a client for it."""
+
+    def __init__(self, app: web.Application, url: str, session: aiohttp.ClientSession) -> None:
+        self.app = app
+        self.url = url
+        self.session = session
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str | None = ADMIN_TOKEN,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Reply:
+        """Send a request, as administrator unless another token or None is given."""
+        sent = dict(headers or {})
+        if token is not None:
+            sent.setdefault("Authorization", f"Bearer {token}")
+        async with self.session.request(
+            method, self.url + path, headers=sent, **options
+        ) as response:
+            return Reply(response, await response.read())
+
+    async def make_key(self, kind: str, **members: Any) -> dict[str, Any]:
+        """Make a key and return what is shown of it once."""
+        reply = await self.ask("POST", "/api/v1/keys", json={"kind": kind, **members})
+        assert reply.status == 201, reply.body
+        created: dict[str, Any] = reply.json
+        return created
+
+
+@asynccontextmanager
+async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> AsyncIterator[Api]:
+    """Run a control plane with these settings; `wait` for it to have read the definitions."""
+    settings = {"admin_token": ADMIN_TOKEN, "redis_url": redis_url, **settings}
+    app = create_app(Settings(**settings))
+    server = TestServer(app, host="127.0.0.1")
+    await server.start_server(shutdown_timeout=5)
+    try:
+        if wait:
+            assert await app[REPLICA].wait_loaded(_LOAD_S)
+        # Answers are compared as they came, so nothing is asked for compressed or kept.
+        async with aiohttp.ClientSession(auto_decompress=False) as session:
+            yield Api(app, str(server.make_url("")).rstrip("/"), session)
+    finally:
+        await server.close()
+
+
+@pytest.fixture
+async def api(redis_url: str) -> AsyncIterator[Api]:
+    """A control plane on an empty Redis."""
+    async with running_api(redis_url) as running:
+        yield running
