@@ -45,7 +45,7 @@ class Storage:
 
     def _run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         # runroot counts mounts and must not outlive a boot, so it is no part of the cache
-        places = ["--root", self._directory, "--runroot", _runroot()]
+        places: list[str | Path] = ["--root", self._directory, "--runroot", _runroot()]
         done = subprocess.run(
             ["buildah", *places, "--storage-driver", self._driver, *arguments],
             capture_output=True,
@@ -66,6 +66,7 @@ class Storage:
     def build(self, name: str, context: Path, target: str | None = None) -> str:
         """Build an image, from kept layers where nothing changed, and return its name."""
         options: list[str | Path] = ["--isolation", "chroot", "--pull-never", "--layers"]
+        options += ["--force-rm"]  # leave no container of a step that failed
         if (bundle := _ca_bundle()) is not None:
             options += ["--volume", f"{bundle}:{_CA_IN_DEBIAN}:ro"]
         if target is not None:
