@@ -138,7 +138,7 @@ class TestBodies:
 
     async def test_a_body_that_is_not_json_is_400(self, api: Api, route: Route) -> None:
         """And says so."""
-        reply = await self.ask(api, route, b'{"a":', route.media_types[0])
+        reply = await self.ask(api, route, b"{", route.media_types[0])
         assert check_shape(reply, 400)["code"] == "malformed_json"
 
     async def test_a_body_of_the_wrong_shape_is_422(self, api: Api, route: Route) -> None:

@@ -13,7 +13,6 @@ import asyncio
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-import msgspec
 from aiohttp import web
 
 from control_plane.errors import (
@@ -39,6 +38,9 @@ _INLINE_BYTES = 32_768
 """Above it a body is decoded in a thread: the scan takes about a microsecond a token, so that this
 much holds the loop for some milliseconds at most."""
 
+_HIDDEN = (ProblemCode.DUPLICATE_KEY, ProblemCode.TOO_DEEP)
+"""What a decoded document does not show any more."""
+
 
 async def read_document(request: web.Request, kind: type[T]) -> T:
     """Return the request's body as `kind`.
@@ -62,10 +64,13 @@ def decode_document(body: bytes, kind: type[T]) -> T:
     value, problems = _decode_strictly(body, kind)
     if not problems:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
-    if any(p.code is ProblemCode.MALFORMED_JSON for p in problems):
-        raise BadRequest("the body is not JSON", code="malformed_json", problems=problems)
-    if not any(p.code in (ProblemCode.DUPLICATE_KEY, ProblemCode.TOO_DEEP) for p in problems):
-        problems = shape_problems(msgspec.json.decode(body), kind) or problems
+    # The decoder may have stopped at a wrong member in text that is no JSON further on: that it is
+    # none is said first, and alone.
+    document, malformed = decode(body, object)
+    if malformed:
+        raise BadRequest("the body is not JSON", code="malformed_json", problems=malformed)
+    if not any(p.code in _HIDDEN for p in problems):
+        problems = shape_problems(document, kind) or problems
     raise Invalid(_summary(problems), problems=problems)
 
 
@@ -106,11 +111,7 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
 
 def _decode_strictly(body: bytes, kind: type[T]) -> tuple[T | None, list[Problem]]:
     problems = strict_json.scan(body)
-    if not problems:
-        return decode(body, kind)
-    # Text with a member twice may be no JSON at all: that is said first.
-    _, worse = decode(body, msgspec.Raw)
-    return None, [p for p in worse if p.code is ProblemCode.MALFORMED_JSON] or problems
+    return (None, problems) if problems else decode(body, kind)
 
 
 def _summary(problems: list[Problem]) -> str:
