@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -106,6 +107,7 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             },
             {"MATRIXFLAG_KEY": state.sidecar_key},
         )
+        await _holds_flags(sidecar["admin"])
         document = DevDocument(
             control_plane_url=api["api"],
             metrics_url=api["metrics"],
@@ -250,6 +252,18 @@ _OURS = (
 def _inherited() -> dict[str, str]:
     """Return our environment without what we decide; all other settings reach the processes."""
     return {name: value for name, value in os.environ.items() if name not in _OURS}
+
+
+async def _holds_flags(admin_url: str) -> None:
+    """Return when the sidecar has the first snapshot, or it is clear that it is not getting one."""
+    deadline = time.monotonic() + _READY_TIMEOUT_S
+    async with aiohttp.ClientSession() as http:
+        while time.monotonic() < deadline:
+            async with http.get(admin_url + "/readyz") as answer:
+                if answer.status == 200:
+                    return
+            await asyncio.sleep(_POLL_S)
+    raise DevError(f"the sidecar got no snapshot in {_READY_TIMEOUT_S:.0f} s")
 
 
 async def _bound_logs(children: list[_Child]) -> None:
