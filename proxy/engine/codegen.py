@@ -203,7 +203,10 @@ class _Writer:
 
     def lookup(self, lookup: p.Lookup, answer: Callable[[p.Outcome], Answer]) -> None:
         """Write that a value in the table decides."""
-        table = {value: answer(outcome) for value, outcome in lookup.table.items()}
+        answers = [(values, answer(outcome)) for values, outcome in lookup.groups if values]
+        table: dict[str, Answer] = {}
+        for values, given in reversed(answers):
+            table.update(dict.fromkeys(values, given))
         first, name = self._attribute(lookup.attribute, self._assigned)
         self._assigned |= {name}
         self._lines.append(f"if {first}.__class__ is str:")

@@ -142,6 +142,7 @@ def _from_entry(
     definition, problems = decode(entry.definition, FlagDefinition)
     if definition is None:
         return _quarantined(entry.key, problems, entry.line)
+    yield
     return (yield from _from_definition(entry.key, definition, segments, entry.line))
 
 
@@ -156,8 +157,7 @@ def _from_definition(
     problems = errors(problems) + unusable(found, segments)
     if problems:
         return _quarantined(key, problems, line, definition, uses)
-    if definition.rules:
-        yield
+    yield
     try:
         return (yield from _compiled(key, definition, segments, line, uses))
     except Exception as error:
@@ -175,6 +175,7 @@ def _compiled(
     uses: tuple[tuple[str, CompiledSegment | None], ...],
 ) -> Generator[None, None, CompiledFlag]:
     program = flag_program(definition)
+    yield
     maker = AnswerMaker(key, definition)
     inner = {name: segment.holds for name, segment in uses if segment is not None}
     evaluate, read = yield from evaluation(program, maker.answer, inner)

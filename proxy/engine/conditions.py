@@ -5,6 +5,7 @@ No walk here recurses: a definition need not have come through the contract's bo
 
 from collections.abc import Container, Iterator
 from difflib import get_close_matches
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import UnsetType
@@ -65,6 +66,10 @@ def nesting_problems(
             f"{limits.MAX_SEGMENT_CONDITIONS} are allowed"
         )
         yield ProblemCode.TOO_MANY, message
+
+
+_SHOWN_CHARS = 40
+"""Of an unknown operator; none has as many."""
 
 
 class Found(NamedTuple):
@@ -147,10 +152,13 @@ def _check_leaf(path: Path, leaf: Condition, attribute: str, findings: Findings)
     return len(values)
 
 
+@lru_cache(maxsize=1_024)
 def _unknown(name: str) -> tuple[str, str]:
-    shown = name if len(name) <= 40 else name[:40] + "..."
-    nearest = get_close_matches(name[:40].lower(), OPERATORS, n=1, cutoff=0.0)[0]
-    return f"there is no operator {shown!r}", f"the nearest is {nearest!r}"
+    """Return message and hint for a name that no operator has; asked again and again for one."""
+    shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "..."
+    nearest = get_close_matches(name[:_SHOWN_CHARS].lower(), OPERATORS, n=1, cutoff=0.5)
+    known = f"the nearest is {nearest[0]!r}" if nearest else f"there are {', '.join(OPERATORS)}"
+    return f"there is no operator {shown!r}", known
 
 
 def _check_values(

@@ -6,6 +6,7 @@ above what definitions in use have; raising one means measuring those three agai
 """
 
 __all__ = [
+    "MAX_ALL_VALUES_BYTES",
     "MAX_CONDITIONS",
     "MAX_CONDITION_DEPTH",
     "MAX_INTEGER",
@@ -65,6 +66,10 @@ whatever later happens to its segments."""
 
 MAX_VALUE_BYTES = 64 * 1024
 """Of one variant's value as JSON. Larger things belong in a file that a flag names."""
+
+MAX_ALL_VALUES_BYTES = 4 * 1024 * 1024
+"""Of all values of a flag: decoding and checking them may hold the loop, and no part of it can be
+put off. Simple writes of large values add one each, so there is room for some."""
 
 MAX_VALUE_DEPTH = 64
 """Nesting of a value; encoders recurse."""

@@ -5,8 +5,6 @@ it was written, not the folded program: a flag whose only rule never holds still
 fallthrough is `DEFAULT` and not `STATIC`.
 """
 
-from collections.abc import Mapping
-
 from msgspec import UnsetType
 
 from proxy.contract.codes import ErrorCode, Reason
@@ -33,7 +31,11 @@ def flag_program(definition: FlagDefinition) -> p.Program:
         return p.Program((), p.Outcome(variant, Reason.DISABLED))
     steps: list[p.Lookup | p.Rule] = []
     if definition.targets:
-        steps.append(p.Lookup(TARGETING_KEY, _targets(definition)))
+        groups = [
+            (target.units, p.Outcome(target.variant, Reason.TARGETING_MATCH))
+            for target in definition.targets
+        ]
+        steps.append(p.Lookup(TARGETING_KEY, tuple(groups)))
     for rule in definition.rules:
         rule_id = None if isinstance(rule.id, UnsetType) else rule.id
         served = _serve(rule.serve, definition.salt, Reason.TARGETING_MATCH, rule_id, None)
@@ -57,15 +59,6 @@ def segment_expression(definition: SegmentDefinition) -> p.Expression:
 
 def _among(units: list[str]) -> p.Expression:
     return p.Test(TARGETING_KEY, OPERATORS["in"].compile(units, False))
-
-
-def _targets(definition: FlagDefinition) -> Mapping[str, p.Outcome]:
-    table: dict[str, p.Outcome] = {}
-    for target in definition.targets:
-        outcome = p.Outcome(target.variant, Reason.TARGETING_MATCH)
-        for unit in target.units:
-            table.setdefault(unit, outcome)
-    return table
 
 
 def _expression(condition: Condition) -> p.Expression:

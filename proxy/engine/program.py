@@ -22,7 +22,7 @@ Next to come, each in one place: prerequisites as a step `Gate`, active windows 
 time, ramps as a `Split` whose cuts are functions of time.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -135,10 +135,10 @@ Serve = Outcome | Split
 
 
 class Lookup(msgspec.Struct, frozen=True, gc=False):
-    """Decides where the attribute, a string, is in the table."""
+    """Decides where the attribute, a string, is in a group; in several, the first of them."""
 
     attribute: str
-    table: Mapping[str, Outcome]
+    groups: tuple[tuple[Sequence[str], Outcome], ...]
 
 
 class Rule(msgspec.Struct, frozen=True, gc=False):
@@ -193,7 +193,7 @@ def reachable(steps: Iterable[Lookup | Rule], otherwise: Serve) -> Program:
     kept: list[Lookup | Rule] = []
     for step in steps:
         if isinstance(step, Lookup):
-            if step.table:
+            if any(values for values, _ in step.groups):
                 kept.append(step)
         elif step.when is TRUE and not (
             isinstance(step.serve, Split) and step.serve.missing is None

@@ -207,6 +207,7 @@ def _check_outcomes(flag: Flag | FlagDefinition, findings: Findings) -> None:
         message = "a flag has at least one variant"
         findings.add(("variants",), ProblemCode.NO_VARIANTS, message)
     _check_count(("variants",), len(flag.variants), limits.MAX_VARIANTS, "variants", findings)
+    total = 0
     for name, value in flag.variants.items():
         path = ("variants", name)
         if not 0 < len(name) <= limits.MAX_NAME_CHARS or _CONTROL.search(name):
@@ -215,7 +216,11 @@ def _check_outcomes(flag: Flag | FlagDefinition, findings: Findings) -> None:
                 "a control character"
             )
             findings.add(path, ProblemCode.INVALID_KEY, message)
-        _check_value(path, flag.type, value, findings)
+        total += _check_value(path, flag.type, value, findings)
+    if total > limits.MAX_ALL_VALUES_BYTES:
+        message = f"{total} bytes as JSON in all, at most {limits.MAX_ALL_VALUES_BYTES}"
+        hint = "remove variants that nothing serves"
+        findings.add(("variants",), ProblemCode.VALUE_TOO_LARGE, message, hint)
     _check_metadata(flag.metadata, findings)
 
 
@@ -228,13 +233,14 @@ _FITS: dict[FlagType, tuple[frozenset[type], str]] = {
 }
 
 
-def _check_value(path: Path, kind: FlagType, value: Any, findings: Findings) -> None:
+def _check_value(path: Path, kind: FlagType, value: Any, findings: Findings) -> int:
+    """Report what is wrong with a variant's value, and return its size as JSON."""
     classes, wanted = _FITS[kind]
     if value.__class__ not in classes:
         message = f"a variant of a flag of type {kind} is {wanted}, not {json_kind(value)}"
         hint = "for the application's own default, leave off_variant out" if value is None else ""
         findings.add(path, ProblemCode.VALUE_TYPE, message, hint)
-        return
+        return 0
     if value.__class__ is list:
         findings.add(
             path,
@@ -243,15 +249,15 @@ def _check_value(path: Path, kind: FlagType, value: Any, findings: Findings) -> 
             "put it into an object",
             Severity.WARNING,
         )
-    if _check_inside(path, value, findings) and len(_encode(value)) > limits.MAX_VALUE_BYTES:
-        message = f"more than {limits.MAX_VALUE_BYTES} bytes as JSON"
+    size = len(_encode(value)) if _check_inside(path, value, findings) else 0
+    if size > limits.MAX_VALUE_BYTES:
+        message = f"{size} bytes as JSON, at most {limits.MAX_VALUE_BYTES} are allowed"
         findings.add(path, ProblemCode.VALUE_TOO_LARGE, message)
+    return size
 
 
 def _check_inside(path: Path, value: Any, findings: Findings) -> bool:
     """Return whether a value can be encoded; report numbers in it that clients cannot read."""
-    if value.__class__ is bool:
-        return True
     stack: list[tuple[Path, Any, int]] = [(path, value, 1)]
     good = True
     while stack:
@@ -362,28 +368,21 @@ def _check_targets(
 def _check_units(path: Path, units: list[str], seen: set[str], findings: Findings) -> None:
     """Report units that are empty, too long or there already; add them to `seen`."""
     own = set(units)
+    if len(own) < len(units):
+        message = f"{len(units) - len(own)} of the {len(units)} units are repeated"
+        findings.add(path, ProblemCode.DUPLICATE_UNIT, message, severity=Severity.WARNING)
     longest = max(map(len, units), default=0)
-    if (
-        len(own) == len(units)
-        and "" not in own
-        and longest <= limits.MAX_UNIT_CHARS
-        and seen.isdisjoint(own)
-    ):
+    if "" not in own and longest <= limits.MAX_UNIT_CHARS and seen.isdisjoint(own):
         seen |= own
         return
-    met: set[str] = set()
     for index, unit in enumerate(units):
-        here = (*path, index)
         if not 0 < len(unit) <= limits.MAX_UNIT_CHARS:
             message = f"a unit has 1 to {limits.MAX_UNIT_CHARS} characters"
-            findings.add(here, ProblemCode.OUT_OF_RANGE, message)
+            findings.add((*path, index), ProblemCode.OUT_OF_RANGE, message)
         elif unit in seen:
             message = f"the unit {_shown(unit)} is in another list already"
-            findings.add(here, ProblemCode.DUPLICATE_UNIT, message, "keep it in one of them")
-        elif unit in met:
-            message = f"the unit {_shown(unit)} is in this list twice"
-            findings.add(here, ProblemCode.DUPLICATE_UNIT, message, severity=Severity.WARNING)
-        met.add(unit)
+            hint = "keep it in one of them"
+            findings.add((*path, index), ProblemCode.DUPLICATE_UNIT, message, hint)
     seen |= own
 
 
