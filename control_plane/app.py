@@ -30,9 +30,12 @@ from control_plane import health, logs
 from control_plane.access import routes as access_routes
 from control_plane.access.guard import KeyLookup, RequestGuard
 from control_plane.access.service import KeyService
+from control_plane.audit import routes as audit_routes
+from control_plane.environments import routes as environment_routes
 from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
+from control_plane.flags import routes as flag_routes
 from control_plane.keys import (
     ASSETS,
     EXPOSURES,
@@ -50,6 +53,7 @@ from control_plane.metrics import EnvironmentFigures, Figures, Metrics
 from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
+from control_plane.segments import routes as segment_routes
 from control_plane.settings import Settings, is_loopback
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.web import pages
@@ -67,6 +71,10 @@ __all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "run", "serv
 logger = logging.getLogger(__name__)
 
 ROUTES: tuple[Route, ...] = (
+    *flag_routes.ROUTES,
+    *segment_routes.ROUTES,
+    *environment_routes.ROUTES,
+    *audit_routes.ROUTES,
     *access_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,

@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.contract.definitions import Flag
 
-__all__ = ["AuditEntry", "Author", "HistoryEntry", "HistoryPage", "RevertInput"]
+__all__ = ["AuditEntry", "Author", "HistoryEntry", "RevertInput"]
 
 
 class Author(NamedTuple):
@@ -37,8 +37,8 @@ class AuditEntry(msgspec.Struct, frozen=True):
 class HistoryEntry(msgspec.Struct, frozen=True):
     """One version of a flag, as it was stored; without `flag` the version in which it was deleted.
 
-    `action` says what made it: `create`, `replace`, `patch`, `copy`, `revert`, `delete`, or the
-    `environment.create` that gave it another configuration.
+    `action` says what made it: `flag.create`, `.replace`, `.patch`, `.copy`, `.revert`, `.delete`,
+    or the `environment.create` that gave it one more configuration.
     """
 
     version: int
@@ -47,13 +47,6 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     address: str
     action: str
     flag: Flag | None
-
-
-class HistoryPage(msgspec.Struct, frozen=True):
-    """Versions of one flag, newest first."""
-
-    items: list[HistoryEntry]
-    next_cursor: str | None
 
 
 class RevertInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

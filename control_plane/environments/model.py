@@ -53,7 +53,7 @@ class EnvironmentResource(msgspec.Struct, frozen=True):
     epoch: str
     revision: int
     digest: str
-    flags: int
+    entries: int
     snapshot_bytes: int
 
 

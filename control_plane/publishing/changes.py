@@ -36,6 +36,7 @@ __all__ = [
     "audit_entry",
     "commit_of",
     "decode_change",
+    "decode_history",
     "edits_of",
     "load_project",
     "position_of",
@@ -91,6 +92,7 @@ class ChangeMessage(msgspec.Struct, frozen=True):
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(ChangeMessage)
+_history_decoder = msgspec.json.Decoder(HistoryEntry)
 
 
 def decode_change(data: bytes) -> ChangeMessage:
@@ -103,6 +105,18 @@ def decode_change(data: bytes) -> ChangeMessage:
         return _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise StoredDataError(f"a change cannot be read: {error}") from error
+
+
+def decode_history(data: bytes) -> HistoryEntry:
+    """Return an entry of a flag's history.
+
+    Raises:
+        StoredDataError: when it cannot be read.
+    """
+    try:
+        return _history_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise StoredDataError(f"a version cannot be read: {error}") from error
 
 
 def edits_of(message: ChangeMessage) -> tuple[Edit, ...]:

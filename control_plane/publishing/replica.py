@@ -34,7 +34,7 @@ from types import TracebackType
 from typing import Self
 
 from control_plane.access.model import KeyRecord
-from control_plane.audit.model import Author
+from control_plane.audit.model import Author, HistoryEntry
 from control_plane.environments.model import (
     Environment,
     EnvironmentRecord,
@@ -45,6 +45,7 @@ from control_plane.publishing.changes import (
     audit_entry,
     commit_of,
     decode_change,
+    decode_history,
     edits_of,
     load_project,
     position_of,
@@ -276,6 +277,29 @@ class Replica:
         except RedisError as error:
             logger.warning("what a sidecar holds could not be checked: %s", error)
 
+    # Asking Redis
+
+    async def history(self, project: str, key: str, start: int, count: int) -> list[HistoryEntry]:
+        """Return versions of a flag, newest first, from a position on; none for an unknown key.
+
+        Raises:
+            NotFound: there is no such project; Unavailable: Redis did not answer.
+        """
+        self.project(project)
+        try:
+            entries = await self._store.history(project, key, start, count)
+        except RedisError:
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+        return [decode_history(entry) for entry in entries]
+
+    async def last_version(self, project: str, key: str) -> int:
+        """Return the version a flag of this key has or had when it was deleted; 0 for neither."""
+        state = self.project(project)
+        if key in state.flags:
+            return state.flags[key].version
+        newest = await self.history(project, key, 0, 1)
+        return newest[0].version if newest else 0
+
     # Life
 
     async def __aenter__(self) -> Self:
@@ -289,8 +313,11 @@ class Replica:
         trace: TracebackType | None,
     ) -> None:
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            while not task.done():
+                # Again, because what is awaited may finish in that moment and swallow it
+                # (asyncio.wait_for of Python 3.11 does).
+                task.cancel()
+                await asyncio.wait({task}, timeout=0.1)
         await self._connections.close()
 
     async def _run(self) -> None:

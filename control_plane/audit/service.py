@@ -1,0 +1,96 @@
+"""The versions of a flag, and going back to one of them.
+
+Going back makes a new version with the content of an old one, salts and ranges included, so that
+units get again what they got then. It is validated as any write is: what the flag referred to may
+be gone.
+"""
+
+import msgspec
+
+from control_plane.audit.model import Author, HistoryEntry, RevertInput
+from control_plane.errors import Conflict, NotFound
+from control_plane.flags.model import Written
+from control_plane.flags.service import FlagService, check_environment, find_flag
+from control_plane.publishing.replica import Replica
+from control_plane.publishing.state import FlagRecord, ProjectState
+from control_plane.store.keys import HISTORY_VERSIONS
+from proxy.contract.definitions import Flag
+
+__all__ = ["HistoryService"]
+
+
+class HistoryService:
+    """The history of flags."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    async def page(
+        self, project: str, key: str, before: int | None, limit: int
+    ) -> tuple[list[HistoryEntry], int | None]:
+        """Return versions below `before`, newest first, and where the next page starts, if any.
+
+        Raises:
+            NotFound: there is and was no such flag; Unavailable: Redis did not answer.
+        """
+        entries = await self._replica.history(project, key, 0, HISTORY_VERSIONS)
+        if not entries:
+            raise NotFound(f"there is no flag {key[:128]!r}", code="flag_not_found")
+        older = [entry for entry in entries if before is None or entry.version < before]
+        return older[:limit], older[limit - 1].version if len(older) > limit else None
+
+    async def revert(
+        self, project: str, environment: str, document: RevertInput, author: Author
+    ) -> Written:
+        """Give a flag the content of an earlier version, also one that was deleted since.
+
+        With `document.environment` only the configuration there goes back.
+
+        Raises:
+            NotFound: the flag or the version is not kept; Invalid: what it would be makes no sense
+            any more; Conflict; Unavailable: Redis did not answer.
+        """
+        entry = await self._version(project, document)
+        last = await self._replica.last_version(project, document.flag)
+        only = document.environment
+
+        def build(state: ProjectState) -> tuple[Flag, FlagRecord | None]:
+            check_environment(state, environment)
+            if only is not None:
+                check_environment(state, only)
+                record = find_flag(state, document.flag)
+                return _with_configuration(record.flag, entry, only), record
+            return entry, state.flags.get(document.flag)
+
+        return await FlagService(self._replica).write(
+            project, only or environment, "flag.revert", author, build, first_version=last + 1
+        )
+
+    async def _version(self, project: str, document: RevertInput) -> Flag:
+        entries = await self._replica.history(project, document.flag, 0, HISTORY_VERSIONS)
+        if not entries:
+            raise NotFound(f"there is no flag {document.flag[:128]!r}", code="flag_not_found")
+        for entry in entries:
+            if entry.version == document.version:
+                break
+        else:
+            raise NotFound(
+                f"version {document.version} of {document.flag!r} is not kept; "
+                f"kept are {entries[-1].version} to {entries[0].version}",
+                code="version_not_found",
+            )
+        if entry.flag is None:
+            message = f"in version {entry.version} the flag was deleted"
+            raise Conflict(message, code="version_is_deletion")
+        return entry.flag
+
+
+def _with_configuration(flag: Flag, old: Flag, environment: str) -> Flag:
+    """Return the flag with its old configuration in one environment, of today's variants."""
+    config = old.environments.get(environment)
+    environments = {**flag.environments}
+    if config is None:
+        environments.pop(environment, None)
+    else:
+        environments[environment] = config
+    return msgspec.structs.replace(flag, environments=environments)

@@ -1,0 +1,179 @@
+"""`/api/v1/projects` and `/api/v1/environments` over HTTP."""
+
+from functools import partial
+
+from aiohttp import web
+
+from control_plane.access.requests import author_of
+from control_plane.environments.model import (
+    CopyInput,
+    Environment,
+    EnvironmentResource,
+    Project,
+    ProjectResource,
+)
+from control_plane.environments.service import EnvironmentService
+from control_plane.flags.model import FlagResource
+from control_plane.flags.responses import written_response
+from control_plane.keys import REPLICA
+from control_plane.web.documents import read_document
+from control_plane.web.paging import encode_cursor, query_cursor, query_limit
+from control_plane.web.params import query_scope
+from control_plane.web.respond import check_if_match, json_response, page
+from control_plane.web.routing import (
+    CURSOR,
+    IF_MATCH,
+    LIMIT,
+    PROJECT,
+    Page,
+    Param,
+    Permission,
+    Route,
+)
+
+__all__ = ["ROUTES"]
+
+
+async def list_projects(request: web.Request) -> web.StreamResponse:
+    """Answer a page of projects."""
+    items, last = _environments(request).projects(query_cursor(request), query_limit(request))
+    return page(items, None if last is None else encode_cursor(last))
+
+
+async def create_project(request: web.Request) -> web.StreamResponse:
+    """Create a project."""
+    document = await read_document(request, Project)
+    created = await _environments(request).create_project(document, author_of(request))
+    return json_response(created, status=201, location=f"/api/v1/projects/{created.key}")
+
+
+async def get_project(request: web.Request) -> web.StreamResponse:
+    """Answer one project."""
+    return json_response(_environments(request).get_project(request.match_info["key"]))
+
+
+async def list_environments(request: web.Request) -> web.StreamResponse:
+    """Answer a page of environments."""
+    items, last = _environments(request).page(
+        query_scope(request).project, query_cursor(request), query_limit(request)
+    )
+    return page(items, None if last is None else encode_cursor(last))
+
+
+async def create_environment(request: web.Request) -> web.StreamResponse:
+    """Create an environment."""
+    document = await read_document(request, Environment)
+    project = query_scope(request).project
+    created = await _environments(request).create(project, document, author_of(request))
+    location = f"/api/v1/environments/{created.key}"
+    if "project" in request.query:
+        location += f"?project={project}"
+    return json_response(created, status=201, location=location)
+
+
+async def get_environment(request: web.Request) -> web.StreamResponse:
+    """Answer one environment."""
+    project = query_scope(request).project
+    return json_response(_environments(request).get(project, request.match_info["key"]))
+
+
+async def copy_configuration(request: web.Request) -> web.StreamResponse:
+    """Promote a flag's configuration."""
+    document = await read_document(request, CopyInput)
+    written = await _environments(request).copy(
+        query_scope(request).project,
+        request.match_info["key"],
+        document,
+        author_of(request),
+        partial(check_if_match, request),
+    )
+    return written_response(written)
+
+
+def _environments(request: web.Request) -> EnvironmentService:
+    return EnvironmentService(request.app[REPLICA])
+
+
+_PROJECT_KEY = Param("key", "path", required=True, description="The project's key.")
+_KEY = Param("key", "path", required=True, description="The environment's key.")
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/api/v1/projects",
+        handler=list_projects,
+        summary="List projects",
+        permission=Permission.READ,
+        tag="projects",
+        params=(LIMIT, CURSOR),
+        responses={200: Page[ProjectResource]},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/projects",
+        handler=create_project,
+        summary="Create a project",
+        permission=Permission.WRITE,
+        tag="projects",
+        body=Project,
+        responses={201: ProjectResource},
+        description="It has the environments development, staging and production.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/projects/{key}",
+        handler=get_project,
+        summary="Read a project",
+        permission=Permission.READ,
+        tag="projects",
+        params=(_PROJECT_KEY,),
+        responses={200: ProjectResource},
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/environments",
+        handler=list_environments,
+        summary="List environments",
+        permission=Permission.READ,
+        tag="environments",
+        params=(PROJECT, LIMIT, CURSOR),
+        responses={200: Page[EnvironmentResource]},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/environments",
+        handler=create_environment,
+        summary="Create an environment",
+        permission=Permission.WRITE,
+        tag="environments",
+        params=(PROJECT,),
+        body=Environment,
+        responses={201: EnvironmentResource},
+        description="Each flag gets production's fallthrough and off variant there, disabled, "
+        "with a salt of its own.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/environments/{key}",
+        handler=get_environment,
+        summary="Read an environment",
+        permission=Permission.READ,
+        tag="environments",
+        params=(PROJECT, _KEY),
+        responses={200: EnvironmentResource},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/environments/{key}/copy",
+        handler=copy_configuration,
+        summary="Promote a flag's configuration",
+        permission=Permission.WRITE,
+        tag="environments",
+        params=(PROJECT, _KEY, IF_MATCH),
+        body=CopyInput,
+        responses={200: FlagResource},
+        description='`{"flag": "f", "from": "staging"}` copies into the environment of the path, '
+        '`{"flag": "f", "to": "production"}` out of it. The target keeps its salt, and of its '
+        "rollouts as few buckets as can be change their variant.",
+    ),
+)

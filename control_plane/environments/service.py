@@ -1,0 +1,217 @@
+"""The use cases of projects and environments: list, create, and promote a flag's configuration.
+
+A new environment gets a configuration of every flag that production has one of, in one step with
+its own record: no moment shows half of it.
+"""
+
+import msgspec
+
+from control_plane.audit.model import Author
+from control_plane.documents import Precondition, invalid
+from control_plane.environments.model import (
+    CopyInput,
+    Environment,
+    EnvironmentRecord,
+    EnvironmentResource,
+    Project,
+    ProjectResource,
+    check_name,
+)
+from control_plane.errors import Conflict
+from control_plane.flags.authoring import copied_config, merge_config
+from control_plane.flags.model import Written
+from control_plane.flags.service import FlagService, check_environment, find_flag, new_salt
+from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
+from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import EnvironmentConfig, Flag, Rule, Serve
+from proxy.contract.problems import Problem
+
+__all__ = ["MAX_ENVIRONMENTS", "MAX_PROJECTS", "EnvironmentService"]
+
+MAX_PROJECTS = 1_000
+"""Projects of one control plane; each is a stream that every replica follows."""
+
+MAX_ENVIRONMENTS = 50
+"""Environments of a project; each is a snapshot in memory, and a line more for every change."""
+
+_PRODUCTION = "production"
+
+
+class EnvironmentService:
+    """The projects, and the environments of each."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def projects(self, after: str | None, limit: int) -> tuple[list[ProjectResource], str | None]:
+        """Return projects in the order of their keys, and where the next page starts, if any."""
+        states = self._replica.projects
+        wanted = sorted(name for name in states if after is None or name > after)
+        items = [_project(states[name]) for name in wanted[:limit]]
+        return items, wanted[limit - 1] if len(wanted) > limit else None
+
+    def get_project(self, name: str) -> ProjectResource:
+        """Return a project; raises NotFound."""
+        return _project(self._replica.project(name))
+
+    async def create_project(self, document: Project, author: Author) -> ProjectResource:
+        """Create a project with the default environments; raises Invalid, Conflict."""
+        problems = check_name(document.key)
+        if problems:
+            raise invalid(problems)
+        if len(self._replica.projects) >= MAX_PROJECTS:
+            raise Conflict(f"{MAX_PROJECTS} projects are all there can be", code="too_many")
+        return _project(await self._replica.create_project(document, author))
+
+    def page(
+        self, project: str, after: str | None, limit: int
+    ) -> tuple[list[EnvironmentResource], str | None]:
+        """Return environments in the order of their keys, and where the next page starts."""
+        state = self._replica.project(project)
+        wanted = sorted(key for key in state.environments if after is None or key > after)
+        items = [_environment(state, key) for key in wanted[:limit]]
+        return items, wanted[limit - 1] if len(wanted) > limit else None
+
+    def get(self, project: str, key: str) -> EnvironmentResource:
+        """Return an environment; raises NotFound."""
+        state = self._replica.project(project)
+        check_environment(state, key)
+        return _environment(state, key)
+
+    async def create(
+        self, project: str, document: Environment, author: Author
+    ) -> EnvironmentResource:
+        """Create an environment that serves what production falls through to, disabled.
+
+        Raises:
+            Invalid: with all problems; Conflict: there is one of that key.
+        """
+        problems = check_name(document.key)
+        if problems:
+            raise invalid(problems)
+
+        def build(state: ProjectState) -> Change:
+            if document.key in state.environments:
+                raise Conflict(
+                    f"there is an environment {document.key!r}", code="environment_exists"
+                )
+            if len(state.environments) >= MAX_ENVIRONMENTS:
+                raise Conflict(
+                    f"{MAX_ENVIRONMENTS} environments are all a project can have", code="too_many"
+                )
+            now = now_rfc3339()
+            made = EnvironmentRecord(document, 1, now, now)
+            edits = [Edit(RecordKind.ENVIRONMENT, document.key, made)]
+            for record in state.flags.values():
+                source = record.flag.environments.get(_PRODUCTION)
+                if source is None:
+                    continue
+                flag = _configured(record.flag, document.key, copied_config(source, new_salt))
+                copied = FlagRecord(flag, record.version + 1, record.created_at, now)
+                edits.append(Edit(RecordKind.FLAG, flag.key, copied))
+            return Change("environment.create", author, now, tuple(edits))
+
+        await self._replica.commit(project, build)
+        return self.get(project, document.key)
+
+    async def copy(
+        self,
+        project: str,
+        environment: str,
+        document: CopyInput,
+        author: Author,
+        precondition: Precondition,
+    ) -> Written:
+        """Make a flag's configuration in one environment that of another, but for the salt.
+
+        Raises:
+            NotFound: the flag or an environment; Invalid: not exactly one other environment;
+            PreconditionFailed; Conflict: the flag is not configured in the source.
+        """
+        source, target = _ends(environment, document)
+
+        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+            for name in (source, target):
+                check_environment(state, name)
+            record = find_flag(state, document.flag)
+            precondition(record.version)
+            copied = record.flag.environments.get(source)
+            if copied is None:
+                raise Conflict(
+                    f"flag {document.flag!r} is not configured in {source!r}",
+                    code="not_configured",
+                )
+            config = merge_config(
+                record.flag.environments.get(target), _without_own(copied), new_salt
+            )
+            return _configured(record.flag, target, config), record
+
+        return await FlagService(self._replica).write(project, target, "flag.copy", author, build)
+
+
+def _project(state: ProjectState) -> ProjectResource:
+    return ProjectResource(
+        key=state.name,
+        name=state.record.project.name,
+        description=state.record.project.description,
+        created_at=state.record.created_at,
+        environments=sorted(state.environments),
+        flags=len(state.flags),
+        segments=len(state.segments),
+    )
+
+
+def _environment(state: ProjectState, key: str) -> EnvironmentResource:
+    record, snapshot = state.environments[key], state.snapshots[key]
+    return EnvironmentResource(
+        key=key,
+        name=record.environment.name,
+        description=record.environment.description,
+        version=record.version,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        epoch=snapshot.epoch,
+        revision=snapshot.revision,
+        digest=snapshot.digest,
+        entries=snapshot.entries(),
+        snapshot_bytes=snapshot.size,
+    )
+
+
+def _ends(environment: str, document: CopyInput) -> tuple[str, str]:
+    """Return the environments copied from and to: one is the path's, the other the body's."""
+    if (document.to is None) == (document.from_ is None):
+        message = "exactly one of from, to is needed"
+        hint = "`to` copies out of the environment in the path, `from` into it"
+        raise invalid([Problem("", ProblemCode.NOT_ONE_OF, message, hint)])
+    if document.to is not None:
+        return environment, document.to
+    return document.from_ or "", environment
+
+
+def _configured(flag: Flag, environment: str, config: EnvironmentConfig) -> Flag:
+    return msgspec.structs.replace(flag, environments={**flag.environments, environment: config})
+
+
+def _without_own(config: EnvironmentConfig) -> EnvironmentConfig:
+    """Return a configuration without what belongs to its environment: salt and ranges.
+
+    Ranges say which buckets had a variant there; in the target as few as can be shall move.
+    """
+    rules: list[Rule] = [
+        msgspec.structs.replace(rule, serve=_without_ranges(rule.serve)) for rule in config.rules
+    ]
+    return msgspec.structs.replace(
+        config,
+        salt=msgspec.UNSET,
+        rules=rules,
+        fallthrough=_without_ranges(config.fallthrough),
+    )
+
+
+def _without_ranges(serve: Serve) -> Serve:
+    if isinstance(serve.rollout, msgspec.UnsetType):
+        return serve
+    arms = [msgspec.structs.replace(arm, ranges=msgspec.UNSET) for arm in serve.rollout.arms]
+    return Serve(rollout=msgspec.structs.replace(serve.rollout, arms=arms))

@@ -1,0 +1,323 @@
+"""From the bodies that people send to the flag that is stored. Pure.
+
+    create   POST: the whole flag of a simple or a full body
+    replace  PUT:  simple, only what the asked environment serves, or full
+    patch    PATCH: a JSON merge patch (RFC 7396) of what a read gives
+
+A body with `variants` or `environments` is full: `value` and `enabled`, if there, must agree with
+it, and environments other than the asked one must be absent or unchanged. Any other is simple, and
+of its members those that are absent stay as they are.
+
+Rules:
+- No existing variant's value changes by a simple body; a value that no variant has becomes one.
+- Salts stay unless given; ranges of rollouts are kept by `rebucketing.keep_ranges`.
+- What a flag means is validated afterwards, by the engine; here is what only the API knows.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from control_plane.documents import invalid, merge_patch, same_document
+from control_plane.errors import Conflict
+from control_plane.flags.model import served
+from control_plane.flags.rebucketing import keep_ranges, serves_of
+from proxy.contract.authoring import (
+    FlagInput,
+    expand,
+    normalise_values,
+    same_value,
+    variant_of,
+    with_rule_ids,
+)
+from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
+from proxy.contract.problems import Problem, pointer
+
+__all__ = [
+    "create",
+    "copied_config",
+    "is_full",
+    "merge_config",
+    "patch",
+    "replace",
+    "same_document",
+]
+
+NewSalt = Callable[[], str]
+
+_PRODUCTION = "production"
+_PLAIN = (
+    *("name", "description", "tags", "owner", "expires"),
+    *("metadata", "client_side", "track", "archived"),
+)
+_MADE = re.compile(r"value-[0-9a-f]{8,64}")
+_MAX_UNUSED = 50  # variants made for values and served no more: history enough to go back to
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def is_full(members: Collection[str]) -> bool:
+    """Return whether a body with these members describes the whole flag."""
+    return "variants" in members or "environments" in members
+
+
+def create(document: FlagInput, environments: Sequence[str], asked: str, new_salt: NewSalt) -> Flag:
+    """Return the flag that a body creates.
+
+    Raises:
+        Invalid: with all that keeps it from being a flag.
+    """
+    flag, problems = expand(document, environments, new_salt)
+    if flag is None:
+        raise invalid(problems)
+    problems = _unknown_environments(flag, environments)
+    if document.environments is not UNSET:
+        problems += _disagreements(document, flag, asked)
+    if problems:
+        raise invalid(problems)
+    configs = {name: _with_ranges(None, config) for name, config in flag.environments.items()}
+    return msgspec.structs.replace(flag, environments=configs)
+
+
+def replace(
+    flag: Flag,
+    document: FlagInput,
+    members: Collection[str],
+    environments: Collection[str],
+    asked: str,
+    new_salt: NewSalt,
+) -> Flag:
+    """Return the flag after a PUT whose body has these members.
+
+    Raises:
+        Invalid: with all problems; Conflict: `fallthrough_is_rollout`.
+    """
+    _refuse_read_only(flag, document)
+    if not is_full(members):
+        return _simple(flag, document, members, asked, new_salt)
+    given = {} if document.environments is UNSET else document.environments
+    whole = msgspec.structs.replace(document, environments={**flag.environments, **given})
+    return _full(flag, whole, environments, asked, new_salt)
+
+
+def patch(
+    flag: Flag,
+    changes: Mapping[str, Any],
+    decode: Callable[[bytes], FlagInput],
+    environments: Collection[str],
+    asked: str,
+    new_salt: NewSalt,
+) -> Flag:
+    """Return the flag after a merge patch; `decode` checks the shape of the patched document.
+
+    Raises:
+        Invalid: with all problems; Conflict: `fallthrough_is_rollout`.
+    """
+    document = decode(merge_patch(flag, changes))
+    _refuse_read_only(flag, document)
+    if is_full(changes):
+        if document.environments is UNSET:  # `"environments": null` removes them all
+            document = msgspec.structs.replace(document, environments={})
+        return _full(flag, document, environments, asked, new_salt)
+    return _simple(flag, document, changes.keys(), asked, new_salt)
+
+
+def merge_config(
+    old: EnvironmentConfig | None, new: EnvironmentConfig, new_salt: NewSalt
+) -> EnvironmentConfig:
+    """Return a configuration completed from the one it replaces: salt, rule ids, ranges."""
+    salt = new.salt
+    if salt is UNSET:
+        salt = new_salt() if old is None or old.salt is UNSET else old.salt
+    return _with_ranges(
+        old, msgspec.structs.replace(new, salt=salt, rules=with_rule_ids(new.rules))
+    )
+
+
+def copied_config(source: EnvironmentConfig, new_salt: NewSalt) -> EnvironmentConfig:
+    """Return what a new environment starts with: the same fallthrough, disabled, a new salt."""
+    return EnvironmentConfig(
+        fallthrough=source.fallthrough, salt=new_salt(), off_variant=source.off_variant
+    )
+
+
+def _simple(
+    flag: Flag, document: FlagInput, members: Collection[str], asked: str, new_salt: NewSalt
+) -> Flag:
+    given: dict[str, Any] = {name: getattr(document, name) for name in _PLAIN if name in members}
+    if given.get("expires", UNSET) is None:
+        given["expires"] = UNSET
+    flag = msgspec.structs.replace(flag, **given)
+    enabled, value = served(flag, asked)
+    wanted = normalise_values(flag.type, {"": document.value})[""] if "value" in members else value
+    on = document.enabled if "enabled" in members else enabled
+    if wanted is UNSET or isinstance(on, UnsetType):
+        raise invalid(
+            [
+                Problem(pointer(member), ProblemCode.WRONG_TYPE, f"{member} cannot be removed")
+                for member in ("value", "enabled")
+                if member in members and getattr(document, member) is UNSET
+            ]
+        )
+    changed = not same_value(wanted, value)
+    if not changed and on is enabled:
+        return flag
+    config = flag.environments.get(asked)
+    if config is not None and not changed:
+        return _configured(flag, asked, msgspec.structs.replace(config, enabled=on))
+    if config is not None and config.fallthrough.rollout is not UNSET:
+        raise Conflict(
+            f"{asked!r} serves a rollout, which one value cannot replace; "
+            "send variants and environments",
+            code="fallthrough_is_rollout",
+        )
+    name = variant_of(flag.type, flag.variants, wanted)
+    if name is None:
+        name = _name_for(wanted, flag.variants)
+        variants = {**_without_unused(flag), name: wanted}
+        flag = msgspec.structs.replace(flag, variants=variants)
+    serve = Serve(variant=name)
+    if config is None:
+        config = EnvironmentConfig(serve, salt=new_salt(), off_variant=_usual_off_variant(flag))
+    return _configured(flag, asked, msgspec.structs.replace(config, fallthrough=serve, enabled=on))
+
+
+def _configured(flag: Flag, environment: str, config: EnvironmentConfig) -> Flag:
+    environments = {**flag.environments, environment: config}
+    return msgspec.structs.replace(flag, environments=environments)
+
+
+def _usual_off_variant(flag: Flag) -> str | UnsetType:
+    """Return what a first configuration serves when disabled: as in production, if there."""
+    production = flag.environments.get(_PRODUCTION)
+    if production is not None:
+        return production.off_variant
+    return "off" if flag.type == "boolean" and "off" in flag.variants else UNSET
+
+
+def _without_unused(flag: Flag) -> dict[str, Any]:
+    """Return the variants, without the oldest of those made for values that nothing serves now.
+
+    A setting that is changed every hour would fill the flag up otherwise.
+    """
+    used: set[str | UnsetType] = set()
+    for config in flag.environments.values():
+        used.add(config.off_variant)
+        used.update(target.variant for target in config.targets)
+        for _, serve in serves_of(config):
+            used.add(serve.variant)
+            if serve.rollout is not UNSET:
+                used.update(arm.variant for arm in serve.rollout.arms)
+    unused = [name for name in flag.variants if name not in used and _MADE.fullmatch(name)]
+    dropped = set(unused[: max(0, len(unused) - _MAX_UNUSED)])
+    return {name: value for name, value in flag.variants.items() if name not in dropped}
+
+
+def _full(
+    flag: Flag,
+    document: FlagInput,
+    environments: Collection[str],
+    asked: str,
+    new_salt: NewSalt,
+) -> Flag:
+    """Return the flag of a whole document: what it leaves out is left out."""
+    given = {} if document.environments is UNSET else document.environments
+    variants = flag.variants if document.variants is UNSET else document.variants
+    configs = {
+        name: merge_config(flag.environments.get(name), config, new_salt)
+        for name, config in given.items()
+    }
+    replaced = Flag(
+        key=flag.key,
+        type=flag.type,
+        variants=normalise_values(flag.type, variants),
+        environments=configs,
+        name=document.name,
+        description=document.description,
+        tags=document.tags,
+        owner=document.owner,
+        expires=UNSET if document.expires is None else document.expires,
+        metadata=document.metadata,
+        client_side=document.client_side,
+        track=document.track,
+        archived=document.archived,
+    )
+    problems = _unknown_environments(replaced, environments)
+    for name in {**flag.environments, **configs}:
+        if name in (asked, *(p.pointer.rpartition("/")[2] for p in problems)):
+            continue
+        if not same_document(flag.environments.get(name), configs.get(name)):
+            message = f"{name!r} changes, but the request is about {asked!r}"
+            hint = f"leave it as it is, or send ?environment={name}"
+            code = ProblemCode.OTHER_ENVIRONMENT_CHANGED
+            problems.append(Problem(pointer("environments", name), code, message, hint))
+    problems += _disagreements(document, replaced, asked)
+    if problems:
+        raise invalid(problems)
+    return replaced
+
+
+def _with_ranges(old: EnvironmentConfig | None, new: EnvironmentConfig) -> EnvironmentConfig:
+    before = {} if old is None else dict(serves_of(old))
+    rules = [
+        msgspec.structs.replace(rule, serve=keep_ranges(before.get(f"rules/{rule.id}"), rule.serve))
+        for rule in new.rules
+    ]
+    fallthrough = keep_ranges(before.get("fallthrough"), new.fallthrough)
+    return msgspec.structs.replace(new, rules=rules, fallthrough=fallthrough)
+
+
+def _refuse_read_only(flag: Flag, document: FlagInput) -> None:
+    problems = []
+    for member, has in (("key", flag.key), ("type", flag.type)):
+        given = getattr(document, member)
+        if given is not UNSET and given != has:
+            message = f"{member} is {has!r} and cannot become {given[:80]!r}"
+            hint = "make another flag, and archive this one"
+            problems.append(Problem(pointer(member), ProblemCode.READ_ONLY, message, hint))
+    if problems:
+        raise invalid(problems)
+
+
+def _unknown_environments(flag: Flag, environments: Collection[str]) -> list[Problem]:
+    known = f"known: {', '.join(sorted(environments)[:20])}"
+    return [
+        Problem(
+            pointer("environments", name),
+            ProblemCode.UNKNOWN_ENVIRONMENT,
+            f"there is no environment {name[:80]!r}",
+            known,
+        )
+        for name in flag.environments
+        if name not in environments
+    ]
+
+
+def _disagreements(document: FlagInput, flag: Flag, asked: str) -> list[Problem]:
+    """Return where the `value` and `enabled` of a full body say another thing than the rest."""
+    enabled, value = served(flag, asked)
+    problems = []
+    hint = f"change it in {pointer('environments', asked)} too, or leave it out here"
+    wanted = document.value
+    if wanted is not UNSET:
+        wanted = normalise_values(flag.type, {"": wanted})[""]
+        if not same_value(wanted, value):
+            message = f"the rest of the document serves another value in {asked!r}"
+            problems.append(Problem("/value", ProblemCode.VALUE_DISAGREES, message, hint))
+    if document.enabled is not UNSET and document.enabled is not enabled:
+        message = f"the rest of the document has {str(enabled).lower()} for {asked!r}"
+        problems.append(Problem("/enabled", ProblemCode.VALUE_DISAGREES, message, hint))
+    return problems
+
+
+def _name_for(value: Any, variants: Mapping[str, Any]) -> str:
+    """Return the name of a variant made for a value: equal values, equal names, everywhere."""
+    digits = hashlib.sha256(_canonical.encode(value)).hexdigest()
+    length = 8
+    while f"value-{digits[:length]}" in variants:
+        length += 4  # another value has that name: some day, somewhere
+    return f"value-{digits[:length]}"

@@ -1,0 +1,51 @@
+"""The answer to a write of a flag, whichever feature wrote it.
+
+What its author should know beside the flag is in two headers, as JSON, so that the body stays what
+can be sent back: `Matrixflag-Warnings`, the problems that are no errors, and `Matrixflag-Moved`,
+how many buckets got another variant where.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from control_plane.flags.model import Written
+from control_plane.web.respond import etag_of, json_response
+
+__all__ = ["MOVED_HEADER", "WARNINGS_HEADER", "written_response"]
+
+WARNINGS_HEADER = "Matrixflag-Warnings"
+MOVED_HEADER = "Matrixflag-Moved"
+
+_MAX_NOTES = 10
+"""Of each kind; servers in between drop answers whose headers exceed some 8 KB."""
+_MAX_HEADER_CHARS = 3_000
+
+
+def written_response(
+    written: Written, status: int = 200, location: str | None = None
+) -> web.Response:
+    """Return the answer to a write: the flag, its version, and what its author should know."""
+    headers = {}
+    for name, notes in ((WARNINGS_HEADER, written.warnings), (MOVED_HEADER, written.moved)):
+        if notes:
+            headers[name] = _ascii(notes)
+    return json_response(
+        written.resource,
+        status=status,
+        etag=etag_of(written.resource.version),
+        location=location,
+        headers=headers,
+    )
+
+
+def _ascii(notes: Sequence[Any]) -> str:
+    """Return the first notes, as many as fit, as JSON that a header can carry."""
+    for count in range(min(len(notes), _MAX_NOTES), 0, -1):
+        text = json.dumps(msgspec.to_builtins(notes[:count]), separators=(",", ":"))
+        if len(text) <= _MAX_HEADER_CHARS:
+            return text
+    return "[]"

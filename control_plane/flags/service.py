@@ -1,0 +1,284 @@
+"""The use cases of flags: read, list, create, replace, patch, delete.
+
+Each write is worked out by `authoring`, validated by the engine that sidecars run, and committed by
+the replica, which may ask for it again when another replica was faster. So what a write is made
+from is looked up inside, never before.
+"""
+
+import secrets
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Collection, Mapping
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from control_plane.audit.model import Author
+from control_plane.documents import Precondition, invalid, same_document
+from control_plane.errors import Conflict, NotFound
+from control_plane.flags import authoring
+from control_plane.flags.model import (
+    FlagFilter,
+    FlagResource,
+    Written,
+    resource_of,
+)
+from control_plane.flags.rebucketing import check_consent, moved_between
+from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
+from proxy.contract.authoring import FlagInput
+from proxy.contract.definitions import Flag
+from proxy.contract.problems import Problem, has_errors
+from proxy.engine import check_flag
+
+__all__ = ["MAX_FLAGS", "FlagService", "check_environment", "find_flag", "flag_change", "new_salt"]
+
+MAX_FLAGS = 50_000
+"""Flags of a project: five times what is asked of one, and the 32 MB of a snapshot come first."""
+
+
+def new_salt() -> str:
+    """Return a salt for the buckets of one flag in one environment."""
+    return secrets.token_hex(16)
+
+
+class FlagService:
+    """The flags of all projects."""
+
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+
+    def get(self, project: str, environment: str, key: str) -> FlagResource:
+        """Return a flag as an environment serves it; raises NotFound."""
+        state = self._replica.project(project)
+        check_environment(state, environment)
+        return resource_of(find_flag(state, key), environment)
+
+    def page(
+        self, project: str, environment: str, wanted: FlagFilter, after: str | None, limit: int
+    ) -> tuple[list[FlagResource], str | None]:
+        """Return flags in the order of their keys, and the key the next page starts after, if any.
+
+        Costs what is skipped by the filter: some 2 ms for 10,000 flags.
+        """
+        state = self._replica.project(project)
+        check_environment(state, environment)
+        order = state.flag_order
+        first = max(bisect_left(order, wanted.prefix), bisect_right(order, after or ""))
+        found: list[FlagRecord] = []
+        for key in islice(order, first, None):
+            if not key.startswith(wanted.prefix):
+                break
+            record = state.flags[key]
+            if not wanted.accepts(record.flag):
+                continue
+            if len(found) == limit:
+                return [resource_of(r, environment) for r in found], found[-1].flag.key
+            found.append(record)
+        return [resource_of(r, environment) for r in found], None
+
+    async def create(
+        self, project: str, environment: str, document: FlagInput, author: Author
+    ) -> Written:
+        """Create a flag.
+
+        Raises:
+            Invalid: with all problems; Conflict: there is one of that key.
+        """
+        version = await self._next_version(project, document)
+
+        def build(state: ProjectState) -> tuple[Flag, FlagRecord | None]:
+            check_environment(state, environment)
+            if document.key in state.flags:
+                raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
+            if len(state.flags) >= MAX_FLAGS:
+                raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
+            names = list(state.environments)
+            return authoring.create(document, names, environment, new_salt), None
+
+        simple = not isinstance(document.value, msgspec.UnsetType) and isinstance(
+            document.variants, msgspec.UnsetType
+        )
+        return await self.write(
+            project, environment, "flag.create", author, build, simple=simple, first_version=version
+        )
+
+    async def replace(
+        self,
+        project: str,
+        environment: str,
+        key: str,
+        document: FlagInput,
+        members: Collection[str],
+        author: Author,
+        precondition: Precondition,
+        *,
+        rebucket: bool,
+    ) -> Written:
+        """Replace a flag, or with a simple body what one environment serves.
+
+        Raises:
+            NotFound, PreconditionFailed, Invalid; Conflict: `fallthrough_is_rollout`,
+            `rebucketing`.
+        """
+
+        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+            record = self._changeable(state, environment, key, precondition)
+            names = state.environments.keys()
+            flag = authoring.replace(record.flag, document, members, names, environment, new_salt)
+            check_consent(record.flag, flag, rebucket=rebucket)
+            return flag, record
+
+        simple = not authoring.is_full(members)
+        return await self.write(project, environment, "flag.replace", author, build, simple=simple)
+
+    async def patch(
+        self,
+        project: str,
+        environment: str,
+        key: str,
+        changes: Mapping[str, Any],
+        decode: Callable[[bytes], FlagInput],
+        author: Author,
+        precondition: Precondition,
+        *,
+        rebucket: bool,
+    ) -> Written:
+        """Apply a merge patch to a flag; raises as `replace` does, and what `decode` raises."""
+
+        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+            record = self._changeable(state, environment, key, precondition)
+            names = state.environments.keys()
+            flag = authoring.patch(record.flag, changes, decode, names, environment, new_salt)
+            check_consent(record.flag, flag, rebucket=rebucket)
+            return flag, record
+
+        simple = not authoring.is_full(changes)
+        return await self.write(project, environment, "flag.patch", author, build, simple=simple)
+
+    async def delete(
+        self, project: str, key: str, author: Author, precondition: Precondition, *, force: bool
+    ) -> None:
+        """Delete a flag.
+
+        Raises:
+            NotFound, PreconditionFailed; Conflict: `flag_in_use`, unless forced.
+        """
+
+        def build(state: ProjectState) -> Change:
+            record = find_flag(state, key)
+            precondition(record.version)
+            if not force:
+                _refuse_in_use(state, key, "deleted")
+            return Change("flag.delete", author, now_rfc3339(), (Edit(RecordKind.FLAG, key, None),))
+
+        await self._replica.commit(project, build)
+
+    async def write(
+        self,
+        project: str,
+        environment: str,
+        action: str,
+        author: Author,
+        build: Callable[[ProjectState], tuple[Flag, FlagRecord | None]],
+        *,
+        simple: bool = False,
+        first_version: int = 1,
+    ) -> Written:
+        """Commit what `build` makes of the state: a flag, and the record it replaces, if any.
+
+        The flag is validated here. Returns what is to be answered. Of a `simple` body, problems of
+        variants are problems of its value.
+        """
+        result: list[Written] = []
+
+        def change(state: ProjectState) -> Change:
+            flag, old = build(state)
+            if old is not None and flag.archived and not old.flag.archived:
+                _refuse_in_use(state, flag.key, "archived")
+            warnings = _checked(flag, state, simple=simple)
+            made = flag_change(action, author, flag, old, first_version)
+            record = made.edits[0].record if made.edits else old
+            assert isinstance(record, FlagRecord)  # noqa: S101 - of a flag's edit, or `old` itself
+            moved = [] if old is None else moved_between(old.flag, flag)
+            result[:] = [Written(resource_of(record, environment), warnings, moved)]
+            return made
+
+        await self._replica.commit(project, change)
+        return result[0]
+
+    def _changeable(
+        self, state: ProjectState, environment: str, key: str, precondition: Precondition
+    ) -> FlagRecord:
+        check_environment(state, environment)
+        record = find_flag(state, key)
+        precondition(record.version)
+        return record
+
+    async def _next_version(self, project: str, document: FlagInput) -> int:
+        """Return the version a new flag starts with: after those of a deleted one of that key.
+
+        An old `If-Match` must not fit a new flag by chance.
+        """
+        if isinstance(document.key, msgspec.UnsetType):
+            return 1
+        return await self._replica.last_version(project, document.key) + 1
+
+
+def flag_change(
+    action: str, author: Author, flag: Flag, old: FlagRecord | None, first_version: int = 1
+) -> Change:
+    """Return the change that makes a flag what it is given as; without edits if it is that."""
+    now = now_rfc3339()
+    if old is None:
+        record = FlagRecord(flag, first_version, now, now)
+    elif same_document(flag, old.flag):
+        return Change(action, author, now)
+    else:
+        record = FlagRecord(flag, old.version + 1, old.created_at, now)
+    return Change(action, author, now, (Edit(RecordKind.FLAG, flag.key, record),))
+
+
+def find_flag(state: ProjectState, key: str) -> FlagRecord:
+    """Return a flag; raises NotFound."""
+    record = state.flags.get(key)
+    if record is None:
+        raise NotFound(f"there is no flag {key[:128]!r}", code="flag_not_found")
+    return record
+
+
+def check_environment(state: ProjectState, environment: str) -> None:
+    """Raise NotFound unless the project has the environment."""
+    if environment not in state.environments:
+        known = ", ".join(sorted(state.environments)[:20])
+        raise NotFound(
+            f"there is no environment {environment[:64]!r}; known: {known}",
+            code="environment_not_found",
+        )
+
+
+def _checked(flag: Flag, state: ProjectState, *, simple: bool) -> list[Problem]:
+    """Return the warnings about a flag; raises Invalid with all problems when one is an error."""
+    problems = check_flag(flag, state.segment_documents)
+    if simple:
+        problems = list(map(_of_simple_body, problems))
+    if has_errors(problems):
+        raise invalid(problems)
+    return problems
+
+
+def _of_simple_body(problem: Problem) -> Problem:
+    """Return the problem with its pointer where the author of a simple body wrote the value."""
+    if problem.pointer.startswith("/variants/"):
+        return msgspec.structs.replace(problem, pointer="/value")
+    return problem
+
+
+def _refuse_in_use(state: ProjectState, key: str, what: str) -> None:
+    users = state.users(RecordKind.FLAG, key)
+    if users:
+        named = ", ".join(f"{user.kind} {user.key!r}" for user in users[:20])
+        raise Conflict(
+            f"flag {key!r} cannot be {what} while it is used by {len(users)}: {named}",
+            code="flag_in_use",
+        )
