@@ -19,13 +19,6 @@ class _Dev:
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         add_arguments(parser, DevSettings)
-        # It may hold a password, which is why `add_arguments` makes no flag of it; on a machine of
-        # one's own, and for a server without one, a flag is handier than a variable.
-        parser.add_argument(
-            "--redis-url",
-            metavar="URL",
-            help="A Redis that runs already, instead of the embedded server (REDIS_URL)",
-        )
 
     def run(self, args: argparse.Namespace) -> int:
         """Run until stopped; 0 when asked to stop, 1 when something failed, 2 for bad settings."""

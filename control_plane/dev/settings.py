@@ -38,6 +38,8 @@ class DevSettings:
         parse=_redis_url,
         env="REDIS_URL",
         secret=True,
+        # On a machine of one's own, and for a server without a password, a flag is handy.
+        flag=True,
     )
 
     def __post_init__(self) -> None:

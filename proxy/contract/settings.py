@@ -33,7 +33,7 @@ class SettingRow(NamedTuple):
 
     field: str
     env: str
-    flag: str
+    flag: str | None
     default: Any
     doc: str
     secret: bool
@@ -46,13 +46,16 @@ def setting(
     parse: Callable[[str], Any] = str,
     env: str | None = None,
     secret: bool = False,
+    flag: bool | None = None,
 ) -> Any:
     """Declare a setting of a dataclass.
 
     `parse` turns text into the value or raises ValueError with a message for people. `env` is the
-    variable's name where it is not `MATRIXFLAG_<FIELD>`.
+    variable's name where it is not `MATRIXFLAG_<FIELD>`. Secrets have no command-line flag, because
+    other users can see a command line, unless `flag` says so.
     """
-    metadata = {"doc": doc, "parse": parse, "env": env, "secret": secret}
+    flag = not secret if flag is None else flag
+    metadata = {"doc": doc, "parse": parse, "env": env, "secret": secret, "flag": flag}
     if isinstance(default, (list, dict)):
         raise TypeError("a default must be immutable")
     return dataclasses.field(default=default, repr=not secret, metadata=metadata)
@@ -74,15 +77,15 @@ def rows(kind: type) -> Iterator[SettingRow]:
         if "parse" not in field.metadata:
             continue
         env = field.metadata["env"] or _PREFIX + field.name.upper()
-        flag = "--" + field.name.replace("_", "-")
         meta = field.metadata
+        flag = "--" + field.name.replace("_", "-") if meta["flag"] else None
         yield SettingRow(field.name, env, flag, field.default, meta["doc"], meta["secret"])
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
-    """Give a parser one flag per setting. Secrets have none: other users can see a command line."""
+    """Give a parser the flag of each setting that has one."""
     for row in rows(kind):
-        if row.secret:
+        if row.flag is None:
             continue
         default = ",".join(row.default) if isinstance(row.default, tuple) else row.default
         shown = "" if default in (None, "") else f" [{default}]"
@@ -107,8 +110,8 @@ def read(kind: type[T], environ: Mapping[str, str], args: Mapping[str, str | Non
     values: dict[str, Any] = {}
     parsers = {f.name: f.metadata["parse"] for f in dataclasses.fields(kind) if f.metadata}  # type: ignore[arg-type]
     for row in rows(kind):
-        name = row.flag if args.get(row.field) is not None else row.env
         text = args.get(row.field)
+        name = row.env if text is None else row.flag
         if text is None:
             text = environ.get(row.env) or None
         if text is None:

@@ -1,0 +1,46 @@
+"""The reference pages say what the code does: settings, metrics, codes, links."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.contract.codes import ErrorCode, ProblemCode, Reason
+from tests.support.reference import DOCS, ROOT, TABLES, api_codes, between
+
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+_LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)([^)#\s]+)(#[^)]*)?\)")
+
+
+@pytest.mark.parametrize(("page", "name"), TABLES, ids=lambda part: str(part))
+def test_a_reference_table_is_what_the_code_says(page: str, name: str) -> None:
+    """`python -m tests.support.reference` rewrites a table that fell behind."""
+    found = between(name).search((DOCS / page).read_text())
+    assert found is not None
+    assert found[2] == TABLES[page, name]
+
+
+def documented_codes() -> set[str]:
+    """Return the codes that have a row in docs/error-codes.md."""
+    text = (DOCS / "error-codes.md").read_text()
+    return set(re.findall(r"^\| `([A-Za-z_]+)` \|", text, re.MULTILINE))
+
+
+def test_every_code_has_a_row_and_every_row_a_code() -> None:
+    """Somebody who meets a code finds what to do about it; nothing is explained that is not."""
+    codes = {*api_codes(), *map(str, ProblemCode), *map(str, ErrorCode), *map(str, Reason)}
+    assert documented_codes() == codes
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    """A moved page takes its links along."""
+    for target, _ in _LINK.findall(page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_glossary_is_in_order() -> None:
+    """So that a word can be found."""
+    words = re.findall(r"^\| \*\*([a-z ]+)\*\*", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    assert words == sorted(words)
+    assert len(words) > 30
