@@ -26,7 +26,7 @@ class Client:
         """How long the last request took, until its whole answer was there."""
 
     def ask(self, method: str, path: str, body: object = None, expect: int = 200) -> Any:
-        """Return the decoded answer.
+        """Return the decoded answer, or None for one that is not JSON.
 
         Raises:
             RuntimeError: when the status is not the one expected.
@@ -39,7 +39,7 @@ class Client:
         self.took_s = time.perf_counter() - start
         if answer.status != expect:
             raise RuntimeError(f"{method} {path}: {answer.status} {received[:500]!r}")
-        return json.loads(received) if received else None
+        return json.loads(received) if "json" in answer.headers.get("Content-Type", "") else None
 
     def __enter__(self) -> Self:
         return self
