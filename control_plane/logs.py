@@ -8,6 +8,7 @@ import sys
 import time
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
 
 __all__ = ["JsonFormatter", "configure"]
@@ -29,7 +30,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info)
-        return _encoder.encode(line).decode()
+        return _encoder.encode({k: _sayable(v) for k, v in line.items()}).decode()
+
+
+def _sayable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def configure(level: str, style: str) -> None:
@@ -45,10 +50,11 @@ def configure(level: str, style: str) -> None:
 def _is_ours(record: logging.LogRecord) -> bool:
     """Return whether a record tells of a defect here.
 
-    aiohttp logs a trace for a body that does not decompress, after the caller was told with a 400:
-    anybody could fill the log with them.
+    aiohttp logs a trace for a request that is no HTTP or whose body does not decompress, and tells
+    the caller with a 400: anybody could fill the log with them.
     """
-    return not (record.exc_info and isinstance(record.exc_info[1], RequestPayloadError))
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (RequestPayloadError, HttpProcessingError))
 
 
 def _utc(seconds: float | None) -> time.struct_time:

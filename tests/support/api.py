@@ -4,8 +4,9 @@ api             one on the session's Redis, with an ADMIN_TOKEN, sent unless sai
 running_api     the same with settings of the test's choosing
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,7 +19,7 @@ from control_plane.app import create_app
 from control_plane.keys import REPLICA
 from control_plane.settings import Settings
 
-__all__ = ["ADMIN_TOKEN", "Api", "Reply", "api", "running_api"]
+__all__ = ["ADMIN_TOKEN", "Api", "Reply", "api", "running_api", "until"]
 
 ADMIN_TOKEN = "an-administrators-token"
 _LOAD_S = 20.0
@@ -73,6 +74,13 @@ class Api:
         assert reply.status == 201, reply.body
         created: dict[str, Any] = reply.json
         return created
+
+
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 20.0) -> None:
+    """Return once something outside this process is so; there is no event to wait for."""
+    async with asyncio.timeout(within_s):
+        while not await condition():  # noqa: ASYNC110 - other processes set no event here
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

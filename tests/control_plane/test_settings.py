@@ -1,0 +1,115 @@
+"""Tests of the settings: the mission's names, all problems at once, secrets unseen."""
+
+import argparse
+
+import pytest
+
+from control_plane.settings import Settings, is_loopback
+from proxy.contract.settings import SettingsError, add_arguments, read, rows
+
+TOKEN = "0123456789abcdef"
+
+
+def test_the_defaults_are_safe() -> None:
+    """Loopback, closed to other origins, no token, no dev mode."""
+    settings = read(Settings, {}, {})
+    assert (settings.host, settings.port, settings.metrics_port) == ("127.0.0.1", 8000, 8001)
+    assert settings.redis_url == "redis://localhost:6379"
+    assert settings.cors_origins == ()
+    assert settings.admin_token == ""
+    assert not settings.dev
+
+
+def test_the_names_of_the_mission_are_read() -> None:
+    """`REDIS_URL`, `ADMIN_TOKEN` and `METRICS_PORT` have no prefix."""
+    environ = {
+        "REDIS_URL": "rediss://user:secret@redis:6380/2",
+        "EXPOSURES_REDIS_URL": "unix:///run/redis.sock",
+        "ADMIN_TOKEN": TOKEN,
+        "METRICS_PORT": "9000",
+        "MATRIXFLAG_PORT": "0",
+        "MATRIXFLAG_CORS_ORIGINS": "https://a.example, http://localhost:3000",
+    }
+    settings = read(Settings, environ, {})
+    assert settings.redis_url == environ["REDIS_URL"]
+    assert settings.metrics_port == 9000
+    assert settings.port == 0
+    assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
+
+
+def test_all_problems_are_listed_by_name() -> None:
+    """One run tells everything that is wrong."""
+    environ = {
+        "REDIS_URL": "http://user:hunter2@x",
+        "ADMIN_TOKEN": "short",
+        "MATRIXFLAG_PORT": "70000",
+        "MATRIXFLAG_MAX_BODY_BYTES": "1GB",
+        "MATRIXFLAG_BODY_TIMEOUT_S": "nan",
+        "MATRIXFLAG_CORS_ORIGINS": "https://a.example/path",
+        "MATRIXFLAG_LOG_LEVEL": "loud",
+        "MATRIXFLAG_LOG_FORMAT": "xml",
+        "MATRIXFLAG_REDIS_MAX_CONNECTIONS": "0",
+    }
+    with pytest.raises(SettingsError) as caught:
+        read(Settings, environ, {})
+    assert {problem.partition(":")[0] for problem in caught.value.problems} == set(environ)
+    assert "hunter2" not in str(caught.value)
+    assert "short" not in str(caught.value)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "flags.example.com", "::"])
+def test_without_an_admin_token_only_loopback_is_listened_on(host: str) -> None:
+    """Anybody on the network would be the administrator otherwise, or nobody."""
+    with pytest.raises(SettingsError, match="ADMIN_TOKEN"):
+        read(Settings, {"MATRIXFLAG_HOST": host}, {})
+    assert read(Settings, {"MATRIXFLAG_HOST": host, "ADMIN_TOKEN": TOKEN}, {}).host == host
+
+
+def test_dev_mode_can_be_had_by_no_variable_and_no_flag() -> None:
+    """Only `matrixflag dev` sets it."""
+    assert "dev" not in {row.field for row in rows(Settings)}
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Settings)
+    assert not hasattr(parser.parse_args([]), "dev")
+
+
+def test_dev_mode_listens_on_loopback_alone() -> None:
+    """Also with a token: without a credential a local request is an administrator's."""
+    with pytest.raises(SettingsError, match="dev mode"):
+        Settings(dev=True, host="0.0.0.0", admin_token=TOKEN)
+
+
+def test_contradictions_are_problems() -> None:
+    """One port for two servers; a wildcard beside names."""
+    with pytest.raises(SettingsError) as caught:
+        Settings(port=8001, cors_origins=("*", "https://a.example"))
+    assert len(caught.value.problems) == 2
+
+
+def test_secrets_are_not_shown() -> None:
+    """Neither in repr nor as command-line flags, which other users can see."""
+    settings = Settings(admin_token=TOKEN, redis_url="redis://:hunter2@x")
+    assert TOKEN not in repr(settings)
+    assert "hunter2" not in repr(settings)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, Settings)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--admin-token", "x"])
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("[::1]", True),
+        ("localhost", True),
+        ("localhost.example.com", False),
+        ("0.0.0.0", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_told_by_address_not_by_prefix(host: str, expected: bool) -> None:
+    """A name that merely begins like it is somebody else's."""
+    assert is_loopback(host) is expected
