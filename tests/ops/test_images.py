@@ -337,7 +337,7 @@ def test_redis_of_the_manifests_wants_its_password(deployed: Deployed) -> None:
 
     with (
         redis.Redis.from_url(open_url) as client,
-        pytest.raises(redis.AuthenticationError, match="Authentication required"),
+        pytest.raises(redis.AuthenticationError, match="uthenticat"),
     ):
         client.get("x")
 
