@@ -97,7 +97,7 @@ class KeyService:
             if problems:
                 raise Invalid(problems[0].message, problems=problems)
             if len(state.keys) >= MAX_KEYS:
-                raise Conflict(f"{MAX_KEYS} keys are all a project can have", code="too_many_keys")
+                raise Conflict(f"{MAX_KEYS} keys are all a project can have", code="too_many")
             edits = (Edit(RecordKind.KEY, record.id, record),)
             return Change("key.create", author, record.created_at, edits)
 

@@ -72,7 +72,7 @@ class SegmentService:
                 raise Conflict(f"there is a segment {key!r}", code="segment_exists")
             if len(state.segments) >= MAX_SEGMENTS:
                 raise Conflict(
-                    f"{MAX_SEGMENTS} segments are all a project can have", code="too_many_segments"
+                    f"{MAX_SEGMENTS} segments are all a project can have", code="too_many"
                 )
             return segment_of(document, key), None
 
