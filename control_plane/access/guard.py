@@ -9,7 +9,8 @@
 Rules: a wrong credential is 401 everywhere but on public routes, which do not look at any, and is
 never anything better, in dev mode neither. Keys are looked up in memory by their hash, so they work
 while Redis is away; comparing hashes tells nothing about keys. Until definitions are loaded no key
-can be told from a wrong one: 503, because after a 401 sidecars stay away for minutes.
+can be told from a wrong one, and whoever may call is answered 503 as well: after a 401 sidecars
+stay away for minutes.
 """
 
 import hmac
@@ -67,6 +68,9 @@ class RequestGuard:
             Unauthorized, Forbidden, Unavailable: as the module's table says.
         """
         request[PRINCIPAL] = self._principal(request, permission)
+        # An empty list, or 404, would be a lie before the definitions have been read.
+        if permission is not Permission.PUBLIC and not self._keys().loaded:
+            raise _not_loaded()
 
     def _principal(self, request: web.Request, permission: Permission) -> Principal:
         if permission is Permission.PUBLIC:
@@ -112,16 +116,17 @@ class RequestGuard:
         key = keys.find_key(hash_key(credential))
         if key is None:
             if not keys.loaded:
-                raise Unavailable(
-                    "definitions are not loaded yet",
-                    retry_after_s=_RETRY_AFTER_S,
-                    code="not_loaded",
-                )
+                raise _not_loaded()
             raise Unauthorized("the credential is not known: wrong, or deleted")
         ends = expires_at_ms(key)
         if ends is not None and ends <= self._now_ms():
             raise Unauthorized(f"the key {key.prefix}... has expired", code="key_expired")
         return key
+
+
+def _not_loaded() -> Unavailable:
+    detail = "the definitions have not been read from Redis yet"
+    return Unavailable(detail, retry_after_s=_RETRY_AFTER_S, code="not_loaded")
 
 
 def _digest(text: str) -> bytes:
