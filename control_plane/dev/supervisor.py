@@ -63,6 +63,7 @@ async def run_dev(settings: DevSettings, say: Say) -> None:
                 child.kill()
             return
         asked = True
+        say("Stopping. Once more, and it does not wait.")
         work.cancel()
 
     loop = asyncio.get_running_loop()
