@@ -74,16 +74,13 @@ class ControlPlaneClient:
         if 0 < len(last) <= _MAX_ID_CHARS and last.isascii() and last.isprintable():
             headers["Last-Event-ID"] = last
         with _network_errors():
+            opening = self._session.get(
+                self._base + STREAM_PATH, headers=headers, timeout=timeout, allow_redirects=False
+            )
             async with contextlib.AsyncExitStack() as stack:
-                opening = self._session.get(
-                    self._base + STREAM_PATH,
-                    headers=headers,
-                    timeout=timeout,
-                    allow_redirects=False,
-                )
                 async with _limit(settings.connect_timeout_s + settings.answer_timeout_s):
+                    # leaving the stack closes a connection whose answer has not ended
                     response = await stack.enter_async_context(opening)
-                stack.callback(response.close)
                 if response.status != 200:
                     raise _http_error(response)
                 if response.content_type != "text/event-stream":

@@ -53,7 +53,6 @@ _log = logging.getLogger(__name__)
 
 _STEADY_S = HEARTBEAT_S  # a stream that lived to its first heartbeat was no failure to connect
 _MAX_RETRY_MS = 300_000  # a server-sent `retry` beyond five minutes would make polling the rule
-_REFUSED_CAP_S = 300.0
 _SPREAD = 0.2  # intervals vary by this share, or sidecars started together would ask together
 
 
@@ -231,7 +230,10 @@ class _Source:
     async def keep_current(self) -> None:
         """Fetch when there is reason to, for ever."""
         backoff = new_backoff(self._settings)
-        refused = new_backoff(self._settings, cap_s=_REFUSED_CAP_S)
+        settings = self._settings
+        refused = new_backoff(
+            settings, settings.denied_backoff_base_s, settings.denied_backoff_cap_s
+        )
         while True:
             await self._gate.passed()
             asked_for = self._wanted

@@ -34,6 +34,7 @@ class FakeControlPlane:
         self.verified_age_ms = 0
         self.retry_ms: int | None = None
         self.silent = False
+        self.heartbeats = 0
         self.on_stream: Handler | None = None
         self.on_snapshot: Handler | None = None
         self.requests: list[web.Request] = []
@@ -81,6 +82,7 @@ class FakeControlPlane:
                         await changed.wait()
                 except TimeoutError:
                     await response.write(self.event(heartbeat=True))
+                    self.heartbeats += 1
                 else:
                     await response.write(self.event())
         except asyncio.CancelledError:

@@ -177,10 +177,8 @@ async def test_heartbeats_confirm_as_old_as_they_say(fake: FakeControlPlane) -> 
     """A control plane cut off from its store does not look fresh."""
     fake.verified_age_ms = 500_000
     async with running(fake.url) as sidecar:
-        await sidecar.swapped()
-        age_ms = sidecar.holder.age_ms()
-        assert age_ms is not None
-        assert age_ms >= 500_000
+        await sidecar.until(lambda: fake.heartbeats >= 3)
+        assert (sidecar.holder.age_ms() or 0) >= 500_000
         fake.verified_age_ms = 0
         await sidecar.until(lambda: (sidecar.holder.age_ms() or 0) < 1000)
 
@@ -268,6 +266,20 @@ async def test_the_same_content_at_a_later_revision_is_taken_over(fake: FakeCont
         fake.publish({"a": True}, revision=3)
         served = await sidecar.swapped()
         assert (served.header.revision, served.header.digest) == (3, fake.header.digest)
+
+
+async def test_a_later_revision_that_nobody_has_is_asked_for_once(fake: FakeControlPlane) -> None:
+    """The content is held, so a replica that cannot give the revision costs one fetch, not many."""
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        await sidecar.until(lambda: sidecar.status.state == "streaming")
+        body = fake.body
+        fake.publish({"a": True}, revision=3)
+        fake.body = body
+        seen = fake.heartbeats
+        await sidecar.until(lambda: fake.heartbeats >= seen + 5)
+        assert fake.asked(SNAPSHOT_PATH) == 2
+        assert sidecar.status.errors == {}
 
 
 async def test_a_restore_is_followed(fake: FakeControlPlane) -> None:
@@ -375,14 +387,23 @@ async def test_a_failing_stream_is_counted_and_polling_goes_on(
         await sidecar.swapped(to=header.digest)
 
 
-async def test_a_stream_that_only_comments_is_idle(fake: FakeControlPlane) -> None:
+async def test_heartbeats_keep_a_stream(fake: FakeControlPlane) -> None:
+    """One stream for many times the idle time, as long as they come; and no poll beside it."""
+    async with running(fake.url, idle_s=0.25) as sidecar:
+        await sidecar.until(lambda: fake.heartbeats >= 15)
+        assert (fake.asked(STREAM_PATH), fake.asked(SNAPSHOT_PATH)) == (1, 1)
+        assert sidecar.status.errors == {}
+
+
+@pytest.mark.parametrize("noise", [b": still here\n\n", b"event: party\ndata: 1\n\n"])
+async def test_a_stream_that_only_makes_noise_is_idle(fake: FakeControlPlane, noise: bytes) -> None:
     """Bytes are no sign of life; a heartbeat is."""
 
     async def comments(request: web.Request) -> web.StreamResponse:
         response = await stream_of(request)
         await response.write(fake.event())
         while True:
-            await response.write(b": still here\n\n")
+            await response.write(noise)
             await asyncio.sleep(0.02)
 
     fake.on_stream = comments
@@ -401,6 +422,19 @@ async def test_a_cut_stream_is_opened_again(fake: FakeControlPlane) -> None:
         await sidecar.swapped(to=header.digest)
         await sidecar.until(lambda: sidecar.status.reconnects == 1)
         assert sidecar.status.errors["closed"] == 1
+
+
+async def test_polling_begins_when_the_stream_is_lost(fake: FakeControlPlane) -> None:
+    """Not when the next comparison of digests would have been due."""
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        await sidecar.until(lambda: sidecar.status.state == "streaming")
+        fake.on_stream = answers(503)
+        fake.silent = True
+        header = fake.publish({"a": False}, revision=2)
+        fake.cut_streams()
+        await sidecar.swapped(to=header.digest)
+        assert sidecar.status.state == "polling"
 
 
 async def test_a_server_that_never_answers_times_out(fake: FakeControlPlane) -> None:
@@ -426,6 +460,26 @@ async def test_a_replica_that_is_behind_is_left(fake: FakeControlPlane) -> None:
         await sidecar.counted("behind", 2)
         assert sidecar.value is False
         assert sidecar.holder.refusals == {}
+
+
+async def test_an_older_pointer_is_no_reason_to_fetch(fake: FakeControlPlane) -> None:
+    """A stream of a replica that lags by a moment, after a fetch from one that does not."""
+    old = fake.event()
+    fake.publish({"a": False}, revision=2)
+
+    async def lagging(request: web.Request) -> web.StreamResponse:
+        response = await stream_of(request)
+        await response.write(old)
+        while True:
+            await response.write(fake.event(heartbeat=True))
+            fake.heartbeats += 1
+            await asyncio.sleep(0.02)
+
+    fake.on_stream = lagging
+    async with running(fake.url) as sidecar:
+        await sidecar.until(lambda: fake.heartbeats >= 5)
+        assert fake.asked(SNAPSHOT_PATH) == 1
+        assert sidecar.status.errors == {}
 
 
 async def test_what_is_no_http_is_counted(fake: FakeControlPlane) -> None:
@@ -600,7 +654,8 @@ async def test_a_replica_that_has_not_heard_yet_is_asked_again(fake: FakeControl
                 fake.header, fake.body = current
         return await fake.snapshot(request)
 
-    async with running(fake.url) as sidecar:
+    fake.heartbeat_s = 60.0  # no later event may be what brings it
+    async with running(fake.url, idle_s=90.0) as sidecar:
         await sidecar.swapped()
         await sidecar.until(lambda: sidecar.status.state == "streaming")
         fake.on_snapshot = lagging
@@ -611,7 +666,9 @@ async def test_a_replica_that_has_not_heard_yet_is_asked_again(fake: FakeControl
 
 async def test_a_mended_snapshot_is_fetched_at_once(fake: FakeControlPlane) -> None:
     """However long the backoff after refusing the broken one has become."""
-    async with running(fake.url, denied_backoff_base_s=60.0, backoff_cap_s=60.0) as sidecar:
+    fake.heartbeat_s = 60.0
+    later: dict[str, Any] = {"denied_backoff_base_s": 60.0, "denied_backoff_cap_s": 60.0}
+    async with running(fake.url, idle_s=90.0, draw=lambda: 0.9, **later) as sidecar:
         await sidecar.swapped()
         await sidecar.until(lambda: sidecar.status.state == "streaming")
         fake.publish({"a": False}, revision=2, entries=99)
@@ -777,8 +834,9 @@ async def test_a_start_without_a_control_plane_serves_from_disk(tmp_path: Path) 
         assert (served.source, sidecar.value) == ("disk", False)
         assert sidecar.holder.age_estimated
         assert (sidecar.holder.age_ms() or 0) > 365 * 86_400_000
-        await sidecar.counted("connect")
+        await sidecar.counted("connect", 6)  # several of the cache's intervals
         assert sidecar.status.state == "disconnected"
+        assert not (tmp_path / "confirmed.json").exists()
 
 
 async def test_what_was_fetched_is_on_disk_for_the_next_start(
