@@ -142,13 +142,13 @@ class ExposureReporter:
 
     async def run(self) -> None:
         """Report for ever: at each interval, sooner when a full batch waits."""
-        await self._recover()
         while True:
             await self._pause()
             await self.flush()
 
     async def flush(self) -> None:
         """Send all there is, or put it on disk while the control plane is away."""
+        await self._recover()
         while self._clock() >= self._not_before_s:
             await self._collect()
             batch = await self._next()
@@ -173,7 +173,13 @@ class ExposureReporter:
         """Take over what an earlier process left on disk, once."""
         if self._recovered is not None:
             return
-        waiting = [] if self._spool is None else await asyncio.to_thread(self._spool.waiting)
+        waiting: list[Waiting] = []
+        if self._spool is not None:
+            try:
+                waiting = await asyncio.to_thread(self._spool.waiting)
+            except OSError as error:  # what is there waits for the next start
+                self._note(f"spool: {error}")
+                _log.warning("unsent exposures on disk cannot be read: %s", error)
         self._on_disk.extendleft(reversed(waiting))
         self._recovered = sum(batch.count for batch in waiting)
         if self._recovered:

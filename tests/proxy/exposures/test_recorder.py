@@ -1,0 +1,88 @@
+"""From evaluations to exposures; over HTTP in tests/proxy/ofrep/test_routes.py."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from proxy.contract.decode import decode
+from proxy.contract.definitions import FlagDefinition
+from proxy.contract.exposures import MAX_BATCH_ITEMS
+from proxy.contract.snapshot import SnapshotHeader
+from proxy.engine import compile_flag
+from proxy.exposures.buffer import ExposureBuffer
+from proxy.exposures.recorder import Recorder, read_report
+from tests.support.snapshots import make_snapshot
+
+HEADER: SnapshotHeader = make_snapshot({}, revision=9)[0]
+
+
+def recorded(context: dict[str, Any], by: str = "targetingKey") -> tuple[Recorder, list[Any]]:
+    """Return what is recorded when a flag split by an attribute is evaluated."""
+    arms = [{"variant": "on", "weight": 100_000}]
+    document = {
+        "type": "boolean",
+        "variants": {"on": True},
+        "fallthrough": {"rollout": {"by": by, "arms": arms}},
+        "salt": "s",
+        "enabled": True,
+        "track": True,
+    }
+    definition, problems = decode(msgspec.json.encode(document), FlagDefinition)
+    assert definition is not None, problems
+    answer = compile_flag("f", definition, {}).evaluate(context, 0)
+    recorder = Recorder(ExposureBuffer(10))
+    recorder.evaluated(answer, context, HEADER, 5)
+    assert recorder.buffer is not None
+    return recorder, recorder.buffer.take(10)
+
+
+@pytest.mark.parametrize(
+    ("by", "context", "unit"),
+    [
+        ("targetingKey", {"targetingKey": "u-1"}, "u-1"),
+        ("account", {"account": 42, "targetingKey": "u-1"}, "42"),
+        ("account", {"account": 42.0}, "42"),
+        ("user.id", {"user": {"id": "x"}}, "x"),
+        ("user.id", {"user.id": "y", "user": {"id": "x"}}, "y"),
+        ("ids[1]", {"ids": ["a", "b"]}, "b"),
+    ],
+)
+def test_the_unit_is_what_was_bucketed(by: str, context: dict[str, Any], unit: str) -> None:
+    """As text, with the attribute that held it."""
+    _, (exposure,) = recorded(context, by)
+    assert (exposure.unit, exposure.unit_attribute) == (unit, by)
+    assert (exposure.epoch, exposure.revision, exposure.first_seen_ms) == ("e1", 9, 5)
+
+
+@pytest.mark.parametrize("key", [None, "", 7, True, [], "\ud83d"])
+def test_without_a_unit_it_is_an_exposure_of_nobody(key: Any) -> None:
+    """Counted apart, because it belongs into no experiment."""
+    recorder, exposures = recorded({"targetingKey": key})
+    assert exposures == []
+    assert recorder.without_unit == 1
+
+
+def test_with_nobody_to_report_to_nothing_is_kept() -> None:
+    """A sidecar that serves a file collects nothing."""
+    recorder = Recorder(None)
+    definition, _ = decode(
+        b'{"type":"boolean","variants":{"on":true},"fallthrough":{"variant":"on"},"salt":"s",'
+        b'"enabled":true,"track":true}',
+        FlagDefinition,
+    )
+    assert definition is not None
+    flag = compile_flag("f", definition, {})
+    recorder.evaluated(flag.evaluate({}, 0), {}, HEADER, 5)
+    report, _ = read_report(b'{"exposures":[{"flag":"f","variant":"on","unit":"u"}]}')
+    assert report is not None
+    answer = recorder.reported(report, {"f": flag}, HEADER, 5)
+    assert (recorder.without_unit, answer.accepted, answer.ignored) == (0, 0, 1)
+
+
+def test_a_report_is_bounded() -> None:
+    """One request must not hold the loop for long."""
+    item = b'{"flag":"f","variant":"on","unit":"u"}'
+    for count, problems in ((MAX_BATCH_ITEMS, 0), (MAX_BATCH_ITEMS + 1, 1)):
+        body = b'{"exposures":[' + b",".join([item] * count) + b"]}"
+        assert len(read_report(body)[1]) == problems
