@@ -4,6 +4,8 @@ A new environment gets a configuration of every flag that production has one of,
 its own record: no moment shows half of it.
 """
 
+from collections.abc import Callable, Generator
+
 import msgspec
 
 from control_plane.audit.model import Author
@@ -20,8 +22,15 @@ from control_plane.environments.model import (
 from control_plane.errors import Conflict
 from control_plane.flags.authoring import copied_config, merge_config
 from control_plane.flags.model import Written
-from control_plane.flags.service import FlagService, check_environment, find_flag, new_salt
+from control_plane.flags.service import (
+    FlagService,
+    check_environment,
+    find_flag,
+    new_salt,
+    new_salts,
+)
 from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Rule, Serve
@@ -100,18 +109,19 @@ class EnvironmentService:
                 raise Conflict(
                     f"{MAX_ENVIRONMENTS} environments are all a project can have", code="too_many"
                 )
-            now = now_rfc3339()
-            made = EnvironmentRecord(document, 1, now, now)
             edits = [Edit(RecordKind.ENVIRONMENT, document.key, made)]
-            for record in state.flags.values():
-                source = record.flag.environments.get(_PRODUCTION)
-                if source is None:
-                    continue
-                flag = _configured(record.flag, document.key, copied_config(source, new_salt))
-                copied = FlagRecord(flag, record.version + 1, record.created_at, now)
-                edits.append(Edit(RecordKind.FLAG, flag.key, copied))
+            for key, record in state.flags.items():
+                before, copied = copies.get(key, (None, None))
+                if before is not record:  # it changed since, so that there is little to do again
+                    copied = _copied_to(document.key, record, now, new_salt)
+                if copied is not None:
+                    edits.append(Edit(RecordKind.FLAG, key, copied))
             return Change("environment.create", author, now, tuple(edits))
 
+        now = now_rfc3339()
+        made = EnvironmentRecord(document, 1, now, now)
+        flags = list(self._replica.project(project).flags.values())
+        copies = await run_in_slices(_copies(document.key, flags, now))
         await self._replica.commit(project, build)
         return self.get(project, document.key)
 
@@ -148,6 +158,30 @@ class EnvironmentService:
             return _configured(record.flag, target, config), record
 
         return await FlagService(self._replica).write(project, target, "flag.copy", author, build)
+
+
+def _copies(
+    environment: str, flags: list[FlagRecord], now: str
+) -> Generator[None, None, dict[str, tuple[FlagRecord, FlagRecord | None]]]:
+    """Return each flag with what it becomes in a new environment, yielding between them."""
+    salts = new_salts(len(flags))
+    copies = {}
+    for record in flags:
+        copied = _copied_to(environment, record, now, salts.__next__)
+        copies[record.flag.key] = record, copied
+        yield
+    return copies
+
+
+def _copied_to(
+    environment: str, record: FlagRecord, now: str, salt: Callable[[], str]
+) -> FlagRecord | None:
+    """Return a flag configured in a new environment, or None if production has nothing to copy."""
+    source = record.flag.environments.get(_PRODUCTION)
+    if source is None:
+        return None
+    flag = _configured(record.flag, environment, copied_config(source, salt))
+    return FlagRecord(flag, record.version + 1, record.created_at, now)
 
 
 def _project(state: ProjectState) -> ProjectResource:

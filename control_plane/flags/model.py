@@ -50,10 +50,11 @@ class FlagFilter(NamedTuple):
 
     def accepts(self, flag: Flag) -> bool:
         """Return whether a flag is wanted; its prefix is taken care of."""
-        return (
-            (self.type is None or flag.type == self.type)
-            and (self.archived is None or flag.archived is self.archived)
-            and (not self.tags or self.tags.issubset(flag.tags))
+        for tag in self.tags:
+            if tag not in flag.tags:
+                return False
+        return (self.type is None or flag.type == self.type) and (
+            self.archived is None or flag.archived is self.archived
         )
 
 

@@ -7,7 +7,7 @@ from is looked up inside, never before.
 
 import secrets
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -31,7 +31,15 @@ from proxy.contract.definitions import Flag
 from proxy.contract.problems import Problem, has_errors
 from proxy.engine import check_flag
 
-__all__ = ["MAX_FLAGS", "FlagService", "check_environment", "find_flag", "flag_change", "new_salt"]
+__all__ = [
+    "MAX_FLAGS",
+    "FlagService",
+    "check_environment",
+    "find_flag",
+    "flag_change",
+    "new_salt",
+    "new_salts",
+]
 
 MAX_FLAGS = 50_000
 """Flags of a project: five times what is asked of one, and the 32 MB of a snapshot come first."""
@@ -40,6 +48,12 @@ MAX_FLAGS = 50_000
 def new_salt() -> str:
     """Return a salt for the buckets of one flag in one environment."""
     return secrets.token_hex(16)
+
+
+def new_salts(count: int) -> Iterator[str]:
+    """Yield as many salts, for the price of one call of the system."""
+    digits = secrets.token_hex(16 * count)
+    return (digits[i : i + 32] for i in range(0, len(digits), 32))
 
 
 class FlagService:
@@ -59,18 +73,19 @@ class FlagService:
     ) -> tuple[list[FlagResource], str | None]:
         """Return flags in the order of their keys, and the key the next page starts after, if any.
 
-        Costs what is skipped by the filter: some 2 ms for 10,000 flags.
+        Costs what the filter skips: some 3 ms for 10,000 flags.
         """
         state = self._replica.project(project)
         check_environment(state, environment)
         order = state.flag_order
         first = max(bisect_left(order, wanted.prefix), bisect_right(order, after or ""))
         found: list[FlagRecord] = []
+        flags, prefix, accepts = state.flags, wanted.prefix, wanted.accepts
         for key in islice(order, first, None):
-            if not key.startswith(wanted.prefix):
+            if not key.startswith(prefix):
                 break
-            record = state.flags[key]
-            if not wanted.accepts(record.flag):
+            record = flags[key]
+            if not accepts(record.flag):
                 continue
             if len(found) == limit:
                 return [resource_of(r, environment) for r in found], found[-1].flag.key
@@ -93,7 +108,7 @@ class FlagService:
                 raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
             if len(state.flags) >= MAX_FLAGS:
                 raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
-            names = list(state.environments)
+            names = sorted(state.environments)
             return authoring.create(document, names, environment, new_salt), None
 
         simple = not isinstance(document.value, msgspec.UnsetType) and isinstance(

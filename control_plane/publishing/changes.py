@@ -134,21 +134,28 @@ def reload_message(previous: str, head: str, at: str) -> bytes:
     return _encoder.encode(ChangeMessage(previous, head, at, reload=True))
 
 
-def commit_of(state: ProjectState, change: Change, prepared: Prepared, step: Step) -> Commit:
-    """Return the atomic step that makes a change durable, prepared against this state."""
+def commit_of(
+    state: ProjectState, change: Change, prepared: Prepared, step: Step
+) -> Generator[None, None, Commit]:
+    """Return the atomic step that makes a change durable, yielding between records.
+
+    It was prepared against this state, and no other change may come in between.
+    """
     before = position_of(state)
     after = Position(state.epoch, step.sequence, step.head)
-    records = [None if e.record is None else encode_record(e.record) for e in prepared.edits]
     meta: dict[str, str] = {}
     for environment, published in step.published.items():
         meta[f"revision:{environment}"] = str(published.revision)
         meta[f"published_at:{environment}"] = published.at
     prefix = f"{_unix_ms(change.at)} ".encode()
     writes = []
-    for edit, record in zip(prepared.edits, records, strict=True):
+    for edit in prepared.edits:
+        record = None if edit.record is None else encode_record(edit.record)
         entry = _history_entry(state, change, edit)
         history = None if entry is None else prefix + _encoder.encode(entry)
         writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
+        yield
+    records = [write.record for write in writes]
     if sum(len(record) for record in records if record is not None) > MAX_CHANGE_BYTES:
         message = reload_message(before.head, step.head, change.at)
     else:
@@ -173,7 +180,7 @@ def load_project(name: str, stored: StoredProject) -> Generator[None, None, Proj
         for environment in stored.environments
     }
     records = chain.from_iterable(
-        ((kind, key, data) for key, data in table.items())
+        ((kind, key, data) for key, data in sorted(table.items()))
         for kind, table in (
             (RecordKind.ENVIRONMENT, stored.environments),
             (RecordKind.SEGMENT, stored.segments),

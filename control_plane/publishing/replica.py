@@ -27,11 +27,11 @@ import contextlib
 import logging
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from control_plane.access.model import KeyRecord
 from control_plane.audit.model import Author, HistoryEntry
@@ -63,7 +63,7 @@ from control_plane.publishing.state import (
 from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.keys import SCHEMA
-from control_plane.store.projects import Position, ProjectStore
+from control_plane.store.projects import Commit, Position, ProjectStore
 from proxy.contract.definitions import DEFAULT_ENVIRONMENTS
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.sync import SnapshotPointer
@@ -71,6 +71,8 @@ from proxy.contract.sync import SnapshotPointer
 __all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339"]
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DEFAULT_PROJECT = "default"
 
@@ -458,11 +460,8 @@ class Replica:
             change = build(state)
             if not change.edits:
                 return change
-            work = state.prepare(change.edits)
-            prepared = finish(work) if _is_small(change) else await run_in_slices(work)
-            _check_sizes(state, prepared)
-            step = state.next_step(prepared, secrets.token_hex(8), change.at)
-            if await self._store.commit(name, commit_of(state, change, prepared, step)):
+            prepared, step, commit = await _worked_out(_prepare_commit(state, change), change)
+            if await self._store.commit(name, commit):
                 self._apply(state, prepared, step)
                 return change
             await self._realign(name)
@@ -523,10 +522,22 @@ class Replica:
             self._observe(command, seconds, succeeded)
 
 
-def _is_small(change: Change) -> bool:
-    """Return whether a change is worked out so fast that slices would only cost."""
+def _prepare_commit(
+    state: ProjectState, change: Change
+) -> Generator[None, None, tuple[Prepared, Step, Commit]]:
+    """Return a change prepared, where it leads to and the step that makes it durable."""
+    prepared = yield from state.prepare(change.edits)
+    _check_sizes(state, prepared)
+    step = state.next_step(prepared, secrets.token_hex(8), change.at)
+    return prepared, step, (yield from commit_of(state, change, prepared, step))
+
+
+async def _worked_out(work: Generator[None, None, T], change: Change) -> T:
+    """Return what the work returns; in slices only where it is so long that they pay."""
     makes_environment = any(edit.kind is RecordKind.ENVIRONMENT for edit in change.edits)
-    return len(change.edits) <= _SMALL_EDITS and not makes_environment
+    if len(change.edits) <= _SMALL_EDITS and not makes_environment:
+        return finish(work)
+    return await run_in_slices(work)
 
 
 def _check_sizes(state: ProjectState, prepared: Prepared) -> None:

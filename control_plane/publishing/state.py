@@ -132,6 +132,8 @@ class Prepared:
     """By environment; environments whose snapshot does not change are absent."""
     snapshots: dict[str, EnvironmentSnapshot]
     """Of environments that the change makes."""
+    uses: tuple[frozenset[Name], ...]
+    """What each edit's record refers to."""
 
     def affected(self) -> list[str]:
         """Return the environments whose snapshot changes."""
@@ -222,7 +224,8 @@ class ProjectState:
         """
         state = cls(record, epoch, step.sequence, step.head)
         for kind, key, data in records:
-            state._set(Edit(kind, key, decode_record(kind, key, data)))
+            record_of_it = decode_record(kind, key, data)
+            state._set(Edit(kind, key, record_of_it), _references(record_of_it))
             yield
         state.flag_order = sorted(state.flags)
         for environment in state.environments:
@@ -235,22 +238,25 @@ class ProjectState:
         """Return what edits do to the snapshots, yielding between records; alters nothing."""
         head = self.head
         lines: dict[str, dict[tuple[EntryKind, str], bytes | None]] = {}
-        made: dict[str, EnvironmentRecord] = {}
-        for edit in edits:
-            if isinstance(edit.record, EnvironmentRecord) and edit.key not in self.environments:
-                made[edit.key] = edit.record
+        uses: list[frozenset[Name]] = []
+        made = [
+            edit.key
+            for edit in edits
+            if edit.kind is RecordKind.ENVIRONMENT and edit.key not in self.environments
+        ]
         for edit in edits:
             old = self._record(edit.kind, edit.key)
             for environment, kind, line in self._lines_of(edit.record or old, self.snapshots):
                 wanted = None if edit.record is None else line
                 if self.snapshots[environment].line(kind, edit.key) != wanted:
                     lines.setdefault(environment, {})[kind, edit.key] = wanted
+            uses.append(_references(edit.record))
             yield
         edited = {Name(edit.kind, edit.key): edit.record for edit in edits}
         snapshots = {}
         for environment in made:
             snapshots[environment] = yield from self._new_snapshot(environment, edited)
-        return Prepared(head, edits, dict(lines), snapshots)
+        return Prepared(head, edits, dict(lines), snapshots, tuple(uses))
 
     def next_step(self, prepared: Prepared, head: str, at: str) -> Step:
         """Return where the project stands once a prepared change is applied."""
@@ -264,9 +270,9 @@ class ProjectState:
         """Make a prepared change current. It was prepared against this very state."""
         if prepared.head != self.head:
             raise ValueError("prepared against another state")
-        for edit in prepared.edits:
+        for edit, uses in zip(prepared.edits, prepared.uses, strict=True):
             self._keep_order(edit)
-            self._set(edit)
+            self._set(edit, uses)
         for environment, changes in prepared.lines.items():
             snapshot = self.snapshots[environment]
             snapshot.apply(changes, step.published.get(environment, snapshot.published))
@@ -298,7 +304,7 @@ class ProjectState:
             case RecordKind.KEY:
                 return self.keys
 
-    def _set(self, edit: Edit) -> None:
+    def _set(self, edit: Edit, uses: frozenset[Name]) -> None:
         """Store a record, or remove it, with what it refers to."""
         table = self._table(edit.kind)
         old = table.get(edit.key)
@@ -310,7 +316,7 @@ class ProjectState:
             table.pop(edit.key, None)  # type: ignore[attr-defined]  # a dict seen as a Mapping
         else:
             table[edit.key] = edit.record  # type: ignore[index]  # of the type its kind says
-        self._index(Name(edit.kind, edit.key), _references(edit.record))
+        self._index(Name(edit.kind, edit.key), uses)
 
     def _keep_order(self, edit: Edit) -> None:
         if edit.kind is not RecordKind.FLAG or (edit.key in self.flags) == bool(edit.record):

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from control_plane.store.connection import FOLLOW_BLOCK_S, Connections
 from control_plane.store.keys import (
     HISTORY_DAYS,
@@ -139,12 +141,7 @@ class ProjectStore:
         keys = [names.meta, names.changes, names.audit]
         index: dict[str, int] = {names.meta: 1}
         oldest_ms = int((time.time() - HISTORY_DAYS * _DAY_S) * 1000)
-        args: list[str | bytes | int] = [
-            *(commit.before.epoch, commit.before.sequence, commit.before.head),
-            *(commit.after.sequence, commit.after.head),
-            *(commit.change, commit.audit),
-            *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
-        ]
+        ops: list[str | int] = []  # text, because Redis reads no other strings of MessagePack
 
         def position(key: str) -> int:
             if key not in index:
@@ -153,19 +150,26 @@ class ProjectStore:
             return index[key]
 
         for field, value in commit.meta.items():
-            args += ("set", 1, field, value)
+            ops += ("set", 1, field, value)
         for write in commit.writes:
             table = position(getattr(names, write.table))
             if write.record is None:
-                args += ("remove", table, write.key, "")
+                ops += ("remove", table, write.key, "")
             else:
-                args += ("set", table, write.key, write.record)
+                ops += ("set", table, write.key, write.record.decode())
             if write.history is not None:
                 history = position(names.flag_history(write.key))
                 if write.record is None:
-                    args += ("bury", history, write.history, HISTORY_DAYS * _DAY_S)
+                    ops += ("bury", history, write.history.decode(), HISTORY_DAYS * _DAY_S)
                 else:
-                    args += ("keep", history, write.history, oldest_ms)
+                    ops += ("keep", history, write.history.decode(), oldest_ms)
+        args: list[str | bytes | int] = [
+            *(commit.before.epoch, commit.before.sequence, commit.before.head),
+            *(commit.after.sequence, commit.after.head),
+            *(commit.change, commit.audit),
+            *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
+            msgspec.msgpack.encode(ops),
+        ]
         done = await self._connections.run("commit", lambda: self._commit(keys=keys, args=args))
         return bool(done)
 

@@ -1,7 +1,8 @@
 """The atomic steps, in Lua. All keys a script touches are its arguments, and of one project.
 
 `COMMIT` compares where the project stands with where the change was worked out, and does all of it
-or nothing. Operations follow in groups of four arguments - name, index into KEYS, two operands:
+or nothing. Its operations are one MessagePack array, because ten thousand arguments take a client
+long to write; four items each - name, index into KEYS, two operands:
 
     set field value      remove field ""      keep entry oldest_ms      bury entry ttl_s
 
@@ -23,9 +24,9 @@ redis.call('XADD', changes, 'MAXLEN', '~', ARGV[8], sequence .. '-0', 'change', 
 redis.call('XADD', audit, 'MAXLEN', '~', ARGV[9], '*', 'sequence', sequence, 'entry', ARGV[7])
 redis.call('HSET', meta, 'sequence', sequence, 'head', ARGV[5])
 local versions = tonumber(ARGV[10])
-local i = 11
-while i + 3 <= #ARGV do
-  local op, key, a, b = ARGV[i], KEYS[tonumber(ARGV[i + 1])], ARGV[i + 2], ARGV[i + 3]
+local ops = cmsgpack.unpack(ARGV[11])
+for i = 1, #ops, 4 do
+  local op, key, a, b = ops[i], KEYS[ops[i + 1]], ops[i + 2], ops[i + 3]
   if op == 'set' then
     redis.call('HSET', key, a, b)
   elseif op == 'remove' then
@@ -40,18 +41,17 @@ while i + 3 <= #ARGV do
       local length = redis.call('LLEN', key)
       while length > 1 do
         local oldest = redis.call('LINDEX', key, -1)
-        if tonumber(string.match(oldest, '^%d+')) >= tonumber(b) then break end
+        if tonumber(string.match(oldest, '^%d+')) >= b then break end
         redis.call('RPOP', key)
         length = length - 1
       end
     end
   end
-  i = i + 4
 end
 return 1
 """
 """KEYS: meta, changes, audit, then those the operations name. ARGV: epoch, sequence, head it was
-made for; new sequence, new head; change; audit entry; bounds of changes, audit, history; then
+made for; new sequence, new head; change; audit entry; bounds of changes, audit, history; the
 operations. Returns 1 done, 0 the project stands elsewhere."""
 
 CREATE = """

@@ -1,4 +1,4 @@
-"""Real Redis servers for tests: Debian's `redis-server` and the Valkey binary of the embedded extra.
+"""Real Redis servers for tests: Debian's `redis-server` and the embedded extra's Valkey binary.
 
 One server of each kind is started per test session and emptied before each test that asks for it.
 A test that kills or stops its server starts one of its own, with `redis_server`, on disk.
