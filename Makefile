@@ -44,4 +44,4 @@ load: $(INSTALLED_DEV) ## 30 s of locust against a fresh `matrixflag dev`; fails
 	$(BIN)/python -m loadtests.run $(ARGS)
 
 clean: ## remove what was installed and built, not the data
-	rm -rf $(VENV) build dist *.egg-info node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
