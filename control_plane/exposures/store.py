@@ -1,14 +1,10 @@
 """Exposures in Redis: each batch applied once, in one atomic step, within a bound of bytes.
 
-    mf:exposures:{P/E/n}             stream  a batch an entry: id, instance, count, received_ms and
-                                             `batch`, the document as the sidecar sent it
-    mf:exposures:{P/E/n}:seen:<hour> set     ids of the batches made in that hour that were applied
-    mf:exposures:{P/E/n}:size        hash    bytes and items in the stream
-
-P is the project, E the environment, n the shard (`model.shard_of`). A shard lies in one slot.
+A shard of an environment (`model.shard_of`) is a stream with a batch an entry, as the sidecar sent
+it; its keys are `store.keys.ExposureKeys` and lie in one slot.
 
 An id is remembered with the others of its hour, the hour that is in the id itself. The set lives
-for `SEEN_FOR_S` after the last batch was added to it: so a batch that comes again within that time
+for `EXPOSURES_SEEN_DAYS` after the last batch was added to it: so a batch that comes again within that time
 is known, also one that was spooled for weeks before it came first.
 
 A shard holds at most `MAX_SHARD_BYTES`; the oldest batches make way, and how many items that cost
@@ -20,11 +16,11 @@ from typing import Any, NamedTuple
 
 from control_plane.exposures.model import batch_hour, shard_of
 from control_plane.store.connection import Connections
+from control_plane.store.keys import EXPOSURES_SEEN_DAYS, ExposureKeys
 
-__all__ = ["MAX_SHARD_BYTES", "SEEN_FOR_S", "ExposureStore", "ShardKeys", "Stored"]
+__all__ = ["MAX_SHARD_BYTES", "ExposureStore", "Stored"]
 
-SEEN_FOR_S = 3 * 24 * 3600
-"""Longer than a weekend: a sidecar that got no answer sends the batch again all that time."""
+_SEEN_FOR_S = EXPOSURES_SEEN_DAYS * 24 * 3600
 
 MAX_SHARD_BYTES = 64 * 1024 * 1024
 """Half a gigabyte for an environment; at 250 bytes an item about two million of them."""
@@ -66,23 +62,6 @@ class Stored(NamedTuple):
     dropped: int
 
 
-class ShardKeys(NamedTuple):
-    """The names of one shard's keys."""
-
-    stream: str
-    size: str
-
-    @classmethod
-    def of(cls, project: str, environment: str, shard: int) -> "ShardKeys":
-        """Return the names for a shard of an environment."""
-        stream = f"mf:exposures:{{{project}/{environment}/{shard}}}"
-        return cls(stream, stream + ":size")
-
-    def seen(self, hour: int) -> str:
-        """Return the set with the ids of one hour's batches."""
-        return f"{self.stream}:seen:{hour}"
-
-
 class ExposureStore:
     """The exposures of all environments, on one Redis."""
 
@@ -107,7 +86,7 @@ class ExposureStore:
             RedisError: when it is not known whether the batch was stored. Sending it again
                 is safe.
         """
-        keys = ShardKeys.of(project, environment, shard_of(batch_id))
+        keys = ExposureKeys(project, environment, shard_of(batch_id))
         names = (keys.stream, keys.seen(batch_hour(batch_id)), keys.size)
         arguments: tuple[Any, ...] = (
             batch_id,
@@ -115,7 +94,7 @@ class ExposureStore:
             items,
             instance,
             received_ms,
-            SEEN_FOR_S,
+            _SEEN_FOR_S,
             self._max_shard_bytes,
         )
         duplicate, dropped = await self._connections.run(

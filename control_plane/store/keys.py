@@ -2,7 +2,8 @@
 
 All keys of a project carry the hash tag `{<project>}`, so that one atomic step can touch them on a
 single server, behind Sentinel and in one slot of a Cluster. `mf:projects` stands outside: it only
-tells which projects to look for, and a member without a `meta` is ignored.
+tells which projects to look for, and a member without a `meta` is ignored. Exposures, which are
+what grows, are spread over shards with a tag each, and may lie on another server.
 
 Change together: a new key needs a row in `KEYS`; a new meaning of an old one needs another
 `SCHEMA`, which a control plane that does not know it refuses to load.
@@ -11,6 +12,7 @@ Change together: a new key needs a row in `KEYS`; a new meaning of an old one ne
 from typing import NamedTuple
 
 __all__ = [
+    "EXPOSURES_SEEN_DAYS",
     "HISTORY_DAYS",
     "HISTORY_VERSIONS",
     "KEYS",
@@ -19,6 +21,7 @@ __all__ = [
     "MAX_CHANGE_BYTES",
     "PROJECTS",
     "SCHEMA",
+    "ExposureKeys",
     "KeyPattern",
     "ProjectKeys",
 ]
@@ -41,6 +44,9 @@ With MAX_CHANGES it bounds the stream to 256 MB; ordinary changes are 2 KB."""
 
 MAX_AUDIT_ENTRIES = 100_000
 """Audit entries kept, about 300 bytes each."""
+
+EXPOSURES_SEEN_DAYS = 3
+"""Longer than a weekend: a sidecar that got no answer sends its batch again all that time."""
 
 
 class KeyPattern(NamedTuple):
@@ -97,6 +103,27 @@ KEYS = (
         "control_plane.audit",
         "AuditEntry",
     ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}",
+        "stream",
+        "64 MB of batches; the oldest make way",
+        "control_plane.exposures",
+        "one batch an entry: id, instance, count, received_ms, batch (the document)",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:seen:<hour>",
+        "set",
+        f"{EXPOSURES_SEEN_DAYS} days after the last batch was added",
+        "control_plane.exposures",
+        "ids of the batches made in that hour, since 1970, that were stored",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:size",
+        "hash",
+        "for ever",
+        "control_plane.exposures",
+        "bytes and items in the stream",
+    ),
 )
 
 
@@ -118,3 +145,17 @@ class ProjectKeys:
     def flag_history(self, key: str) -> str:
         """Return the list that holds a flag's versions."""
         return f"{self._prefix}history:flag:{key}"
+
+
+class ExposureKeys:
+    """The names of the keys of one shard of an environment's exposures."""
+
+    __slots__ = ("size", "stream")
+
+    def __init__(self, project: str, environment: str, shard: int) -> None:
+        self.stream = f"mf:exposures:{{{project}/{environment}/{shard}}}"
+        self.size = self.stream + ":size"
+
+    def seen(self, hour: int) -> str:
+        """Return the set with the ids of one hour's batches."""
+        return f"{self.stream}:seen:{hour}"

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from control_plane.exposures.model import shard_of
-from control_plane.exposures.store import ShardKeys
 from control_plane.keys import EXPOSURES
+from control_plane.store.keys import ExposureKeys
 from proxy.contract.exposures import EXPOSURES_PATH, MAX_BATCH_BYTES
 from tests.control_plane.exposures.builders import batch, encoded, item
 from tests.support.control_plane import Api, running_api
@@ -41,7 +41,7 @@ async def test_a_batch_is_stored_before_it_is_answered(api: Api, redis_url: str)
     document = batch(item(), item(unit="user-2"))
     status, receipt, _ = await post(api, encoded(document))
     assert (status, receipt) == (200, {"id": document["id"], "accepted": 2, "duplicate": False})
-    keys = ShardKeys.of("default", "production", shard_of(document["id"]))
+    keys = ExposureKeys("default", "production", shard_of(document["id"]))
     store = api.app[EXPOSURES]._store._connections.commands
     ((_, fields),) = await store.xrange(keys.stream)
     assert fields[b"batch"] == encoded(document)

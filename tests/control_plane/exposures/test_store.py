@@ -8,8 +8,9 @@ import redis as sync_redis
 from redis.asyncio import Redis
 
 from control_plane.exposures.model import SHARDS, batch_hour, shard_of
-from control_plane.exposures.store import SEEN_FOR_S, ExposureStore, ShardKeys, Stored
+from control_plane.exposures.store import ExposureStore, Stored
 from control_plane.store.connection import Connections, RedisError, RedisLimits
+from control_plane.store.keys import EXPOSURES_SEEN_DAYS, ExposureKeys
 from tests.control_plane.exposures.builders import uuid7
 from tests.support.redis import RedisServer
 
@@ -35,8 +36,8 @@ async def put(
     return await store.apply(project, "e", batch_id, "pod", items, body, 1_000)
 
 
-def keys_of(batch_id: str) -> ShardKeys:
-    return ShardKeys.of("p", "e", shard_of(batch_id))
+def keys_of(batch_id: str) -> ExposureKeys:
+    return ExposureKeys("p", "e", shard_of(batch_id))
 
 
 def same_shard(count: int) -> list[str]:
@@ -83,7 +84,7 @@ async def test_ids_are_forgotten_in_the_end(connections: Connections, redis: Red
     batch_id = uuid7()
     await put(ExposureStore(connections), batch_id)
     seen = keys_of(batch_id).seen(batch_hour(batch_id))
-    assert 0 < await redis.ttl(seen) <= SEEN_FOR_S
+    assert 0 < await redis.ttl(seen) <= EXPOSURES_SEEN_DAYS * 86_400
 
 
 async def test_a_batch_that_was_spooled_for_weeks_is_stored_once_too(
@@ -122,7 +123,7 @@ async def test_sizes_add_up(connections: Connections, redis: Redis) -> None:
         await put(store, uuid7(), items=number, body=b"x" * number)
     bytes_, items = 0, 0
     for shard in range(SHARDS):
-        sizes = await redis.hgetall(ShardKeys.of("p", "e", shard).size)
+        sizes = await redis.hgetall(ExposureKeys("p", "e", shard).size)
         bytes_ += int(sizes.get(b"bytes", 0))
         items += int(sizes.get(b"items", 0))
     assert (bytes_, items) == (sum(range(50)), sum(range(50)))
@@ -145,7 +146,7 @@ async def test_a_server_without_memory_stores_nothing_of_a_batch(
 
 def test_all_keys_of_a_shard_have_one_hash_tag() -> None:
     """An atomic step touches one slot of a cluster."""
-    keys = ShardKeys.of("p", "e", 3)
+    keys = ExposureKeys("p", "e", 3)
     slots = {
         sync_redis.cluster.key_slot(name.encode())
         for name in (keys.stream, keys.size, keys.seen(7))
