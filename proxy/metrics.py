@@ -263,12 +263,12 @@ class Metrics:
             yield _metric("matrixflag_exposures_errors_total", _labelled(self._reporter.errors))
 
 
-async def measure_lag(metrics: Metrics) -> None:
+async def measure_lag(metrics: Metrics, every_s: float = _LAG_EVERY_S) -> None:
     """Wake up regularly and note how late that was."""
     loop = asyncio.get_running_loop()
     while True:
-        expected_s = loop.time() + _LAG_EVERY_S
-        await asyncio.sleep(_LAG_EVERY_S)
+        expected_s = loop.time() + every_s
+        await asyncio.sleep(every_s)
         metrics.loop_lag.observe(max(0.0, loop.time() - expected_s))
 
 

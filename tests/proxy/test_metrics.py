@@ -1,0 +1,159 @@
+"""What a scrape gets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.exposures.reporter import ExposureReporter, ReporterSettings
+from proxy.metrics import METRICS, Metrics, measure_lag
+from tests.proxy.ofrep.server import Server, running_server
+
+OWN = ("matrixflag_",)
+OUTSIDE = ("process_", "python_")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    """An evaluation port with its metrics."""
+    async with running_server() as running:
+        settings = ReporterSettings(control_plane_url="http://127.0.0.1:9", key="k", instance="i")
+        assert running.recorder.buffer is not None
+        reporter = ExposureReporter(running.recorder.buffer, running.session, settings)
+        running.metrics.watch_exposures(running.recorder, reporter)
+        yield running
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    """Return all samples, by name and labels as Prometheus writes them."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.render("")[0].decode()):
+        for sample in family.samples:
+            labels = ",".join(f'{n}="{v}"' for n, v in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+async def test_every_metric_is_in_the_table_and_the_other_way_round(server: Server) -> None:
+    """The documentation is compared with the table."""
+    text = server.metrics.render("")[0].decode()
+    rendered = {f.name for f in text_string_to_metric_families(text) if f.name.startswith(OWN)}
+    declared = {row.name.removesuffix("_total") for row in METRICS}
+    assert rendered == declared
+    others = {f.name for f in text_string_to_metric_families(text)} - rendered
+    assert all(name.startswith(OUTSIDE) for name in others)
+    assert "process_resident_memory_bytes" in others
+
+
+async def test_labels_are_those_of_the_table(server: Server) -> None:
+    """A label that is not declared is not documented."""
+    await server.bulk({"targetingKey": "u-1"})
+    rows = {row.name: set(row.labels) for row in METRICS}
+    text = server.metrics.render("")[0].decode()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name
+            for suffix in ("_bucket", "_count", "_sum"):
+                if name.removesuffix(suffix) in rows:
+                    name = name.removesuffix(suffix)
+            if name in rows:
+                assert set(sample.labels) - {"le"} == rows[name], name
+
+
+async def test_evaluations_are_counted_by_flag_variant_and_reason(server: Server) -> None:
+    """Single and bulk alike."""
+    await server.single("bool")
+    await server.bulk()
+    await server.single("none")
+    found = samples(server.metrics)
+    series = 'matrixflag_evaluations_total{flag="bool",reason="STATIC",variant="on"}'
+    assert found[series] == 2
+    assert not any('flag="none"' in name for name in found), "keys that strangers make up"
+    assert found['matrixflag_requests_total{route="single",status="404"}'] == 1
+
+
+async def test_no_counter_goes_back_when_the_snapshot_changes(server: Server) -> None:
+    """Nor when a bulk answer was counted but not yet read."""
+    await server.bulk({"targetingKey": "u-1"})
+    before = samples(server.metrics)
+    await server.bulk({"targetingKey": "u-1"})
+    await server.offer({})
+    after = samples(server.metrics)
+    for name, value in before.items():
+        if "_total" in name and name.startswith(OWN):
+            assert after[name] >= value, name
+    assert after['matrixflag_evaluations_total{flag="bool",reason="STATIC",variant="on"}'] == 2
+
+
+async def test_revision_and_age_are_absent_before_the_first_snapshot() -> None:
+    """A zero would be a lie that no alert sees."""
+    async with running_server(None) as server:
+        found = samples(server.metrics)
+        assert "matrixflag_snapshot_revision" not in found
+        assert "matrixflag_snapshot_age_seconds" not in found
+        await server.offer({})
+        found = samples(server.metrics)
+        assert found["matrixflag_snapshot_revision"] == 1
+        assert 0 <= found["matrixflag_snapshot_age_seconds"] < 10
+
+
+async def test_quarantined_flags_are_counted(server: Server) -> None:
+    """What the alert hangs on."""
+    assert samples(server.metrics)["matrixflag_quarantined_flags"] == 1
+
+
+async def test_the_balance_of_exposures_is_told(server: Server) -> None:
+    """Received is the sum of the rest."""
+    for unit in ("a", "b", "a"):
+        await server.single("tracked", {"targetingKey": unit})
+    await server.single("tracked", {})
+    found = samples(server.metrics)
+    parts = ("deduplicated_total", "delivered_total", "pending", "parked_total", "lost_total")
+    assert found["matrixflag_exposures_received_total"] == 3
+    assert sum(found[f"matrixflag_exposures_{part}"] for part in parts) == 3
+    assert found["matrixflag_exposures_pending"] == 2
+
+
+async def test_latency_has_buckets_of_microseconds(server: Server) -> None:
+    """An evaluation takes a few of them."""
+    await server.single("bool")
+    found = samples(server.metrics)
+    for name in ("matrixflag_request_seconds", "matrixflag_evaluation_seconds"):
+        assert f'{name}_bucket{{le="5e-06",route="single"}}' in found
+        assert found[f'{name}_count{{route="single"}}'] == 1
+
+
+async def test_openmetrics_is_given_to_who_asks_for_it(server: Server) -> None:
+    """Prometheus does."""
+    body, content_type = server.metrics.render("application/openmetrics-text; version=1.0.0")
+    assert content_type.startswith("application/openmetrics-text")
+    assert body.endswith(b"# EOF\n")
+
+
+async def test_a_failure_in_the_background_is_counted(server: Server) -> None:
+    """By the task that failed."""
+    server.metrics.background_failed("sync", RuntimeError("x"))
+    assert samples(server.metrics)['matrixflag_background_failures_total{task="sync"}'] == 1
+
+
+async def test_a_loop_that_is_held_shows_as_lag(server: Server) -> None:
+    """What everything else waited is in the sum."""
+    measuring = asyncio.create_task(measure_lag(server.metrics, every_s=0.01))
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + 0.1
+    while loop.time() < until_s:
+        pass  # holds the loop
+    await asyncio.sleep(0.02)
+    measuring.cancel()
+    assert samples(server.metrics)["matrixflag_loop_lag_seconds_sum"] > 0.05
+
+
+async def test_two_sidecars_in_one_process_share_nothing() -> None:
+    """The registry belongs to the application."""
+    async with running_server() as one, running_server() as two:
+        await one.single("bool")
+        assert not two.metrics.requests
+        samples(one.metrics)
+        samples(two.metrics)
