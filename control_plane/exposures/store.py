@@ -4,8 +4,8 @@ A shard of an environment (`model.shard_of`) is a stream with a batch an entry, 
 it; its keys are `store.keys.ExposureKeys` and lie in one slot.
 
 An id is remembered with the others of its hour, the hour that is in the id itself. The set lives
-for `EXPOSURES_SEEN_DAYS` after the last batch was added to it: so a batch that comes again within that time
-is known, also one that was spooled for weeks before it came first.
+for `EXPOSURES_SEEN_DAYS` after the last batch was added to it: so a batch that comes again within
+that time is known, also one that was spooled for weeks before it came first.
 
 A shard holds at most `MAX_SHARD_BYTES`; the oldest batches make way, and how many items that cost
 is returned, to be counted. Whoever takes entries out of a stream takes their bytes and items out of
