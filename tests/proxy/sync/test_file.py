@@ -196,6 +196,7 @@ async def test_an_unreadable_file_keeps_the_last_good_one(path: Path, bad: bytes
         assert str(path) in (sidecar.status.last_error or "")
         age_ms = sidecar.holder.age_ms() or 0
         await sidecar.until(lambda: (sidecar.holder.age_ms() or 0) > age_ms + 200)
+        assert sidecar.status.errors["file"] == 1  # looked at often, read once
         path.write_text(text(False))
         await sidecar.swapped()
         assert sidecar.value is False
