@@ -1,0 +1,121 @@
+"""Tests of the guard over HTTP: each credential at each kind of route."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.support.api import ADMIN_TOKEN, Api, running_api, until
+
+READ = ("GET", "/api/v1/keys")
+SYNC = ("GET", "/api/v1/sync/snapshot")
+PUBLIC = ("GET", "/livez")
+
+
+async def test_the_administrator_reads_and_writes(api: Api) -> None:
+    """With the token of ADMIN_TOKEN, as bearer or in X-API-Key."""
+    assert (await api.ask(*READ)).status == 200
+    by_header = await api.ask(*READ, token=None, headers={"X-API-Key": ADMIN_TOKEN})
+    assert by_header.status == 200
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["wrong", ADMIN_TOKEN[:-1], ADMIN_TOKEN + "x", "", "mf_sidecar_" + "A" * 43, "ä"],
+)
+async def test_a_wrong_token_is_401(api: Api, token: str) -> None:
+    """Nothing that is nearly right is right."""
+    headers = {"Authorization": f"Bearer {token}".encode().decode("latin-1")}
+    reply = await api.ask(*READ, token=None, headers=headers)
+    assert reply.status == 401
+
+
+async def test_public_routes_look_at_no_credential(api: Api) -> None:
+    """A probe with a stale token in its configuration must not kill the pod."""
+    assert (await api.ask(*PUBLIC, token="wrong")).status == 200
+
+
+async def test_a_sidecar_key_reaches_sync_and_nothing_else(api: Api) -> None:
+    """403 where it does not, because the key is good."""
+    key = (await api.make_key("sidecar"))["key"]
+    assert (await api.ask(*SYNC, token=key)).status == 200
+    reply = await api.ask(*READ, token=key)
+    assert (reply.status, reply.json["code"]) == (403, "forbidden")
+
+
+@pytest.mark.parametrize("kind", ["server", "client"])
+async def test_evaluation_keys_reach_nothing_here(api: Api, kind: str) -> None:
+    """A browser's key cannot read definitions."""
+    key = (await api.make_key(kind))["key"]
+    assert (await api.ask(*READ, token=key)).status == 403
+    reply = await api.ask(*SYNC, token=key)
+    assert (reply.status, reply.json["code"]) == (403, "wrong_key_kind")
+
+
+async def test_the_administrator_is_no_sidecar(api: Api) -> None:
+    """The token names no environment."""
+    assert (await api.ask(*SYNC)).status == 403
+
+
+async def test_a_deleted_key_is_a_wrong_one(api: Api) -> None:
+    """At once, without a restart."""
+    made = await api.make_key("sidecar")
+    assert (await api.ask("DELETE", f"/api/v1/keys/{made['id']}")).status == 204
+    assert (await api.ask(*SYNC, token=made["key"])).status == 401
+
+
+async def test_an_expired_key_is_refused_and_says_so(api: Api) -> None:
+    """With its prefix, so that it can be found, and not the key."""
+    soon = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    made = await api.make_key("sidecar", expires_at=soon)
+    assert (await api.ask(*SYNC, token=made["key"])).status == 200
+
+    async def is_refused() -> bool:
+        return (await api.ask(*SYNC, token=made["key"])).status != 200
+
+    await until(is_refused)
+    reply = await api.ask(*SYNC, token=made["key"])
+    assert (reply.status, reply.json["code"]) == (401, "key_expired")
+    assert made["prefix"] in reply.json["detail"]
+    assert made["key"] not in reply.json["detail"]
+
+
+async def test_without_an_admin_token_nobody_is_administrator(redis_url: str) -> None:
+    """An empty token must not match an empty credential."""
+    async with running_api(redis_url, admin_token="") as api:
+        assert (await api.ask(*READ, token=None)).status == 401
+        assert (await api.ask(*READ, token="")).status == 401
+
+
+async def test_in_dev_mode_a_local_request_needs_no_credential(redis_url: str) -> None:
+    """And is known as `dev` in the audit log."""
+    async with running_api(redis_url, dev=True) as api:
+        assert (await api.ask(*READ, token=None)).status == 200
+
+
+async def test_in_dev_mode_a_wrong_credential_is_still_401(redis_url: str) -> None:
+    """It is never better than none."""
+    async with running_api(redis_url, dev=True) as api:
+        assert (await api.ask(*READ, token="wrong")).status == 401
+
+
+async def test_in_dev_mode_a_foreign_page_is_401_and_told_why(redis_url: str) -> None:
+    """Whatever tells against it; the rest is in test_local."""
+    async with running_api(redis_url, dev=True, cors_origins=("*",)) as api:
+        headers = {"Origin": "https://evil.example"}
+        reply = await api.ask(*READ, token=None, headers=headers)
+        assert (reply.status, reply.json["code"]) == (401, "not_local")
+        assert "Origin" in reply.json["detail"]
+
+
+async def test_in_dev_mode_sidecars_still_present_a_key(redis_url: str) -> None:
+    """The key names the environment; nothing else does."""
+    async with running_api(redis_url, dev=True) as api:
+        assert (await api.ask(*SYNC, token=None)).status == 401
+
+
+async def test_before_keys_are_read_a_sidecar_is_told_to_come_back() -> None:
+    """After a 401 it would stay away for minutes."""
+    async with running_api("redis://127.0.0.1:1", wait=False) as api:
+        reply = await api.ask(*SYNC, token="mf_sidecar_" + "A" * 43)
+        assert (reply.status, reply.json["code"]) == (503, "not_loaded")
+        assert (await api.ask(*READ, token=None)).status == 401
