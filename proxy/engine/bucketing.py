@@ -98,13 +98,14 @@ def reallocate(old: Sequence[Arm], new: Sequence[Arm]) -> list[Arm]:
 
     Arms are matched by variant. Those that shrink give up their highest buckets first, in the order
     of the old arms; those that grow take them up in the order of the new ones: exactly the sum of
-    what the growing ones gain moves. Ranges that the new arms carry are ignored.
+    what the growing ones gain moves. Ranges that the new arms carry are ignored. Where there was
+    nothing before, the new arms are laid out in their order.
 
     Weights should sum to 100,000 on both sides. Where the new ones sum to more, the last arms stay
     short of buckets, and validation says so.
     """
     held: dict[str, list[tuple[int, int]]] = {}
-    pieces = layout(old)
+    pieces = layout(old) or layout([Arm(arm.variant, arm.weight) for arm in new])
     for piece in pieces:
         held.setdefault(piece.variant, []).append((piece.low, piece.high))
     weights = {arm.variant: arm.weight for arm in new}

@@ -58,7 +58,7 @@ def segment_expression(definition: SegmentDefinition) -> p.Expression:
 
 
 def _among(units: list[str]) -> p.Expression:
-    return p.Test(TARGETING_KEY, OPERATORS["in"].compile(units, False))
+    return p.Probe(TARGETING_KEY, OPERATORS["in"].compile(units, False))
 
 
 def _expression(condition: Condition) -> p.Expression:
@@ -78,7 +78,7 @@ def _leaf(condition: Condition) -> p.Expression:
     operator = OPERATORS[str(condition.op)]
     values = [] if isinstance(condition.values, UnsetType) else condition.values
     leaf: Leaf = operator.compile(values, condition.fold is True)
-    test = p.Test(str(condition.attribute), leaf)
+    test = p.Probe(str(condition.attribute), leaf)
     return p.negation(test) if operator.negated is not (condition.negate is True) else test
 
 

@@ -46,7 +46,7 @@ __all__ = [
     "Rule",
     "Serve",
     "Split",
-    "Test",
+    "Probe",
     "all_of",
     "any_of",
     "leaf_count",
@@ -89,7 +89,7 @@ class InSegment(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
-class Test(msgspec.Struct, frozen=True, gc=False):
+class Probe(msgspec.Struct, frozen=True, gc=False):
     """A leaf over the value of an attribute."""
 
     attribute: str
@@ -102,7 +102,7 @@ class Call(msgspec.Struct, frozen=True, gc=False):
     function: Callable[[dict[str, Any], int], bool]
 
 
-Expression = Constant | All | AnyOf | Not | InSegment | Test | Call
+Expression = Constant | All | AnyOf | Not | InSegment | Probe | Call
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
@@ -214,6 +214,6 @@ def leaf_count(expression: Expression) -> int:
             stack.extend(node.items)
         elif isinstance(node, Not):
             stack.append(node.item)
-        else:
+        elif not isinstance(node, Constant):
             count += 1
     return count

@@ -13,7 +13,22 @@ from tests.vectors.murmur3 import murmur3_x86_32
 PATH = Path(__file__).with_name("bucketing.json")
 
 _SALTS = ["f3b1", "0123456789abcdef0123456789abcdef", "checkout-v2", "a/b", "A_-z", "ä"]
-_TEXTS = ["u-1", "ä", "0", " ", " u-1", "u-1 ", "U-1", "日本語", "👩‍👩‍👧", "e\u0301", "\u00e9", "\u0000", "a.b", "x" * 300]
+_TEXTS = [
+    "u-1",
+    "ä",
+    "0",
+    " ",
+    " u-1",
+    "u-1 ",
+    "U-1",
+    "日本語",
+    "👩‍👩‍👧",
+    "e\u0301",
+    "\u00e9",
+    "\u0000",
+    "a.b",
+    "x" * 300,
+]
 _NUMBERS: list[Any] = [42, 0, -1, 42.0, -0.0, 1e15, 2**53 - 1, -(2**53 - 1), 123456789012]
 
 

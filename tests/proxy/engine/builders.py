@@ -63,7 +63,9 @@ def leaf(attribute: str, op: str, *values: Any, **options: Any) -> dict[str, Any
     return {"attribute": attribute, "op": op, **given, **options}
 
 
-def rule(when: dict[str, Any], serve: str | dict[str, Any] = "on", **members: Any) -> dict[str, Any]:
+def rule(
+    when: dict[str, Any], serve: str | dict[str, Any] = "on", **members: Any
+) -> dict[str, Any]:
     """Return a rule that serves a variant, or what is given."""
     served = {"variant": serve} if isinstance(serve, str) else serve
     return {"when": when, "serve": served, **members}
@@ -86,9 +88,7 @@ def entries(
     *named: tuple[EntryKind, str, Any],
 ) -> dict[tuple[EntryKind, str], Entry]:
     """Return the entries of a snapshot: kind, key, definition."""
-    return {
-        (kind, key): read_entry(encode_entry(kind, key, thing)) for kind, key, thing in named
-    }
+    return {(kind, key): read_entry(encode_entry(kind, key, thing)) for kind, key, thing in named}
 
 
 def projected(flag: Flag) -> FlagDefinition:

@@ -148,7 +148,7 @@ def _arm(rollout: dict[str, Any], salt: str, context: dict[str, Any]) -> str | N
     value = lookup(context, by)
     if isinstance(value, str) and value and not re.search("[\ud800-\udfff]", value):
         unit = value
-    elif isinstance(value, str) or isinstance(value, bool) or by == "targetingKey":
+    elif isinstance(value, (str, bool)) or by == "targetingKey":
         return None
     elif isinstance(value, (int, float)) and abs(value) < 2**53 and value == int(value):
         unit = str(int(value))

@@ -11,6 +11,10 @@ UNIT_ATTRIBUTES = ["targetingKey", "targetingKey", "account", "a.b", "n"]
 TEXTS = ["", "DE", "de", "pro", "u-1", "u-2", "ä", "Ä", "ẞ", "ss", "1", "true", "x.y", "日本"]
 NUMBERS: list[Any] = [0, 1, -1, 2, 0.0, 1.0, -0.0, 0.5, 2.0, 10, 1e300, 2**53, 10**18]
 SCALARS: list[Any] = [*TEXTS, *NUMBERS, True, False]
+OPERATORS = [
+    *("equals", "not_equals", "in", "not_in", "contains", "starts_with", "ends_with", "exists"),
+    *("gt", "gte", "lt", "lte", "any_of", "all_of", "none_of", "size_gt", "size_lt"),
+]
 SEGMENTS = ["s0", "s1", "s2"]
 VARIANTS = ["on", "off", "third", "größe"]
 
@@ -30,7 +34,7 @@ _nested = st.fixed_dictionaries(
 @st.composite
 def contexts(draw: st.DrawFn) -> dict[str, Any]:
     """Draw a context: JSON, of any types at any place."""
-    optional = {name: _values for name in [*ATTRIBUTES, "account"]}
+    optional = dict.fromkeys([*ATTRIBUTES, "account"], _values)
     optional["a"] = optional["deep"] = _nested | _values
     optional["list"] = st.lists(_values, max_size=3) | _values
     optional["targetingKey"] = texts | texts | _values
@@ -40,12 +44,7 @@ def contexts(draw: st.DrawFn) -> dict[str, Any]:
 
 @st.composite
 def _leaves(draw: st.DrawFn) -> dict[str, Any]:
-    op = draw(
-        st.sampled_from(
-            "equals not_equals in not_in contains starts_with ends_with exists gt gte lt lte "
-            "any_of all_of none_of size_gt size_lt".split()
-        )
-    )
+    op = draw(st.sampled_from(OPERATORS))
     if op in {"gt", "gte", "lt", "lte"}:
         values = [draw(st.sampled_from(NUMBERS))]
     elif op in {"size_gt", "size_lt"}:
@@ -152,9 +151,7 @@ def definitions(draw: st.DrawFn) -> dict[str, Any]:
         ]
     if draw(st.booleans()):
         definition["metadata"] = {"team": "a", "level": 3, "live": True}
-    rules = draw(
-        st.lists(st.tuples(conditions(SEGMENTS), _serves(), st.booleans()), max_size=5)
-    )
+    rules = draw(st.lists(st.tuples(conditions(SEGMENTS), _serves(), st.booleans()), max_size=5))
     definition["rules"] = [
         {"when": when, "serve": serve, **({"id": f"rule-{i}"} if named else {})}
         for i, (when, serve, named) in enumerate(rules)

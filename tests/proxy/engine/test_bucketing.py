@@ -1,0 +1,213 @@
+"""Buckets are fixed for ever; reallocation moves exactly what it must."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.contract.definitions import BUCKETS, Arm
+from proxy.engine.bucketing import (
+    Piece,
+    bucket,
+    layout,
+    reallocate,
+    salt_prefix,
+    threshold,
+    unit_bytes,
+)
+from tests.proxy.engine.strategies import VARIANTS, any_json
+from tests.proxy.engine.strategies import arms as arms_of
+from tests.vectors import make_bucketing, murmur3
+
+VECTORS = json.loads(make_bucketing.PATH.read_text())["vectors"]
+
+
+def arms(*named: Any) -> list[Arm]:
+    """Return arms from (variant, weight) or (variant, weight, ranges)."""
+    return [Arm(*each) for each in named]
+
+
+def holders(of: list[Arm]) -> list[str | None]:
+    """Return who holds each bucket."""
+    held: list[str | None] = [None] * BUCKETS
+    for low, high, variant in layout(of):
+        held[low:high] = [variant] * (high - low)
+    return held
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"), [("u-1", 86_271), ("ä", 1_659), ("42", 96_669)], ids=ascii
+)
+def test_the_check_values_of_the_flag_model(unit: str, expected: int) -> None:
+    """Salt f3b1."""
+    assert bucket("f3b1", unit) == expected
+
+
+def test_the_golden_vectors() -> None:
+    """Every vector, computed by another implementation, gets the same bucket."""
+    assert len(VECTORS) == 1_000
+    for vector in VECTORS:
+        unit = unit_bytes(vector["unit"])
+        assert unit is not None
+        assert bucket(vector["salt"], unit.decode()) == vector["bucket"], vector
+
+
+def test_the_vectors_are_what_their_maker_makes() -> None:
+    """Nobody edits golden values by hand."""
+    assert Path(make_bucketing.PATH).read_text() == make_bucketing.document()
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.text("ab-_0", min_size=1))
+def test_the_hash_is_murmur3_over_utf8(unit: str, salt: str) -> None:
+    """Also for text of any length and script."""
+    assert bucket(salt, unit) == murmur3.bucket(salt, unit)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, BUCKETS))
+def test_a_threshold_is_a_cut_on_the_scale_of_the_hash(h: int, cut: int) -> None:
+    """Comparing hashes is comparing buckets."""
+    assert (h < threshold(cut)) == ((h * BUCKETS) >> 32 < cut)
+
+
+@pytest.mark.parametrize("cut", [1, 49_999, 50_000, 99_999])
+def test_a_threshold_is_exact_at_the_cut(cut: int) -> None:
+    """One hash less is one bucket less."""
+    assert (threshold(cut) * BUCKETS) >> 32 == cut
+    assert ((threshold(cut) - 1) * BUCKETS) >> 32 == cut - 1
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("u", b"u"),
+        (" u ", b" u "),
+        ("ä", "ä".encode()),
+        (42, b"42"),
+        (42.0, b"42"),
+        (-0.0, b"0"),
+        (-7, b"-7"),
+        (2**53 - 1, b"9007199254740991"),
+        (float(2**53 - 1), b"9007199254740991"),
+    ],
+)
+def test_strings_and_whole_numbers_are_units(value: Any, expected: bytes) -> None:
+    """As they are, without trimming; numbers as their decimal."""
+    assert unit_bytes(value) == expected
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("", "\ud800", True, False, None, 0.5, 2**53, -(2**53), 2.0**53, 1e300, [], ["u"], {}),
+        *(float("nan"), float("inf"), float("-inf")),
+    ],
+    ids=repr,
+)
+def test_everything_else_is_no_unit(value: Any) -> None:
+    """A missing unit, not an error."""
+    assert unit_bytes(value) is None
+
+
+@given(any_json)
+def test_no_value_makes_it_raise(value: Any) -> None:
+    """Any JSON may stand where a unit is expected."""
+    unit = unit_bytes(value)
+    assert unit is None or len(unit) > 0
+
+
+def test_a_salt_is_followed_by_a_dot() -> None:
+    """So that salt `a` with unit `b.c` can be told from salt `a.b` by whoever reads the formula."""
+    assert salt_prefix("ä") == "ä.".encode()
+
+
+def test_arms_without_ranges_follow_each_other() -> None:
+    """In their order; those of no weight hold nothing."""
+    laid = layout(arms(("b", 30_000), ("none", 0), ("a", 70_000)))
+    assert laid == [Piece(0, 30_000, "b"), Piece(30_000, 100_000, "a")]
+
+
+def test_neighbouring_ranges_of_a_variant_are_one_piece() -> None:
+    """However they are written and ordered."""
+    laid = layout(
+        arms(("a", 50_000, [(20_000, 50_000), (0, 20_000)]), ("b", 50_000, [(50_000, 100_000)]))
+    )
+    assert laid == [Piece(0, 50_000, "a"), Piece(50_000, 100_000, "b")]
+
+
+@given(arms_of())
+def test_the_pieces_of_arms_are_a_partition(drawn: list[dict[str, Any]]) -> None:
+    """Every bucket is held once, and each variant holds its weight."""
+    given_arms = msgspec.convert(drawn, list[Arm])
+    held = holders(given_arms)
+    for arm in given_arms:
+        assert held.count(arm.variant) == arm.weight
+
+
+def test_a_shrinking_arm_gives_its_highest_buckets() -> None:
+    """25 % to 20 %: what was 20,000 to 24,999 goes to the other."""
+    new = reallocate(arms(("on", 25_000), ("off", 75_000)), arms(("on", 20_000), ("off", 80_000)))
+    assert new == arms(("on", 20_000, [(0, 20_000)]), ("off", 80_000, [(20_000, 100_000)]))
+
+
+def test_a_growing_arm_takes_what_was_given_up_first() -> None:
+    """Highest first: two growing arms share what one gives, in their order."""
+    new = reallocate(arms(("a", 100_000)), arms(("a", 70_000), ("b", 10_000), ("c", 20_000)))
+    assert [arm.ranges for arm in new] == [[(0, 70_000)], [(90_000, 100_000)], [(70_000, 90_000)]]
+
+
+def test_a_rollout_that_grows_and_shrinks_again_is_where_it_was() -> None:
+    """On 10 %, up to 30 %, back to 10 %: the first users keep theirs."""
+    ten, thirty = arms(("on", 10_000), ("off", 90_000)), arms(("on", 30_000), ("off", 70_000))
+    grown = reallocate(ten, thirty)
+    assert grown[0].ranges == [(0, 10_000), (80_000, 100_000)]
+    assert holders(reallocate(grown, ten)) == holders(ten)
+
+
+def test_the_order_of_arms_does_not_matter_to_who_holds_what() -> None:
+    """Swapping arms in a document moves nobody."""
+    old = arms(("on", 25_000), ("off", 75_000))
+    assert holders(reallocate(old, old[::-1])) == holders(old)
+
+
+def test_ranges_that_an_author_sends_are_ignored() -> None:
+    """The control plane keeps them."""
+    old = arms(("on", 50_000), ("off", 50_000))
+    sent = arms(("on", 50_000, [(50_000, 100_000)]), ("off", 50_000, [(0, 50_000)]))
+    assert holders(reallocate(old, sent)) == holders(old)
+
+
+@given(arms_of(), arms_of(), arms_of())
+def test_exactly_the_growth_moves(
+    one: list[dict[str, Any]], two: list[dict[str, Any]], three: list[dict[str, Any]]
+) -> None:
+    """Over any sequence of weights: the fewest possible buckets change, the rest stay, all held."""
+    first, *later = (msgspec.convert(each, list[Arm]) for each in (one, two, three))
+    now = reallocate([], first)
+    assert holders(now) == holders(first)
+    for wanted in later:
+        weights = {arm.variant: arm.weight for arm in now}
+        growth = sum(max(0, arm.weight - weights.get(arm.variant, 0)) for arm in wanted)
+        new = reallocate(now, wanted)
+        before, after = holders(now), holders(new)
+        assert sum(a != b for a, b in zip(before, after, strict=True)) == growth
+        assert [(arm.variant, arm.weight) for arm in new] == [(a.variant, a.weight) for a in wanted]
+        assert all(after.count(arm.variant) == arm.weight for arm in new)
+        for arm in new:
+            assert arm.ranges == sorted(arm.ranges or [])
+        now = new
+
+
+def test_unchanged_weights_change_nothing() -> None:
+    """A document read and sent back is the same document."""
+    now = reallocate([], arms(*((name, 25_000) for name in VARIANTS)))
+    assert reallocate(now, now) == now
+
+
+def test_weights_that_sum_to_too_much_leave_the_last_arm_short() -> None:
+    """No endless search for buckets; validation refuses it afterwards."""
+    new = reallocate(arms(("a", 100_000)), arms(("a", 100_000), ("b", 1)))
+    assert new[1].ranges == []
