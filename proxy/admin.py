@@ -8,6 +8,7 @@ Liveness depends on nothing but the loop. Readiness means that a snapshot is hel
 fail only when told so, because all instances would fail at once.
 """
 
+import asyncio
 import ipaddress
 import time
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ class AdminHandler:
         return {
             "version": __version__,
             "instance": self._settings.instance,
+            "loop": type(asyncio.get_running_loop()).__module__,
             "uptime_s": round(self._lifecycle.uptime_s(), 3),
             "ready": self._unready() is None,
             "stopping": self._lifecycle.stopping.is_set(),

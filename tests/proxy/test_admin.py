@@ -1,0 +1,219 @@
+"""Probes, metrics and status over real HTTP."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from proxy.admin import AdminHandler, AdminSettings, create_admin_app
+from proxy.exposures.buffer import ExposureBuffer
+from proxy.exposures.reporter import ExposureReporter, ReporterSettings
+from proxy.holder import Holder
+from proxy.lifecycle import Lifecycle
+from proxy.listen import bind, urls
+from proxy.metrics import Metrics
+from proxy.ofrep.current import Current
+from proxy.sync import SyncStatus
+from tests.proxy.ofrep.server import CLIENT_KEY, SERVER_KEY, keys
+from tests.support.snapshots import definition, make_snapshot
+
+Reply = tuple[int, str]
+
+
+class Admin:
+    """A running admin port, and what it reports about."""
+
+    def __init__(self, session: aiohttp.ClientSession, **settings: Any) -> None:
+        self.now_s = 0.0
+        self.holder = Holder(clock=lambda: self.now_s)
+        self.lifecycle = Lifecycle()
+        self.url = ""
+        self._session = session
+        status = SyncStatus()
+        reporting = ReporterSettings(control_plane_url="http://127.0.0.1:9", key="k", instance="i")
+        defaults: dict[str, Any] = {
+            "instance": "i-1",
+            "ready_without_snapshot": False,
+            "startup_grace_s": 3600.0,
+            "unready_after_s": 0.0,
+        }
+        self.handler = AdminHandler(
+            AdminSettings(**(defaults | settings)),
+            holder=self.holder,
+            status=status,
+            lifecycle=self.lifecycle,
+            metrics=Metrics(self.holder, status, Current()),
+            reporter=ExposureReporter(ExposureBuffer(10), session, reporting),
+        )
+
+    async def get(self, path: str, **headers: str) -> Reply:
+        """Return status and text of an answer."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        async with self._session.get(self.url + path, headers=names) as response:
+            return response.status, await response.text()
+
+    async def offer(self, *, more: Any = None, age_ms: int = 0) -> None:
+        """Serve a flag that works and one that does not."""
+        broken = definition(fallthrough={"variant": "none"})
+        _, body = make_snapshot({"good": True, "bad": broken}, more=more)
+        await self.holder.offer(body, "control-plane", age_ms=age_ms)
+
+
+@asynccontextmanager
+async def running_admin(host: str = "127.0.0.1", **settings: Any) -> AsyncIterator[Admin]:
+    """Run an admin port."""
+    async with aiohttp.ClientSession() as session:
+        admin = Admin(session, **settings)
+        runner = web.AppRunner(create_admin_app(admin.handler), access_log=None)
+        await runner.setup()
+        sockets = bind((host,), 0, "--admin-")
+        admin.url = urls(sockets)[0]
+        await web.SockSite(runner, sockets[0]).start()
+        yield admin
+        await runner.cleanup()
+
+
+async def test_it_is_alive_whatever_else() -> None:
+    """A probe that depends on more makes an outage of a hiccup."""
+    async with running_admin() as admin:
+        assert await admin.get("/livez") == (200, "alive\n")
+        admin.lifecycle.stopping.set()
+        assert (await admin.get("/livez"))[0] == 200
+
+
+async def test_it_is_ready_once_there_is_a_snapshot() -> None:
+    """And no more when it is being stopped."""
+    async with running_admin() as admin:
+        assert await admin.get("/readyz") == (503, "not ready: no snapshot yet\n")
+        await admin.offer()
+        assert await admin.get("/readyz") == (200, "ready\n")
+        admin.lifecycle.stopping.set()
+        assert await admin.get("/readyz") == (503, "not ready: stopping\n")
+
+
+async def test_age_does_not_make_it_unready_by_default() -> None:
+    """All instances would go at once."""
+    async with running_admin() as admin:
+        await admin.offer(age_ms=10**9)
+        assert (await admin.get("/readyz"))[0] == 200
+
+
+async def test_age_makes_it_unready_when_told_so() -> None:
+    """And a confirmation makes it ready again."""
+    async with running_admin(unready_after_s=60.0) as admin:
+        await admin.offer()
+        admin.now_s = 60.0
+        assert (await admin.get("/readyz"))[0] == 200
+        admin.now_s = 61.0
+        assert await admin.get("/readyz") == (
+            503,
+            "not ready: the snapshot was last confirmed 61 s ago\n",
+        )
+        assert admin.holder.served is not None
+        admin.holder.confirm(admin.holder.served.header.digest)
+        assert (await admin.get("/readyz"))[0] == 200
+
+
+async def test_with_allow_empty_it_is_ready_without_a_snapshot() -> None:
+    """Somebody said so."""
+    async with running_admin(ready_without_snapshot=True) as admin:
+        assert (await admin.get("/readyz"))[0] == 200
+
+
+async def test_starting_ends_with_the_first_snapshot() -> None:
+    """A native sidecar lets the application start then."""
+    async with running_admin() as admin:
+        assert (await admin.get("/startupz"))[0] == 503
+        await admin.offer()
+        assert await admin.get("/startupz") == (200, "started\n")
+
+
+async def test_starting_ends_with_the_grace() -> None:
+    """Our outage must not stop every rollout."""
+    async with running_admin(startup_grace_s=0.0) as admin:
+        assert await admin.get("/startupz") == (200, "started without a snapshot\n")
+        assert (await admin.get("/readyz"))[0] == 503
+
+
+async def test_metrics_are_open() -> None:
+    """In the format that is asked for."""
+    async with running_admin() as admin:
+        status, text = await admin.get("/metrics")
+        assert status == 200
+        assert "matrixflag_build_info" in text
+        status, text = await admin.get("/metrics", Accept="application/openmetrics-text")
+        assert text.endswith("# EOF\n")
+
+
+async def test_the_status_tells_how_it_stands() -> None:
+    """What is served, how old it is, what is wrong with it."""
+    async with running_admin() as admin:
+        assert json.loads((await admin.get("/statusz"))[1])["snapshot"] is None
+        await admin.offer(more=keys(), age_ms=1500)
+        standing = json.loads((await admin.get("/statusz"))[1])
+        assert standing["instance"] == "i-1"
+        assert standing["ready"] is True
+        snapshot = standing["snapshot"]
+        assert (snapshot["revision"], snapshot["flags"], snapshot["keys"]) == (1, 2, 3)
+        assert (snapshot["source"], snapshot["age_s"]) == ("control-plane", 1.5)
+        assert snapshot["quarantined_count"] == 1
+        (problem,) = snapshot["quarantined"]["bad"]
+        assert problem["pointer"] == "/fallthrough/variant"
+        assert standing["exposures"]["received"] == 0
+
+
+async def test_the_status_shows_no_keys() -> None:
+    """Not even their hashes."""
+    async with running_admin() as admin:
+        await admin.offer(more=keys())
+        text = (await admin.get("/statusz"))[1]
+        assert admin.holder.served is not None
+        assert not any(hash_ in text for hash_ in admin.holder.served.compiled.keys)
+
+
+async def test_a_page_that_rebinds_its_name_is_no_local_peer() -> None:
+    """Its Host gives it away."""
+    async with running_admin() as admin:
+        for host in ("evil.example", "evil.example:8014", "127.0.0.1.evil.example", "[", ""):
+            status, text = await admin.get("/statusz", Host=host)
+            assert status == 401, host
+            assert "errorDetails" in text
+        for host in ("localhost", "127.0.0.1:8014", "[::1]:8014", "LOCALHOST:1"):
+            assert (await admin.get("/statusz", Host=host))[0] == 200, host
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [
+        (None, 401),
+        ("Bearer wrong", 401),
+        (f"Bearer {CLIENT_KEY}", 403),
+        (f"Bearer {SERVER_KEY}", 200),
+    ],
+)
+async def test_others_need_a_server_key(key: str | None, status: int) -> None:
+    """Keys of flags and problems in them are not for browsers."""
+    async with running_admin() as admin:
+        await admin.offer(more=keys())
+        headers = {"Host": "sidecar.example"} | ({} if key is None else {"Authorization": key})
+        assert (await admin.get("/statusz", **headers))[0] == status
+
+
+async def test_without_keys_others_are_refused() -> None:
+    """There is none they could have; nothing is open by accident."""
+    async with running_admin() as admin:
+        await admin.offer()
+        assert (await admin.get("/statusz", Host="sidecar.example"))[0] == 401
+
+
+async def test_other_methods_are_405() -> None:
+    """With what is allowed."""
+    async with running_admin() as admin, aiohttp.ClientSession() as session:
+        for path in ("/livez", "/readyz", "/startupz", "/metrics", "/statusz"):
+            async with session.post(admin.url + path, data=b"x" * 10_000) as response:
+                assert response.status == 405
+                assert "GET" in response.headers["Allow"]
