@@ -66,7 +66,8 @@ def decode_document(body: bytes, kind: type[T]) -> T:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
     # The decoder may have stopped at a wrong member in text that is no JSON further on: that it is
     # none is said first, and alone.
-    document, malformed = decode(body, object)
+    document, others = decode(body, object)
+    malformed = [p for p in others if p.code is ProblemCode.MALFORMED_JSON]
     if malformed:
         raise BadRequest("the body is not JSON", code="malformed_json", problems=malformed)
     if not any(p.code in _HIDDEN for p in problems):

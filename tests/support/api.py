@@ -60,7 +60,7 @@ class Api:
         **options: Any,
     ) -> Reply:
         """Send a request, as administrator unless another token or None is given."""
-        sent = dict(headers or {})
+        sent = {"Accept-Encoding": "identity"} | dict(headers or {})
         if token is not None:
             sent.setdefault("Authorization", f"Bearer {token}")
         async with self.session.request(

@@ -1,0 +1,150 @@
+"""Tests of request bodies, over HTTP where the connection matters."""
+
+import asyncio
+import gzip
+import io
+import socket
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.errors import BadRequest, Invalid
+from control_plane.web.documents import decode_document
+from proxy.contract.authoring import FlagInput
+from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import Segment
+from tests.support.api import ADMIN_TOKEN, Api, running_api
+
+PATH = "/api/v1/keys"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b'{"a":', b'{"key": 1 2}', b'{"key":"\xff"}', b"{}x"])
+def test_what_is_no_json_is_400_and_nothing_else(body: bytes) -> None:
+    """Also where the decoder met a wrong member before."""
+    with pytest.raises(BadRequest) as caught:
+        decode_document(body, Segment)
+    assert caught.value.code == "malformed_json"
+    assert [p.code for p in caught.value.problems] == [ProblemCode.MALFORMED_JSON]
+
+
+def test_a_member_given_twice_is_invalid() -> None:
+    """Decoders keep the last; a reviewer reads the first."""
+    with pytest.raises(Invalid) as caught:
+        decode_document(b'{"key":"a","when":{"any":[],"any":[]},"key":"b"}', Segment)
+    found = [(p.pointer, p.code) for p in caught.value.problems]
+    assert found == [
+        ("/when/any", ProblemCode.DUPLICATE_KEY),
+        ("/key", ProblemCode.DUPLICATE_KEY),
+    ]
+
+
+def test_nesting_without_end_is_invalid() -> None:
+    """And neither stack nor time is used up."""
+    body = b'{"key":"a","when":' + b'{"not":' * 100_000 + b"{}" + b"}" * 100_001
+    with pytest.raises(Invalid) as caught:
+        decode_document(body, Segment)
+    assert [p.code for p in caught.value.problems] == [ProblemCode.TOO_DEEP]
+
+
+def test_all_problems_of_shape_are_listed() -> None:
+    """Not the first only."""
+    body = b'{"key":1,"name":2,"nam":3,"when":{"all":[{"segment":4}]}}'
+    with pytest.raises(Invalid) as caught:
+        decode_document(body, Segment)
+    assert {p.pointer for p in caught.value.problems} == {
+        "/key",
+        "/name",
+        "/nam",
+        "/when/all/0/segment",
+    }
+    assert "and 3 more" in caught.value.detail
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+MEMBERS = [*FlagInput.__struct_fields__, "none_such"]
+
+
+@given(st.dictionaries(st.sampled_from(MEMBERS), JSON_VALUES))
+def test_a_document_is_taken_or_refused_with_reasons(document: dict[str, object]) -> None:
+    """There is no third way, whatever is sent."""
+    try:
+        decode_document(msgspec.json.encode(document), FlagInput)
+    except Invalid as error:
+        reasons = error.problems
+    else:
+        reasons = ["taken"]
+    assert reasons
+
+
+async def test_a_compressed_body_is_read(api: Api) -> None:
+    """As gzip; the bound is on what it becomes."""
+    headers = JSON | {"Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"kind":"server"}')
+    assert (await api.ask("POST", PATH, data=body, headers=headers)).status == 201
+    bomb = io.BytesIO(gzip.compress(b" " * 50_000_000))
+    assert (await api.ask("POST", PATH, data=bomb, headers=headers)).status == 413
+    assert (await api.ask("POST", PATH, data=b"no gzip", headers=headers)).status == 400
+
+
+async def test_a_body_without_a_length_is_bounded_too(api: Api) -> None:
+    """Chunked bodies declare none."""
+
+    async def endless() -> object:
+        for _ in range(200):
+            yield b" " * 65_536
+
+    reply = await api.ask("POST", PATH, data=endless(), headers=JSON)
+    assert reply.status == 413
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/x-www-form-urlencoded", "application/json; charset=latin-1", ""],
+)
+async def test_another_media_type_is_415(api: Api, content_type: str) -> None:
+    """And so is another encoding of JSON, and none declared."""
+    headers = {"Content-Type": content_type} if content_type else {}
+    skip = () if content_type else ("Content-Type",)
+    reply = await api.ask(
+        "POST", PATH, data=b'{"kind":"server"}', headers=headers, skip_auto_headers=skip
+    )
+    assert reply.status == 415
+
+
+async def test_json_with_parameters_is_json(api: Api) -> None:
+    """Many clients name the charset."""
+    headers = {"Content-Type": "application/json; charset=UTF-8"}
+    reply = await api.ask("POST", PATH, data=b'{"kind":"server"}', headers=headers)
+    assert reply.status == 201
+
+
+async def test_a_body_that_does_not_come_is_given_up(redis_url: str) -> None:
+    """408 and the connection is closed: a handful of slow callers must not hold everything."""
+    async with running_api(redis_url, body_timeout_s=0.2) as api:
+        host, port = api.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), family=socket.AF_INET)
+        head = (
+            f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
+            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+        )
+        writer.write(head.encode())
+        async with asyncio.timeout(20):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"\r\nConnection: close\r\n" in answer
+        writer.close()
+
+
+async def test_a_large_document_is_read(api: Api) -> None:
+    """In a thread, with the same result."""
+    body = b'{"kind":"server","name":"' + b"x" * 100_000 + b'"}'
+    reply = await api.ask("POST", PATH, data=body, headers=JSON)
+    assert reply.status == 422
+    assert reply.json["problems"][0]["pointer"] == "/name"
