@@ -471,9 +471,9 @@ async def test_an_older_pointer_is_no_reason_to_fetch(fake: FakeControlPlane) ->
         response = await stream_of(request)
         await response.write(old)
         while True:
+            await asyncio.sleep(0.05)
             await response.write(fake.event(heartbeat=True))
             fake.heartbeats += 1
-            await asyncio.sleep(0.02)
 
     fake.on_stream = lagging
     async with running(fake.url) as sidecar:
@@ -829,7 +829,7 @@ async def test_a_start_without_a_control_plane_serves_from_disk(tmp_path: Path) 
     """With the age estimated from the wall clock."""
     url = f"http://127.0.0.1:{free_port()}"
     stored(tmp_path, url, {"a": False}, 1_000)
-    async with running(url, cache_dir=tmp_path) as sidecar:
+    async with running(url, cache_dir=tmp_path, confirm_interval_s=0.001) as sidecar:
         served = await sidecar.swapped()
         assert (served.source, sidecar.value) == ("disk", False)
         assert sidecar.holder.age_estimated
