@@ -113,7 +113,7 @@ class Replica:
         self._locks: dict[str, asyncio.Lock] = {}
         self._subscriptions = Subscriptions()
         self._loaded = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._task: asyncio.Task[None] | None = None
         # What is known of Redis
         self._redis_ok = False
         self._latency_s: float | None = None
@@ -305,7 +305,7 @@ class Replica:
     # Life
 
     async def __aenter__(self) -> Self:
-        self._tasks.append(asyncio.create_task(self._run(), name="replica"))
+        self._start_following()
         return self
 
     async def __aexit__(
@@ -314,13 +314,18 @@ class Replica:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for task in self._tasks:
-            while not task.done():
-                # Again, because what is awaited may finish in that moment and swallow it
-                # (asyncio.wait_for of Python 3.11 does).
-                task.cancel()
-                await asyncio.wait({task}, timeout=0.1)
+        await self._stop_following()
         await self._connections.close()
+
+    def _start_following(self) -> None:
+        self._task = asyncio.create_task(self._run(), name="replica")
+
+    async def _stop_following(self) -> None:
+        while self._task is not None and not self._task.done():
+            # Again, because what is awaited may finish in that moment and swallow it
+            # (asyncio.wait_for of Python 3.11 does).
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=0.1)
 
     async def _run(self) -> None:
         """Keep the copy current, for ever: whatever fails is tried again."""
