@@ -142,16 +142,17 @@ class OfrepHandler:
     async def _read(self, request: web.Request, key: str | None) -> bytes | OfrepAnswer:
         """Return the body, or what is wrong with it."""
         limit = self._settings.max_body_bytes
-        too_large = failure(413, f"the body is larger than {limit} bytes", key=key)
-        if (request.content_length or 0) > limit:
-            return too_large
+        content = request.content
         try:
-            if request.content.is_eof():  # it came with its head, as bodies of clients do
-                return await request.read()
+            if (request.content_length or 0) > limit:
+                return _too_large(limit, key)
+            if content.is_eof():  # it came with its head, as bodies of clients do
+                body = content.read_nowait()
+                return body if len(body) <= limit else _too_large(limit, key)
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 return await request.read()
         except web.HTTPRequestEntityTooLarge:
-            return too_large
+            return _too_large(limit, key)
         except TimeoutError:
             return failure(408, f"the body did not come within {_BODY_TIMEOUT_S:.0f} s", key=key)
         except web.RequestPayloadError as error:
@@ -212,6 +213,10 @@ def create_ofrep_app(handler: OfrepHandler, max_body_bytes: int) -> web.Applicat
     app = web.Application(client_max_size=max_body_bytes)
     app.router.add_route("*", "/{path:.*}", handler.handle)
     return app
+
+
+def _too_large(limit: int, key: str | None) -> OfrepAnswer:
+    return failure(413, f"the body is larger than {limit} bytes", key=key)
 
 
 def _now_ms() -> int:
