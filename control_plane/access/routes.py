@@ -115,6 +115,7 @@ ROUTES = (
         tag="keys",
         params=(PROJECT, ENVIRONMENT),
         body=KeyInput,
+        example={"kind": "server", "name": "shop, production"},
         responses={201: CreatedKey},
         description="`key` in the answer is shown this once. Rotate with overlap: make a new key, "
         "roll it out, delete the old one.",

@@ -80,6 +80,7 @@ ROUTES = (
         tag="history",
         params=(PROJECT, ENVIRONMENT),
         body=RevertInput,
+        example={"flag": "new-checkout", "version": 1},
         responses={200: FlagResource},
         description="As a new version; with `environment` only what is configured there. Brings a "
         "deleted flag back, too.",

@@ -116,6 +116,7 @@ ROUTES = (
         permission=Permission.WRITE,
         tag="projects",
         body=Project,
+        example={"key": "shop", "name": "The shop"},
         responses={201: ProjectResource},
         description="It has the environments development, staging and production.",
     ),
@@ -148,6 +149,7 @@ ROUTES = (
         tag="environments",
         params=(PROJECT,),
         body=Environment,
+        example={"key": "preview", "name": "Preview"},
         responses={201: EnvironmentResource},
         description="Each flag gets production's fallthrough and off variant there, disabled, "
         "with a salt of its own.",
@@ -171,6 +173,7 @@ ROUTES = (
         tag="environments",
         params=(PROJECT, _KEY, IF_MATCH),
         body=CopyInput,
+        example={"flag": "new-checkout", "to": "production"},
         responses={200: FlagResource},
         description='`{"flag": "f", "from": "staging"}` copies into the environment of the path, '
         '`{"flag": "f", "to": "production"}` out of it. The target keeps its salt, and of its '

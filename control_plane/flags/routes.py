@@ -194,6 +194,7 @@ ROUTES = (
         tag="flags",
         params=(PROJECT, ENVIRONMENT),
         body=FlagInput,
+        example={"key": "new-checkout", "type": "boolean", "value": True, "enabled": True},
         responses={201: FlagResource},
         description="Simple: `key`, `type`, `value`, `enabled`; all environments are configured "
         "alike. Full: `variants` and `environments`. " + _WRITE_NOTES,
@@ -217,6 +218,7 @@ ROUTES = (
         tag="flags",
         params=(PROJECT, ENVIRONMENT, _KEY, _REBUCKET, IF_MATCH),
         body=FlagInput,
+        example={"value": False},
         responses={200: FlagResource},
         description="Without `variants` and `environments` only what the environment serves "
         "changes, and members left out stay. " + _WRITE_NOTES,
@@ -230,6 +232,7 @@ ROUTES = (
         tag="flags",
         params=(PROJECT, ENVIRONMENT, _KEY, _REBUCKET, IF_MATCH),
         body=dict[str, Any],
+        example={"tags": ["payments"], "owner": "team-payments"},
         media_types=(MERGE_PATCH, JSON),
         responses={200: FlagResource},
         description="A JSON merge patch (RFC 7396) of what a read gives. " + _WRITE_NOTES,

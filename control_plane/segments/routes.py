@@ -143,6 +143,11 @@ ROUTES = (
         tag="segments",
         params=(PROJECT,),
         body=SegmentInput,
+        example={
+            "key": "beta",
+            "name": "Beta users",
+            "when": {"attribute": "plan", "op": "in", "values": ["beta", "staff"]},
+        },
         responses={201: SegmentResource},
     ),
     Route(
@@ -164,6 +169,11 @@ ROUTES = (
         tag="segments",
         params=(PROJECT, _KEY, IF_MATCH),
         body=SegmentInput,
+        example={
+            "key": "beta",
+            "name": "Beta users",
+            "when": {"attribute": "plan", "op": "in", "values": ["beta", "staff"]},
+        },
         responses={200: SegmentResource},
     ),
     Route(
@@ -175,6 +185,7 @@ ROUTES = (
         tag="segments",
         params=(PROJECT, _KEY, IF_MATCH),
         body=dict[str, Any],
+        example={"included": ["user-1", "user-2"]},
         media_types=(_MERGE_PATCH, JSON),
         responses={200: SegmentResource},
         description="A JSON merge patch (RFC 7396) of what a read gives.",

@@ -111,6 +111,8 @@ def _types_of(routes: Iterable[Route]) -> list[Any]:
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
     if isinstance(value, dict):
         renamed = {k: _renamed(v, names) for k, v in value.items()}
+        if all(isinstance(word, str) for word in renamed.get("enum", (None,))):
+            renamed.setdefault("type", "string")  # both pages show "any" otherwise
         reference = renamed.get("$ref")
         if isinstance(reference, str):
             name = reference.rpartition("/")[2]
@@ -135,16 +137,18 @@ def _operation(route: Route, types: _Types) -> dict[str, Any]:
         operation["parameters"] = [_parameter(param, types) for param in route.params]
     if route.body is not None:
         schema = types.schema(route.body)
+        example = {} if route.example is None else {"example": route.example}
         operation["requestBody"] = {
             "required": True,
-            "content": {media: {"schema": schema} for media in route.media_types},
+            "content": {media: {"schema": schema} | example for media in route.media_types},
         }
     return operation
 
 
 def _operation_id(route: Route) -> str:
     words = re.findall(r"[A-Za-z0-9]+", plain_path(route.path).removeprefix("/api/v1"))
-    return "_".join((route.method.lower(), *words))
+    # No underscores: Swagger UI takes them for spaces in its links.
+    return route.method.lower() + "".join(word[0].upper() + word[1:] for word in words)
 
 
 def _parameter(param: Param, types: _Types) -> dict[str, Any]:

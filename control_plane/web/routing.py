@@ -88,10 +88,10 @@ class Route:
     """One endpoint.
 
     `path` is an aiohttp pattern, `/api/v1/flags/{key:.+}`. `body` is the type of the request's
-    body, in any of `media_types`. `responses` maps a status to the type of a JSON answer, to a
-    description where the answer has no JSON, or to None where it has no body; the errors every
-    route may give need not be listed. `streaming` answers last as long as the client stays: they
-    are not timed, and have no HEAD.
+    body, in any of `media_types`, and `example` a body that works as it stands. `responses` maps a
+    status to the type of a JSON answer, to a description where the answer has no JSON, or to None
+    where it has no body; the errors every route may give need not be listed. `streaming` answers
+    last as long as the client stays: they are not timed, and have no HEAD.
     """
 
     method: str
@@ -102,6 +102,7 @@ class Route:
     tag: str
     params: tuple[Param, ...] = ()
     body: Any = None
+    example: Any = None
     media_types: tuple[str, ...] = (JSON,)
     responses: Mapping[int, Any] = field(default_factory=dict)
     description: str = ""
