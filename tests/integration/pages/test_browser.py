@@ -84,8 +84,9 @@ ATTACKS = {
     "a beacon": "Promise.resolve(navigator.sendBeacon(URL, BODY))",
     "a form": "new Promise((done) => { const form = document.createElement('form');"
     "form.action = URL; form.method = 'POST'; form.enctype = 'text/plain';"
-    "const input = document.createElement('input'); input.name = BODY.slice(0, -1);"
-    "input.value = '}'; form.append(input); document.body.append(form); form.target = 'frame';"
+    "const input = document.createElement('input');"
+    "input.name = BODY.slice(0, -1) + ', \"name\": \"'; input.value = '\"}';"
+    " form.append(input); document.body.append(form); form.target = 'frame';"
     "const frame = document.createElement('iframe'); frame.name = 'frame';"
     "frame.onload = () => done(true); document.body.append(frame); form.submit(); })",
 }
