@@ -1,0 +1,185 @@
+"""Snapshots are read whole or refused, with a reason."""
+
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.contract.definitions import SegmentDefinition
+from proxy.contract.digest import SnapshotDigest
+from proxy.contract.snapshot import (
+    SCHEMA,
+    Snapshot,
+    SnapshotHeader,
+    SnapshotRefused,
+    encode_entry,
+    encode_snapshot,
+    entry_order,
+    read_entry,
+    read_snapshot,
+)
+
+
+def finish(steps: Generator[None, None, Snapshot]) -> Snapshot:
+    """Run a generator to its end and return its result."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+
+
+def header(lines: list[bytes], **members: Any) -> SnapshotHeader:
+    """Return the header of some lines."""
+    digest = SnapshotDigest()
+    for line in lines:
+        entry = read_entry(line)
+        digest.put(entry.kind, entry.key, line)
+    values = {
+        "schema": SCHEMA,
+        "project": "default",
+        "environment": "production",
+        "epoch": "e",
+        "revision": 7,
+        "digest": digest.hexdigest(),
+        "entries": len(lines),
+        "created_at": "2026-01-01T00:00:00Z",
+    }
+    return SnapshotHeader(**{**values, **members})
+
+
+LINES = [
+    encode_entry("segment", "beta", SegmentDefinition(included=["u"])),
+    encode_entry("flag", "a", {"x": [1.0]}),
+]
+BODY = encode_snapshot(header(LINES), LINES)
+
+
+def refusal(body: bytes, **options: Any) -> str:
+    """Return the reason for which a body is refused."""
+    with pytest.raises(SnapshotRefused) as caught:
+        finish(read_snapshot(body, **options))
+    return caught.value.reason
+
+
+def test_a_snapshot_is_read_as_it_was_written() -> None:
+    """Lines are kept as they came; a definition is left undecoded."""
+    snapshot = finish(read_snapshot(BODY))
+    assert snapshot.header == header(LINES)
+    assert list(snapshot.entries) == [("segment", "beta"), ("flag", "a")]
+    entry = snapshot.entries["flag", "a"]
+    assert (entry.line, bytes(entry.definition)) == (LINES[1], b'{"x":[1.0]}')
+    assert snapshot.digest.hexdigest() == snapshot.header.digest
+
+
+def test_it_yields_after_each_line() -> None:
+    """So that an event loop can breathe."""
+    assert sum(1 for _ in read_snapshot(BODY)) == len(LINES)
+
+
+def test_a_snapshot_of_nothing_is_one() -> None:
+    """A new project."""
+    assert finish(read_snapshot(encode_snapshot(header([]), []))).entries == {}
+
+
+def test_equal_definitions_give_equal_lines() -> None:
+    """Whatever the order of members."""
+    assert encode_entry("flag", "a", {"x": 1, "y": 2}) == encode_entry(
+        "flag", "a", {"y": 2, "x": 1}
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"digest": "0" * 64}, "digest"),
+        ({"entries": 1}, "count"),
+        ({"entries": 3}, "count"),
+        ({"schema": "2.0"}, "schema"),
+        ({"schema": ""}, "schema"),
+        ({"revision": -1}, "malformed"),
+    ],
+)
+def test_a_header_that_does_not_fit_is_refused(members: Any, reason: str) -> None:
+    """The whole snapshot with it."""
+    assert refusal(encode_snapshot(header(LINES, **members), LINES)) == reason
+
+
+def test_a_newer_minor_schema_is_served() -> None:
+    """And unknown members of a header are not looked at."""
+    body = BODY.replace(b'"schema":"1.0"', b'"schema":"1.7","new":{"a":1}')
+    assert finish(read_snapshot(body)).header.schema == "1.7"
+
+
+@pytest.mark.parametrize("end", range(0, len(BODY), 7))
+def test_a_cut_body_is_refused(end: int) -> None:
+    """Wherever it was cut."""
+    assert refusal(BODY[:end]) in {"malformed", "count"}
+
+
+def test_the_last_newline_belongs_to_it() -> None:
+    """Without it the last line may be cut."""
+    assert refusal(BODY[:-1]) == "malformed"
+
+
+@pytest.mark.parametrize("place", range(0, len(BODY), 11))
+def test_a_changed_byte_is_refused(place: int) -> None:
+    """But in what the digest does not cover: the time of creation, names, the revision."""
+    changed = bytearray(BODY)
+    changed[place] ^= 1
+    try:
+        finish(read_snapshot(bytes(changed)))
+    except SnapshotRefused:
+        return
+    assert place < BODY.index(b"\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"", b"[]", b"{}", b"\xff", b'{"kind":"flag","key":"a"}'),
+        b'{"kind":"odd","key":"a","def":{}}',
+        b'{"kind":"flag","key":5,"def":{}}',
+        b'{"kind":"flag","key":"a","def":{},"more":1}',
+        b'{"kind":"flag","key":"a","def":{}',
+        b'{"kind":"flag","key":"a","def":' + b"[" * 5000,
+    ],
+    ids=range(10),
+)
+def test_a_line_that_is_no_entry_is_refused(line: bytes) -> None:
+    """Frames are strict; what is in a definition is decided elsewhere."""
+    with pytest.raises(SnapshotRefused, match="malformed"):
+        read_entry(line)
+    assert refusal(encode_snapshot(header([], entries=1), [line])) == "malformed"
+
+
+def test_an_entry_twice_is_refused() -> None:
+    """Which of the two would be served?"""
+    assert refusal(encode_snapshot(header(LINES, entries=3), [*LINES, LINES[0]])) == "malformed"
+
+
+def test_size_is_bounded() -> None:
+    """To the byte."""
+    assert refusal(BODY, max_bytes=len(BODY) - 1) == "too_large"
+    assert finish(read_snapshot(BODY, max_bytes=len(BODY))).entries
+
+
+def test_a_line_is_bounded_too() -> None:
+    """One definition cannot hold the loop for ever."""
+    line = encode_entry("flag", "a", "x" * (16 * 1024 * 1024))
+    assert refusal(encode_snapshot(header([], entries=1), [line])) == "too_large"
+
+
+def test_segments_come_first_then_flags_then_keys() -> None:
+    """Each by the bytes of their names."""
+    named: list[Any] = [("key", "a"), ("flag", "ä"), ("flag", "b"), ("segment", "z")]
+    ordered = [("segment", "z"), ("flag", "b"), ("flag", "ä"), ("key", "a")]
+    assert sorted(named, key=lambda n: entry_order(*n)) == ordered
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_do_anything_but_be_refused(data: bytes) -> None:
+    """A snapshot is untrusted input."""
+    refusal(data)
