@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.bench.engine import measure_compile, measure_evaluate
 from tests.bench.figures import Figure, render
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
+from tests.bench.usage import machine_busy_s, own_cpu_s
 
 Measure = Callable[[Scale, Path], Iterator[Figure]]
 
@@ -60,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _measure(name: str, scale: Scale, figures: list[Figure]) -> bool:
     """Add the figures of one measurement; return whether it worked."""
     print(f"\n{name}", flush=True)
+    start_s, busy_s, own_s = time.perf_counter(), machine_busy_s(), own_cpu_s()
     try:
         with tempfile.TemporaryDirectory(prefix="matrixflag-bench-") as directory:
             for figure in MEASUREMENTS[name](scale, Path(directory)):
@@ -68,6 +71,9 @@ def _measure(name: str, scale: Scale, figures: list[Figure]) -> bool:
     except Exception:
         traceback.print_exc()
         return False
+    others_s = (machine_busy_s() - busy_s) - (own_cpu_s() - own_s)
+    cores = max(0.0, others_s / (time.perf_counter() - start_s))
+    print(f"  (other programs used {cores:.1f} cores meanwhile)", flush=True)
     return True
 
 

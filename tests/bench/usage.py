@@ -5,13 +5,25 @@ from collections.abc import Callable
 
 import psutil
 
-__all__ = ["cpu_s", "pin", "pin_next", "resident_mb"]
+__all__ = ["cpu_s", "machine_busy_s", "own_cpu_s", "pin", "pin_next", "resident_mb"]
 
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds a process has used, in user and kernel mode (`/proc/<pid>/stat`)."""
     times = psutil.Process(pid).cpu_times()
     return float(times.user + times.system)
+
+
+def own_cpu_s() -> float:
+    """Return the CPU seconds of this process and of all its children that have ended."""
+    own = psutil.Process().cpu_times()
+    return float(own.user + own.system + own.children_user + own.children_system)
+
+
+def machine_busy_s() -> float:
+    """Return the CPU seconds that all programs of the machine used since it started, all cores."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
 def resident_mb(pid: int) -> float:
