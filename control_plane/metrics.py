@@ -25,10 +25,10 @@ _REDIS_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0
 
 
 class MetricRow(NamedTuple):
-    """One metric: its name as scraped, type, labels and meaning."""
+    """One metric: its name as scraped, kind (counter, gauge, histogram), labels and meaning."""
 
     name: str
-    type: str
+    kind: str
     labels: tuple[str, ...]
     help: str
 

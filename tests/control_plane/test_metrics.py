@@ -47,7 +47,7 @@ def test_every_metric_of_the_table_is_exposed_with_its_help() -> None:
         for name, kind in re.findall(r"# TYPE (matrixflag_\S+) (\S+)", text)
         if not name.endswith("_created")
     }
-    assert exposed == {(row.name, row.type) for row in METRICS.values()}
+    assert exposed == {(row.name, row.kind) for row in METRICS.values()}
     for row in METRICS.values():
         assert f"# HELP {row.name} {row.help}" in text
 
