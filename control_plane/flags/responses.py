@@ -1,8 +1,8 @@
-"""The answer to a write of a flag, whichever feature wrote it.
+"""The answer to a write of a flag, whichever feature wrote it, and the notes of any write.
 
-What its author should know beside the flag is in two headers, as JSON, so that the body stays what
-can be sent back: `Matrixflag-Warnings`, the problems that are no errors, and `Matrixflag-Moved`,
-how many buckets got another variant where.
+What an author should know beside the document is in two headers, as JSON, so that the body stays
+what can be sent back: `Matrixflag-Warnings`, the problems that are no errors, and
+`Matrixflag-Moved`, how many buckets got another variant where.
 """
 
 import json
@@ -13,9 +13,11 @@ import msgspec
 from aiohttp import web
 
 from control_plane.flags.model import Written
+from control_plane.flags.rebucketing import Moved
 from control_plane.web.respond import etag_of, json_response
+from proxy.contract.problems import Problem
 
-__all__ = ["MOVED_HEADER", "WARNINGS_HEADER", "written_response"]
+__all__ = ["MOVED_HEADER", "WARNINGS_HEADER", "note_headers", "written_response"]
 
 WARNINGS_HEADER = "Matrixflag-Warnings"
 MOVED_HEADER = "Matrixflag-Moved"
@@ -29,17 +31,20 @@ def written_response(
     written: Written, status: int = 200, location: str | None = None
 ) -> web.Response:
     """Return the answer to a write: the flag, its version, and what its author should know."""
-    headers = {}
-    for name, notes in ((WARNINGS_HEADER, written.warnings), (MOVED_HEADER, written.moved)):
-        if notes:
-            headers[name] = _ascii(notes)
     return json_response(
         written.resource,
         status=status,
         etag=etag_of(written.resource.version),
         location=location,
-        headers=headers,
+        headers=note_headers(written.warnings, written.moved),
     )
+
+
+def note_headers(warnings: Sequence[Problem], moved: Sequence[Moved] = ()) -> dict[str, str]:
+    """Return the headers that carry notes; none where there is nothing to say."""
+    notes: tuple[tuple[str, Sequence[Any]], ...]
+    notes = ((WARNINGS_HEADER, warnings), (MOVED_HEADER, moved))
+    return {name: _ascii(some) for name, some in notes if some}
 
 
 def _ascii(notes: Sequence[Any]) -> str:

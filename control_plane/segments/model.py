@@ -1,14 +1,15 @@
 """Segments as they are sent and as the API shows them. Pure."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from control_plane.publishing.state import SegmentRecord
 from proxy.contract.definitions import Condition, Segment
+from proxy.contract.problems import Problem
 
-__all__ = ["SegmentInput", "SegmentResource", "segment_of", "segment_resource"]
+__all__ = ["SegmentInput", "SegmentResource", "Written", "segment_of", "segment_resource"]
 
 _READ_ONLY = ("version", "created_at", "updated_at")
 
@@ -45,6 +46,13 @@ class SegmentResource(msgspec.Struct, frozen=True):
     version: int
     created_at: str
     updated_at: str
+
+
+class Written(NamedTuple):
+    """What a write answers: the segment after it, and what is odd but allowed."""
+
+    resource: SegmentResource
+    warnings: list[Problem]
 
 
 def segment_of(document: SegmentInput, key: str) -> Segment:

@@ -7,8 +7,9 @@ from urllib.parse import quote
 from aiohttp import web
 
 from control_plane.access.requests import author_of
+from control_plane.flags.responses import note_headers
 from control_plane.keys import REPLICA
-from control_plane.segments.model import SegmentInput, SegmentResource
+from control_plane.segments.model import SegmentInput, SegmentResource, Written
 from control_plane.segments.service import SegmentService
 from control_plane.web.documents import decode_document, read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
@@ -56,11 +57,11 @@ async def create_segment(request: web.Request) -> web.StreamResponse:
     """Create a segment."""
     document = await read_document(request, SegmentInput)
     project = query_scope(request).project
-    created = await _segments(request).create(project, document, author_of(request))
-    location = f"/api/v1/segments/{quote(created.key)}"
+    written = await _segments(request).create(project, document, author_of(request))
+    location = f"/api/v1/segments/{quote(written.resource.key)}"
     if "project" in request.query:
         location += f"?project={quote(project)}"
-    return json_response(created, status=201, etag=etag_of(created.version), location=location)
+    return _written(written, 201, location)
 
 
 async def get_segment(request: web.Request) -> web.StreamResponse:
@@ -75,20 +76,20 @@ async def get_segment(request: web.Request) -> web.StreamResponse:
 async def replace_segment(request: web.Request) -> web.StreamResponse:
     """Replace a segment."""
     document = await read_document(request, SegmentInput)
-    replaced = await _segments(request).replace(
+    written = await _segments(request).replace(
         query_scope(request).project,
         request.match_info["key"],
         document,
         author_of(request),
         partial(check_if_match, request),
     )
-    return json_response(replaced, etag=etag_of(replaced.version))
+    return _written(written)
 
 
 async def patch_segment(request: web.Request) -> web.StreamResponse:
     """Apply a merge patch to a segment."""
     changes = await read_document(request, dict[str, Any])
-    patched = await _segments(request).patch(
+    written = await _segments(request).patch(
         query_scope(request).project,
         request.match_info["key"],
         changes,
@@ -96,7 +97,7 @@ async def patch_segment(request: web.Request) -> web.StreamResponse:
         author_of(request),
         partial(check_if_match, request),
     )
-    return json_response(patched, etag=etag_of(patched.version))
+    return _written(written)
 
 
 async def delete_segment(request: web.Request) -> web.StreamResponse:
@@ -109,6 +110,16 @@ async def delete_segment(request: web.Request) -> web.StreamResponse:
         force=query_bool(request, "force") or False,
     )
     return no_content()
+
+
+def _written(written: Written, status: int = 200, location: str | None = None) -> web.Response:
+    return json_response(
+        written.resource,
+        status=status,
+        etag=etag_of(written.resource.version),
+        location=location,
+        headers=note_headers(written.warnings),
+    )
 
 
 def _segments(request: web.Request) -> SegmentService:

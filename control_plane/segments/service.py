@@ -18,6 +18,7 @@ from control_plane.publishing.state import Change, Edit, ProjectState, RecordKin
 from control_plane.segments.model import (
     SegmentInput,
     SegmentResource,
+    Written,
     segment_of,
     segment_resource,
 )
@@ -57,7 +58,7 @@ class SegmentService:
         items = [segment_resource(segments[key]) for key in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
 
-    async def create(self, project: str, document: SegmentInput, author: Author) -> SegmentResource:
+    async def create(self, project: str, document: SegmentInput, author: Author) -> Written:
         """Create a segment.
 
         Raises:
@@ -85,7 +86,7 @@ class SegmentService:
         document: SegmentInput,
         author: Author,
         precondition: Precondition,
-    ) -> SegmentResource:
+    ) -> Written:
         """Replace a segment; raises NotFound, PreconditionFailed, Invalid."""
 
         def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
@@ -104,7 +105,7 @@ class SegmentService:
         decode: Callable[[bytes], SegmentInput],
         author: Author,
         precondition: Precondition,
-    ) -> SegmentResource:
+    ) -> Written:
         """Apply a merge patch to a segment; raises as `replace`, and what `decode` raises."""
 
         def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
@@ -146,8 +147,8 @@ class SegmentService:
         action: str,
         author: Author,
         build: Callable[[ProjectState], tuple[Segment, SegmentRecord | None]],
-    ) -> SegmentResource:
-        result: list[SegmentRecord] = []
+    ) -> Written:
+        result: list[Written] = []
 
         def change(state: ProjectState) -> Change:
             segment, old = build(state)
@@ -156,15 +157,15 @@ class SegmentService:
                 raise invalid(problems)
             now = now_rfc3339()
             if old is not None and same_document(segment, old.segment):
-                result[:] = [old]
+                result[:] = [Written(segment_resource(old), problems)]
                 return Change(action, author, now)
             version, created_at = (1, now) if old is None else (old.version + 1, old.created_at)
             record = SegmentRecord(segment, version, created_at, now)
-            result[:] = [record]
+            result[:] = [Written(segment_resource(record), problems)]
             return Change(action, author, now, (Edit(RecordKind.SEGMENT, segment.key, record),))
 
         await self._replica.commit(project, change)
-        return segment_resource(result[0])
+        return result[0]
 
 
 def _found(state: ProjectState, key: str) -> SegmentRecord:

@@ -1,0 +1,178 @@
+"""History and revert over real HTTP."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.api import Api, Reply
+from tests.support.redis import RedisServer
+
+FLAG, HISTORY, REVERT = "/api/v1/flags/f", "/api/v1/history?flag=f", "/api/v1/revert"
+SIMPLE = {"key": "f", "type": "string", "value": "one", "enabled": True}
+
+
+async def three_versions(api: Api) -> None:
+    """Make a flag that served one, two and three in production."""
+    assert (await api.ask("POST", "/api/v1/flags", json=SIMPLE)).status == 201
+    for value in ("two", "three"):
+        assert (await api.ask("PUT", FLAG, json={"value": value})).status == 200
+
+
+async def revert(api: Api, query: str = "", **body: Any) -> Reply:
+    """Take the flag back."""
+    return await api.ask("POST", REVERT + query, json={"flag": "f"} | body)
+
+
+async def test_every_version_says_who_made_it_when_and_from_where(api: Api) -> None:
+    """Newest first, whole."""
+    await three_versions(api)
+    items = (await api.ask("GET", HISTORY)).json["items"]
+    assert [item["version"] for item in items] == [3, 2, 1]
+    assert [item["action"] for item in items] == ["flag.replace", "flag.replace", "flag.create"]
+    for item in items:
+        assert (item["actor"], item["address"]) == ("admin", "127.0.0.1")
+        assert item["at"].endswith("Z")
+    assert items[-1]["flag"]["variants"] == {"default": "one"}
+
+
+async def test_history_comes_in_pages(api: Api) -> None:
+    """That changes made meanwhile do not shift."""
+    await three_versions(api)
+    first = (await api.ask("GET", HISTORY + "&limit=2")).json
+    await api.ask("PUT", FLAG, json={"value": "four"})
+    second = (await api.ask("GET", f"{HISTORY}&limit=2&cursor={first['next_cursor']}")).json
+    assert [item["version"] for item in first["items"] + second["items"]] == [3, 2, 1]
+    assert second["next_cursor"] is None
+
+
+async def test_going_back_is_a_new_version_with_the_old_content(api: Api) -> None:
+    """Salts included, so that units get what they got then."""
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    before = (await api.ask("GET", FLAG)).json
+    await api.ask("PUT", FLAG, json={"value": "two"})
+    body = {"environments": {"production": {"salt": "another"}}}
+    await api.ask("PATCH", FLAG + "?rebucket=true", json=body)
+    reply = await revert(api, version=1)
+    assert (reply.status, reply.headers["ETag"]) == (200, '"4"')
+    ignored = {"version": 0, "updated_at": ""}
+    assert reply.json | ignored == before | ignored
+    history = (await api.ask("GET", HISTORY)).json["items"]
+    assert history[0]["action"] == "flag.revert"
+
+
+async def test_going_back_in_one_environment_leaves_the_others(api: Api) -> None:
+    """Of today's variants."""
+    await three_versions(api)
+    await api.ask("PUT", FLAG + "?environment=staging", json={"value": "staged"})
+    reply = await revert(api, version=1, environment="production")
+    assert reply.json["value"] == "one"
+    staging = await api.ask("GET", FLAG + "?environment=staging")
+    assert staging.json["value"] == "staged"
+
+
+async def test_going_back_to_where_one_is_changes_nothing(api: Api) -> None:
+    """No version more."""
+    await three_versions(api)
+    assert (await revert(api, version=3)).headers["ETag"] == '"3"'
+
+
+async def test_a_deleted_flag_comes_back(api: Api) -> None:
+    """With its history, under the next number."""
+    await three_versions(api)
+    await api.ask("DELETE", FLAG)
+    items = (await api.ask("GET", HISTORY)).json["items"]
+    assert (items[0]["version"], items[0]["action"], items[0]["flag"]) == (4, "flag.delete", None)
+    reply = await revert(api, version=2)
+    assert (reply.status, reply.json["value"], reply.json["version"]) == (200, "two", 5)
+    refused = await revert(api, version=4)
+    assert (refused.status, refused.json["code"]) == (409, "version_is_deletion")
+
+
+async def test_what_made_sense_then_need_not_now(api: Api) -> None:
+    """A segment that is gone: refused, with the place."""
+    leaf = {"attribute": "a", "op": "equals", "values": [1]}
+    await api.ask("POST", "/api/v1/segments", json={"key": "beta", "when": leaf})
+    rule = {"when": {"segment": "beta"}, "serve": {"variant": "default"}}
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    config = {"environments": {"production": {"rules": [rule]}}}
+    await api.ask("PATCH", FLAG, json=config)
+    await api.ask("PATCH", FLAG, json={"environments": {"production": {"rules": []}}})
+    assert (await api.ask("DELETE", "/api/v1/segments/beta")).status == 204
+    reply = await revert(api, version=2)
+    assert reply.status == 422
+    assert reply.json["problems"][0]["code"] == "unknown_segment"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/api/v1/history?flag=nope", 404, "flag_not_found"),
+        ("/api/v1/history", 400, "invalid_parameter"),
+        ("/api/v1/history?flag=f&cursor=YWJj", 400, "invalid_parameter"),
+        ("/api/v1/history?flag=f&project=nope", 404, "project_not_found"),
+    ],
+)
+async def test_what_cannot_be_answered_is_refused(
+    api: Api, path: str, status: int, code: str
+) -> None:
+    """By name."""
+    await three_versions(api)
+    reply = await api.ask("GET", path)
+    assert (reply.status, reply.json["code"]) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"version": 99}, 404, "version_not_found"),
+        ({"version": 1, "flag": "nope"}, 404, "flag_not_found"),
+        ({"version": 1, "environment": "nope"}, 404, "environment_not_found"),
+        ({"version": "1"}, 422, "invalid_document"),
+        ({}, 422, "invalid_document"),
+    ],
+)
+async def test_a_revert_that_cannot_be_is_refused(
+    api: Api, body: dict[str, Any], status: int, code: str
+) -> None:
+    """Each with its own reason."""
+    await three_versions(api)
+    reply = await revert(api, **body)
+    assert (reply.status, reply.json["code"]) == (status, code)
+
+
+async def test_old_versions_are_dropped_by_number(api: Api) -> None:
+    """A hundred are kept."""
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    for number in range(120):
+        await api.ask("PUT", FLAG, json={"value": f"v{number % 3}"})
+    items = (await api.ask("GET", HISTORY + "&limit=500")).json["items"]
+    assert [item["version"] for item in items] == list(range(121, 21, -1))
+
+
+async def test_old_versions_are_dropped_by_age(api: Api, session_redis: RedisServer) -> None:
+    """Ninety days, the newest in any case."""
+    await three_versions(api)
+    key = "mf:{default}:history:flag:f"
+    with session_redis.client() as client:
+        aged = [b"1000000000000 " + row.partition(b" ")[2] for row in client.lrange(key, 0, -1)]
+        client.delete(key)
+        client.rpush(key, *aged)
+        await api.ask("PUT", FLAG, json={"value": "four"})
+        assert [json.loads(r.partition(b" ")[2])["version"] for r in client.lrange(key, 0, -1)] == [
+            4
+        ]
+
+
+async def test_the_history_of_a_deleted_flag_ends_some_day(
+    api: Api, session_redis: RedisServer
+) -> None:
+    """And lives on when the flag comes back."""
+    await three_versions(api)
+    key = "mf:{default}:history:flag:f"
+    with session_redis.client() as client:
+        assert client.ttl(key) == -1
+        await api.ask("DELETE", FLAG)
+        assert 89 * 86_400 < client.ttl(key) <= 90 * 86_400
+        await revert(api, version=1)
+        assert client.ttl(key) == -1

@@ -1,0 +1,193 @@
+"""Projects and environments over real HTTP, and promotion between them."""
+
+from typing import Any
+
+import pytest
+
+from control_plane.keys import REPLICA
+from tests.support.api import Api, Reply
+
+PROJECTS, ENVIRONMENTS = "/api/v1/projects", "/api/v1/environments"
+
+
+def rollout(on: int) -> dict[str, Any]:
+    """Return a serve of so many buckets of `on`."""
+    arms = [{"variant": "on", "weight": on}, {"variant": "off", "weight": 100_000 - on}]
+    return {"rollout": {"arms": arms}}
+
+
+async def create(api: Api, key: str = "f", **configs: Any) -> Reply:
+    """Create a flag that is configured in these environments."""
+    body = {"key": key, "type": "boolean", "variants": {"on": True, "off": False}}
+    reply = await api.ask("POST", "/api/v1/flags", json=body | {"environments": configs})
+    assert reply.status == 201, reply.body
+    return reply
+
+
+def entries(api: Api, environment: str) -> dict[str, bytes]:
+    """Return the lines of flags that sidecars of an environment get."""
+    state = api.app[REPLICA].project("default")
+    snapshot = state.snapshots[environment]
+    return {key: snapshot.line("flag", key) or b"" for key in state.flags}
+
+
+async def test_the_default_project_has_three_environments(api: Api) -> None:
+    """With the revision and digest that sidecars should hold."""
+    listed = await api.ask("GET", ENVIRONMENTS)
+    assert [e["key"] for e in listed.json["items"]] == ["development", "production", "staging"]
+    one = await api.ask("GET", f"{ENVIRONMENTS}/production")
+    assert one.json in listed.json["items"]
+    assert (one.json["revision"], one.json["entries"]) == (1, 0)
+    assert len(one.json["digest"]) == 64
+    project = await api.ask("GET", f"{PROJECTS}/default")
+    assert project.json in (await api.ask("GET", PROJECTS)).json["items"]
+    assert project.json["environments"] == ["development", "production", "staging"]
+
+
+async def test_a_project_is_created_once(api: Api) -> None:
+    """With location, name and description."""
+    body = {"key": "mobile", "name": "Mobile", "description": "apps"}
+    created = await api.ask("POST", PROJECTS, json=body)
+    assert (created.status, created.headers["Location"]) == (201, f"{PROJECTS}/mobile")
+    assert (await api.ask("GET", f"{PROJECTS}/mobile")).json == created.json
+    assert created.json["name"] == "Mobile"
+    taken = await api.ask("POST", PROJECTS, json=body)
+    assert (taken.status, taken.json["code"]) == (409, "project_exists")
+
+
+@pytest.mark.parametrize("path", [PROJECTS, ENVIRONMENTS])
+@pytest.mark.parametrize("key", ["", "a/b", "{x}", "a b", ".a", "ä", "x" * 65, "a\n"])
+async def test_a_key_that_cannot_be_is_refused(api: Api, path: str, key: str) -> None:
+    """It would become a part of Redis keys, where braces decide the slot."""
+    reply = await api.ask("POST", path, json={"key": key})
+    assert reply.status == 422
+    assert [(p["pointer"], p["code"]) for p in reply.json["problems"]] == [("/key", "invalid_key")]
+
+
+async def test_a_new_environment_serves_what_production_falls_through_to(api: Api) -> None:
+    """Disabled, with salts of its own, without targets and rules."""
+    rule = {"when": {"all": []}, "serve": {"variant": "on"}}
+    config = {
+        "enabled": True,
+        "fallthrough": rollout(30_000),
+        "off_variant": "off",
+        "rules": [rule],
+        "targets": [{"variant": "on", "units": ["u"]}],
+    }
+    created = await create(api, production=config)
+    await create(api, "elsewhere", staging={"fallthrough": {"variant": "on"}})
+    reply = await api.ask("POST", ENVIRONMENTS, json={"key": "qa", "name": "QA"})
+    assert (reply.status, reply.headers["Location"]) == (201, f"{ENVIRONMENTS}/qa")
+    assert (reply.json["revision"], reply.json["entries"]) == (1, 2)
+    flag = (await api.ask("GET", "/api/v1/flags/f?environment=qa")).json
+    production, qa = (flag["environments"][name] for name in ("production", "qa"))
+    assert (qa["fallthrough"], qa["off_variant"]) == (production["fallthrough"], "off")
+    assert (qa["enabled"], qa["rules"], qa["targets"]) == (False, [], [])
+    assert qa["salt"] != production["salt"]
+    assert flag["version"] == created.json["version"] + 1
+    other = (await api.ask("GET", "/api/v1/flags/elsewhere")).json
+    assert (list(other["environments"]), other["version"]) == (["staging"], 1)
+    assert b'"enabled":true' not in entries(api, "qa")["f"]
+
+
+async def test_a_new_environment_changes_nothing_elsewhere(api: Api) -> None:
+    """No revision in production for somebody's new test environment."""
+    await create(api, production={"fallthrough": {"variant": "on"}})
+    before = (await api.ask("GET", f"{ENVIRONMENTS}/production")).json
+    await api.ask("POST", ENVIRONMENTS, json={"key": "qa"})
+    assert (await api.ask("GET", f"{ENVIRONMENTS}/production")).json == before
+    taken = await api.ask("POST", ENVIRONMENTS, json={"key": "qa"})
+    assert (taken.status, taken.json["code"]) == (409, "environment_exists")
+
+
+async def test_new_flags_are_configured_in_new_environments_too(api: Api) -> None:
+    """A simple body configures all environments alike."""
+    await api.ask("POST", ENVIRONMENTS, json={"key": "qa"})
+    body = {"key": "f", "type": "boolean", "value": True, "enabled": True}
+    created = await api.ask("POST", "/api/v1/flags", json=body)
+    assert sorted(created.json["environments"]) == ["development", "production", "qa", "staging"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("production", {"flag": "f", "from": "staging"}),
+        ("staging", {"flag": "f", "to": "production"}),
+    ],
+    ids=["into", "out of"],
+)
+async def test_a_configuration_is_promoted_and_the_salt_stays(
+    api: Api, path: str, body: dict[str, str]
+) -> None:
+    """Into the environment of the path, or out of it."""
+    rule = {"id": "r", "when": {"all": []}, "serve": rollout(50_000)}
+    await create(
+        api,
+        staging={"enabled": True, "fallthrough": {"variant": "on"}, "rules": [rule], "salt": "st"},
+        production={"fallthrough": {"variant": "off"}, "salt": "pr"},
+    )
+    reply = await api.ask("POST", f"{ENVIRONMENTS}/{path}/copy", json=body)
+    assert (reply.status, reply.headers["ETag"]) == (200, '"2"')
+    assert (reply.json["enabled"], reply.json["value"]) == (True, True)
+    staging, production = (reply.json["environments"][n] for n in ("staging", "production"))
+    assert production.pop("salt") == "pr"
+    assert staging.pop("salt") == "st"
+    assert production == staging
+
+
+async def test_promoting_a_rollout_moves_as_few_as_can_be(api: Api) -> None:
+    """The target's buckets are its own: ranges come from what it served before."""
+    await create(
+        api, staging={"fallthrough": rollout(60_000)}, production={"fallthrough": rollout(20_000)}
+    )
+    path = "/api/v1/flags/f"
+    serve = {"fallthrough": rollout(50_000)}
+    await api.ask("PATCH", path, json={"environments": {"production": serve}})
+    body = {"flag": "f", "from": "staging"}
+    reply = await api.ask("POST", f"{ENVIRONMENTS}/production/copy", json=body)
+    assert '"buckets":10000' in reply.headers["Matrixflag-Moved"]
+    arms = reply.json["environments"]["production"]["fallthrough"]["rollout"]["arms"]
+    assert arms[0]["weight"] == 60_000
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"flag": "f"}, 422, "invalid_document"),
+        ({"flag": "f", "from": "staging", "to": "staging"}, 422, "invalid_document"),
+        ({"flag": "f", "from": "nope"}, 404, "environment_not_found"),
+        ({"flag": "nope", "from": "staging"}, 404, "flag_not_found"),
+        ({"flag": "f", "from": "development"}, 409, "not_configured"),
+    ],
+)
+async def test_a_promotion_that_cannot_be_is_refused(
+    api: Api, body: dict[str, str], status: int, code: str
+) -> None:
+    """Each with its own reason."""
+    await create(api, staging={"fallthrough": {"variant": "on"}})
+    reply = await api.ask("POST", f"{ENVIRONMENTS}/production/copy", json=body)
+    assert (reply.status, reply.json["code"]) == (status, code)
+
+
+async def test_promoting_twice_changes_nothing_the_second_time(api: Api) -> None:
+    """And If-Match is honoured."""
+    await create(api, staging={"fallthrough": rollout(10_000)})
+    path, body = f"{ENVIRONMENTS}/production/copy", {"flag": "f", "from": "staging"}
+    wrong = await api.ask("POST", path, json=body, headers={"If-Match": '"7"'})
+    assert wrong.status == 412
+    assert (await api.ask("POST", path, json=body)).headers["ETag"] == '"2"'
+    assert (await api.ask("POST", path, json=body)).headers["ETag"] == '"2"'
+
+
+async def test_lists_are_pages(api: Api) -> None:
+    """Of projects and of environments."""
+    for key in ("b", "a"):
+        await api.ask("POST", PROJECTS, json={"key": key})
+    first = await api.ask("GET", f"{PROJECTS}?limit=2")
+    second = await api.ask("GET", f"{PROJECTS}?limit=2&cursor={first.json['next_cursor']}")
+    found = [p["key"] for p in first.json["items"] + second.json["items"]]
+    assert found == ["a", "b", "default"]
+    page = await api.ask("GET", f"{ENVIRONMENTS}?limit=1&project=a")
+    assert [e["key"] for e in page.json["items"]] == ["development"]
+    for path in (f"{PROJECTS}/nope", f"{ENVIRONMENTS}/nope", f"{ENVIRONMENTS}?project=nope"):
+        assert (await api.ask("GET", path)).status == 404

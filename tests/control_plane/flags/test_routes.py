@@ -1,0 +1,319 @@
+"""Flags over real HTTP: status codes, headers, conditions, lists."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from control_plane.keys import REPLICA
+from tests.support.api import Api, Reply
+
+FLAGS = "/api/v1/flags"
+JSON = {"Content-Type": "application/json"}
+SIMPLE = {"key": "f", "type": "boolean", "value": True, "enabled": True}
+
+
+async def create(api: Api, key: str = "f", query: str = "", **members: Any) -> Reply:
+    """Create a flag."""
+    reply = await api.ask("POST", FLAGS + query, json=SIMPLE | {"key": key} | members)
+    assert reply.status == 201, reply.body
+    return reply
+
+
+def revisions(api: Api) -> dict[str, int]:
+    """Return the revision of each environment."""
+    state = api.app[REPLICA].project("default")
+    return {name: snapshot.revision for name, snapshot in state.snapshots.items()}
+
+
+async def test_the_missions_example_runs_as_it_stands(api: Api) -> None:
+    """Create with the simplest body, read back `enabled` and `value`."""
+    body = {"name": "New", "description": "d", **SIMPLE}
+    created = await api.ask("POST", "/api/v1/flags/", json=body)
+    assert created.status == 201
+    assert created.headers["Location"] == "/api/v1/flags/f"
+    assert created.headers["ETag"] == '"1"'
+    read = await api.ask("GET", created.headers["Location"])
+    assert read.json == created.json
+    assert (read.json["enabled"], read.json["value"]) == (True, True)
+
+
+@pytest.mark.parametrize("key", ["a", "a/b/c", "_a.b-c", "0/1", "webhooksx", "x" * 128])
+async def test_a_key_is_found_under_the_location_it_was_given(api: Api, key: str) -> None:
+    """With slashes too, encoded or not."""
+    location = (await create(api, key)).headers["Location"]
+    assert (await api.ask("GET", location)).json["key"] == key
+    assert (await api.ask("GET", f"{FLAGS}/{quote(key, safe='')}")).json["key"] == key
+
+
+@pytest.mark.parametrize("key", ["", "a b", "/a", "a/", "a//b", ".a", "webhooks/x", "ä", "x" * 129])
+async def test_a_key_that_cannot_be_is_refused(api: Api, key: str) -> None:
+    """With the place and the rule."""
+    reply = await api.ask("POST", FLAGS, json=SIMPLE | {"key": key})
+    assert reply.status == 422
+    assert ("/key", "invalid_key") in {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+
+
+async def test_all_problems_are_listed_at_once(api: Api) -> None:
+    """Of meaning, each with its pointer."""
+    config = {
+        "fallthrough": {"variant": "nope"},
+        "off_variant": "none",
+        "rules": [
+            {"when": {"segment": "unknown"}, "serve": {"variant": "on"}},
+            {
+                "when": {"attribute": "a", "op": "eqals", "values": [1]},
+                "serve": {"rollout": {"arms": [{"variant": "on", "weight": 1}]}},
+            },
+        ],
+    }
+    body = {
+        "key": "f",
+        "type": "boolean",
+        "variants": {"on": True, "off": "no"},
+        "environments": {"production": config},
+    }
+    reply = await api.ask("POST", FLAGS, json=body)
+    assert reply.status == 422
+    place = "/environments/production"
+    assert {(p["pointer"], p["code"]) for p in reply.json["problems"]} >= {
+        ("/variants/off", "value_type"),
+        (f"{place}/fallthrough/variant", "unknown_variant"),
+        (f"{place}/off_variant", "unknown_variant"),
+        (f"{place}/rules/0/when/segment", "unknown_segment"),
+        (f"{place}/rules/1/when/op", "unknown_operator"),
+        (f"{place}/rules/1/serve/rollout/arms", "weights_sum"),
+    }
+    assert (await api.ask("GET", f"{FLAGS}/f")).status == 404
+
+
+async def test_problems_of_a_simple_value_point_to_the_value(api: Api) -> None:
+    """There are no variants in what was sent."""
+    reply = await api.ask("POST", FLAGS, json=SIMPLE | {"type": "integer", "value": 2**53})
+    assert reply.status == 422
+    assert [p["pointer"] for p in reply.json["problems"]] == ["/value"]
+
+
+async def test_a_key_that_is_taken_is_a_conflict(api: Api) -> None:
+    """POST creates, it does not replace."""
+    await create(api)
+    reply = await api.ask("POST", FLAGS, json=SIMPLE)
+    assert (reply.status, reply.json["code"]) == (409, "flag_exists")
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+async def test_a_flag_that_is_not_there_is_404(api: Api, method: str) -> None:
+    """PUT does not create."""
+    body = None if method in ("GET", "DELETE") else SIMPLE
+    reply = await api.ask(method, f"{FLAGS}/f", json=body)
+    assert (reply.status, reply.json["code"]) == (404, "flag_not_found")
+
+
+@pytest.mark.parametrize("query", ["?environment=nope", "?project=nope"])
+async def test_an_unknown_scope_is_404(api: Api, query: str) -> None:
+    """For reads and writes."""
+    await create(api)
+    for method, body in (("GET", None), ("PUT", {"enabled": False}), ("PATCH", {})):
+        assert (await api.ask(method, f"{FLAGS}/f{query}", json=body)).status == 404
+    assert (await api.ask("GET", FLAGS + query)).status == 404
+    assert (await api.ask("POST", FLAGS + query, json=SIMPLE | {"key": "g"})).status == 404
+
+
+async def test_a_put_of_what_was_read_publishes_nothing(api: Api) -> None:
+    """No version, no revision, no history."""
+    await create(api)
+    read = await api.ask("GET", f"{FLAGS}/f")
+    before = revisions(api)
+    for method in ("PUT", "PATCH"):
+        reply = await api.ask(method, f"{FLAGS}/f", data=read.body, headers=JSON)
+        assert (reply.status, reply.headers["ETag"]) == (200, '"1"')
+        assert reply.json == read.json
+    assert revisions(api) == before
+    history = await api.ask("GET", "/api/v1/history?flag=f")
+    assert len(history.json["items"]) == 1
+
+
+async def test_a_simple_put_changes_the_asked_environment_alone(api: Api) -> None:
+    """In what is read and in what is published."""
+    await create(api)
+    before = revisions(api)
+    reply = await api.ask("PUT", f"{FLAGS}/f?environment=staging", json={"value": False})
+    assert (reply.status, reply.json["value"], reply.headers["ETag"]) == (200, False, '"2"')
+    assert (await api.ask("GET", f"{FLAGS}/f")).json["value"] is True
+    assert revisions(api) == before | {"staging": before["staging"] + 1}
+
+
+async def test_only_the_version_named_is_changed(api: Api) -> None:
+    """If-Match: another value, or a weak one, is 412 with the current tag; * and none are free."""
+    await create(api)
+    for header, status in (
+        ('"2"', 412),
+        ('W/"1"', 412),
+        ('"1"', 200),
+        ('"1"', 412),
+        ("*", 200),
+        ('"7", "3"', 200),
+    ):
+        body = {"description": header}
+        reply = await api.ask("PATCH", f"{FLAGS}/f", json=body, headers={"If-Match": header})
+        assert reply.status == status, header
+    stale = await api.ask("DELETE", f"{FLAGS}/f", headers={"If-Match": '"1"'})
+    assert (stale.status, stale.headers["ETag"]) == (412, '"4"')
+    assert (await api.ask("DELETE", f"{FLAGS}/f", headers={"If-Match": '"4"'})).status == 204
+
+
+async def test_what_is_known_already_is_not_sent_again(api: Api) -> None:
+    """If-None-Match: 304 without a body."""
+    await create(api)
+    reply = await api.ask("GET", f"{FLAGS}/f", headers={"If-None-Match": '"1"'})
+    assert (reply.status, reply.body, reply.headers["ETag"]) == (304, b"", '"1"')
+    reply = await api.ask("GET", f"{FLAGS}/f", headers={"If-None-Match": '"9"'})
+    assert reply.status == 200
+
+
+async def test_how_many_units_move_is_in_the_answer(api: Api) -> None:
+    """Exactly, and never refused."""
+    await create(api)
+    arms = [{"variant": "on", "weight": 10_000}, {"variant": "off", "weight": 90_000}]
+    config = {"fallthrough": {"variant": None, "rollout": {"arms": arms}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/f", json={"environments": {"production": config}})
+    assert json.loads(reply.headers["Matrixflag-Moved"]) == [
+        {
+            "environment": "production",
+            "place": "fallthrough",
+            "buckets": 90_000,
+            "estimated": False,
+        }
+    ]
+
+
+async def test_another_salt_needs_consent(api: Api) -> None:
+    """`?rebucket=true`."""
+    await create(api)
+    body = {"environments": {"production": {"salt": "another"}}}
+    refused = await api.ask("PATCH", f"{FLAGS}/f", json=body)
+    assert (refused.status, refused.json["code"]) == (409, "rebucketing")
+    reply = await api.ask("PATCH", f"{FLAGS}/f?rebucket=true", json=body)
+    assert reply.json["environments"]["production"]["salt"] == "another"
+
+
+async def test_what_is_odd_but_allowed_is_a_warning(api: Api) -> None:
+    """An array as the value of an object flag."""
+    reply = await create(api, type="object", value=[1, 2])
+    (warning,) = json.loads(reply.headers["Matrixflag-Warnings"])
+    assert (warning["code"], warning["pointer"]) == ("array_value", "/value")
+
+
+async def test_a_patch_has_its_own_media_type(api: Api) -> None:
+    """As RFC 7396 says; plain JSON is taken too."""
+    await create(api)
+    for kind, status in (
+        ("application/merge-patch+json", 200),
+        ("application/json", 200),
+        ("text/plain", 415),
+    ):
+        reply = await api.ask(
+            "PATCH", f"{FLAGS}/f", data=b'{"enabled":false}', headers={"Content-Type": kind}
+        )
+        assert reply.status == status
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"[]", 422), (b"7", 422), (b"null", 422), (b"{", 400), (b'{"tags":1,"owner":2}', 422)],
+)
+async def test_a_body_that_is_no_flag_is_refused(
+    api: Api, method: str, body: bytes, status: int
+) -> None:
+    """With a problem, never a 500."""
+    await create(api)
+    reply = await api.ask(method, f"{FLAGS}/f", data=body, headers=JSON)
+    assert reply.status == status
+    assert reply.json["problems"]
+
+
+async def test_a_deleted_flag_is_gone_and_its_version_goes_on(api: Api) -> None:
+    """An `If-Match` of the old flag does not fit a new one by chance."""
+    await create(api)
+    assert (await api.ask("DELETE", f"{FLAGS}/f")).status == 204
+    assert (await api.ask("GET", f"{FLAGS}/f")).status == 404
+    assert (await create(api)).headers["ETag"] == '"3"'
+
+
+async def test_lists_are_pages_in_the_order_of_keys(api: Api) -> None:
+    """Each flag once, also when others are made and deleted between the pages."""
+    keys = [f"k-{n:02d}" for n in range(12)]
+    for key in reversed(keys):
+        await create(api, key)
+    first = await api.ask("GET", f"{FLAGS}?limit=5")
+    await create(api, "a-before")
+    await api.ask("DELETE", f"{FLAGS}/k-04")
+    second = await api.ask("GET", f"{FLAGS}?limit=5&cursor={first.json['next_cursor']}")
+    third = await api.ask("GET", f"{FLAGS}?limit=5&cursor={second.json['next_cursor']}")
+    assert third.json["next_cursor"] is None
+    found = [item["key"] for page in (first, second, third) for item in page.json["items"]]
+    assert found == keys
+
+
+async def test_a_page_that_ends_the_list_says_so(api: Api) -> None:
+    """No empty page follows a full last one."""
+    for key in ("a", "b"):
+        await create(api, key)
+    assert (await api.ask("GET", f"{FLAGS}?limit=2")).json["next_cursor"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("tag=red", ["a", "b/1"]),
+        ("tag=red&tag=blue", ["b/1"]),
+        ("prefix=b/", ["b/1", "b/2"]),
+        ("prefix=b/2&type=string", []),
+        ("type=integer", ["b/2"]),
+        ("archived=true", ["z"]),
+        ("archived=false&prefix=b", ["b/1", "b/2"]),
+        ("tag=none", []),
+        ("prefix=zz", []),
+    ],
+)
+async def test_lists_are_filtered(api: Api, query: str, expected: list[str]) -> None:
+    """By all tags, by prefix of the key, by type, by archived."""
+    await create(api, "a", tags=["red"])
+    await create(api, "b/1", tags=["red", "blue"])
+    await create(api, "b/2", type="integer", value=3)
+    await create(api, "z", archived=True)
+    reply = await api.ask("GET", f"{FLAGS}?{query}")
+    assert [item["key"] for item in reply.json["items"]] == expected
+
+
+@pytest.mark.parametrize(
+    "query", ["type=int", "archived=yes", "limit=0", "limit=501", "cursor=%", "colour=red"]
+)
+async def test_a_parameter_that_makes_no_sense_is_400(api: Api, query: str) -> None:
+    """And says which."""
+    reply = await api.ask("GET", f"{FLAGS}?{query}")
+    assert reply.status == 400
+    assert query.partition("=")[0] in reply.json["detail"]
+
+
+async def test_projects_do_not_see_each_other(api: Api) -> None:
+    """The same key is another flag."""
+    await api.ask("POST", "/api/v1/projects", json={"key": "mobile"})
+    created = await create(api, query="?project=mobile", value=False)
+    assert created.headers["Location"] == "/api/v1/flags/f?project=mobile"
+    assert (await api.ask("GET", f"{FLAGS}/f")).status == 404
+    await create(api)
+    read = await api.ask("GET", created.headers["Location"])
+    assert read.json["value"] is False
+
+
+async def test_values_come_back_as_they_were_sent(api: Api) -> None:
+    """Text of any script, escapes, large and small numbers, nested."""
+    value = {"ü": ["\u2028", '"\\', "\U0001f600"], "n": [2**53 - 1, -1.5e-7, 0.1], "b": [True]}
+    await create(api, type="object", value=value)
+    read = await api.ask("GET", f"{FLAGS}/f")
+    assert read.json["value"] == value
+    again = await api.ask("PUT", f"{FLAGS}/f", data=read.body, headers=JSON)
+    assert again.headers["ETag"] == '"1"'
