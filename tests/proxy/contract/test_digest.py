@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.digest import SnapshotDigest
@@ -23,6 +23,7 @@ _names = st.tuples(st.sampled_from(["flag", "segment"]), st.sampled_from("abcdef
 _changes = st.lists(st.tuples(_names, st.none() | st.integers(0, 3)), max_size=30)
 
 
+@settings(deadline=None)
 @given(_changes)
 def test_any_history_gives_the_digest_of_what_is_there(changes: Any) -> None:
     """Put, replaced and removed in any order; asked for in between."""

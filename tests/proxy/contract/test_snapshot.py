@@ -4,7 +4,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.definitions import SegmentDefinition
@@ -179,6 +179,7 @@ def test_segments_come_first_then_flags_then_keys() -> None:
     assert sorted(named, key=lambda n: entry_order(*n)) == ordered
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_do_anything_but_be_refused(data: bytes) -> None:
     """A snapshot is untrusted input."""

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.strict_json import MAX_DEPTH, scan
@@ -89,6 +89,7 @@ def test_malformed_documents_do_not_make_it_raise(data: bytes) -> None:
     scan(data)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text('{}[]:,"\\a1', max_size=200).map(str.encode))
 def test_no_bytes_make_it_raise(data: bytes) -> None:
     """Documents come from anybody."""
@@ -101,6 +102,7 @@ _json = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_json, st.booleans())
 def test_what_an_encoder_writes_is_clean(value: Any, ascii_only: bool) -> None:
     """Any JSON of moderate depth, escaped or not."""

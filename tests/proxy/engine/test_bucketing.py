@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.definitions import BUCKETS, Arm
@@ -61,12 +61,14 @@ def test_the_vectors_are_what_their_maker_makes() -> None:
     assert Path(make_bucketing.PATH).read_text() == make_bucketing.document()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text("ab-_0", min_size=1))
 def test_the_hash_is_murmur3_over_utf8(unit: str, salt: str) -> None:
     """Also for text of any length and script."""
     assert bucket(salt, unit) == murmur3.bucket(salt, unit)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, BUCKETS))
 def test_a_threshold_is_a_cut_on_the_scale_of_the_hash(h: int, cut: int) -> None:
     """Comparing hashes is comparing buckets."""
@@ -112,6 +114,7 @@ def test_everything_else_is_no_unit(value: Any) -> None:
     assert unit_bytes(value) is None
 
 
+@settings(deadline=None)
 @given(any_json)
 def test_no_value_makes_it_raise(value: Any) -> None:
     """Any JSON may stand where a unit is expected."""
@@ -138,6 +141,7 @@ def test_neighbouring_ranges_of_a_variant_are_one_piece() -> None:
     assert laid == [Piece(0, 50_000, "a"), Piece(50_000, 100_000, "b")]
 
 
+@settings(deadline=None)
 @given(arms_of())
 def test_the_pieces_of_arms_are_a_partition(drawn: list[dict[str, Any]]) -> None:
     """Every bucket is held once, and each variant holds its weight."""
@@ -180,6 +184,7 @@ def test_ranges_that_an_author_sends_are_ignored() -> None:
     assert holders(reallocate(old, sent)) == holders(old)
 
 
+@settings(deadline=None)
 @given(arms_of(), arms_of(), arms_of())
 def test_exactly_the_growth_moves(
     one: list[dict[str, Any]], two: list[dict[str, Any]], three: list[dict[str, Any]]

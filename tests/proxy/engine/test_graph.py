@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.engine.graph import cycle_through, dependency_order, users_of
@@ -12,6 +12,7 @@ graphs = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_everything_comes_after_what_it_names(edges: dict[str, list[str]]) -> None:
     """Or has no place: it is on a cycle, or names something that is."""
@@ -23,6 +24,7 @@ def test_everything_comes_after_what_it_names(edges: dict[str, list[str]]) -> No
         assert set(edges[name]) & set(cyclic)
 
 
+@settings(deadline=None)
 @given(graphs)
 def test_a_cycle_is_found_where_there_is_one(edges: dict[str, list[str]]) -> None:
     """And it is one: each names the next, from a thing back to itself."""

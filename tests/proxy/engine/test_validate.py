@@ -7,41 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.definitions import Flag, FlagDefinition
+from proxy.contract.definitions import FlagDefinition
 from proxy.contract.problems import Problem, has_errors
 from proxy.engine import check_definition, check_flag, check_segment, compile_flag, limits
 from proxy.engine.validate import examine_definition, examine_segment
 from tests.proxy.engine.builders import authored, definition, leaf, rule, segment
 from tests.proxy.engine.builders import segment_definition as defined
+from tests.proxy.engine.problems import found, split, with_config
 from tests.proxy.engine.strategies import SEGMENTS, definitions
-
-PRODUCTION = "/environments/production"
-
-
-def found(flag: Flag, *segments: str, **options: Any) -> list[tuple[str, str]]:
-    """Return pointer and code of each problem of a flag."""
-    known = {key: segment(key) for key in segments}
-    return [(p.pointer, p.code) for p in check_flag(flag, known, **options)]
-
-
-def with_config(**config: Any) -> list[tuple[str, str]]:
-    """Return pointer below the environment, and code, of each problem of a configuration."""
-    problems = found(authored(config=config))
-    assert all(pointer.startswith(PRODUCTION) for pointer, _ in problems)
-    return [(pointer.removeprefix(PRODUCTION), code) for pointer, code in problems]
-
-
-def split(*arms: Any, **rollout: Any) -> dict[str, Any]:
-    """Return a rollout over arms (variant, weight[, ranges])."""
-    names = ("variant", "weight", "ranges")
-    given_arms = [dict(zip(names, arm, strict=False)) for arm in arms]
-    return {"rollout": {"arms": given_arms, **rollout}}
-
-
-def of_split(*arms: Any, **rollout: Any) -> list[tuple[str, str]]:
-    """Return pointer below the rollout, and code, of each problem of a rollout."""
-    problems = with_config(fallthrough=split(*arms, **rollout))
-    return [(pointer.removeprefix("/fallthrough/rollout"), code) for pointer, code in problems]
 
 
 def test_an_ordinary_flag_has_no_problems() -> None:
@@ -136,144 +109,6 @@ def test_an_expiry_that_is_no_date(text: str) -> None:
     assert found(authored(expires=text)) == [("/expires", "invalid_date")]
 
 
-# Variants and metadata
-
-
-def test_a_flag_has_a_variant() -> None:
-    """And what serves it is named, too."""
-    flag = authored(variants={}, config={"fallthrough": {"variant": "on"}})
-    assert found(flag) == [
-        ("/variants", "no_variants"),
-        (f"{PRODUCTION}/fallthrough/variant", "unknown_variant"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("boolean", True),
-        ("string", ""),
-        ("integer", -5),
-        ("number", 1),
-        ("number", 1.5),
-        ("object", {}),
-        ("object", {"deep": [{"x": None}]}),
-    ],
-)
-def test_values_of_the_type(kind: str, value: Any) -> None:
-    """Are fine."""
-    assert found(authored(type=kind, variants={"off": value})) == []
-
-
-@pytest.mark.parametrize(
-    ("kind", "value"),
-    [
-        ("boolean", 1),
-        ("boolean", "true"),
-        ("string", 5),
-        ("integer", 1.0),
-        ("integer", True),
-        ("integer", "1"),
-        ("number", True),
-        ("number", "1"),
-        ("object", "x"),
-        *[(kind, None) for kind in ("boolean", "string", "integer", "number", "object")],
-    ],
-)
-def test_values_of_another_type(kind: str, value: Any) -> None:
-    """An integer is not a boolean, a boolean not a number, null is never a value."""
-    assert found(authored(type=kind, variants={"off": value})) == [("/variants/off", "value_type")]
-
-
-def test_a_list_is_taken_for_an_object_with_a_warning() -> None:
-    """Some clients refuse it."""
-    [problem] = check_flag(authored(type="object", variants={"off": [1]}), {})
-    assert (problem.code, problem.severity) == (ProblemCode.ARRAY_VALUE, Severity.WARNING)
-
-
-@pytest.mark.parametrize(
-    ("kind", "value", "where"),
-    [
-        ("integer", 2**53, "/variants/off"),
-        ("integer", -(2**53), "/variants/off"),
-        ("number", 2**53, "/variants/off"),
-        ("number", float("inf"), "/variants/off"),
-        ("number", float("nan"), "/variants/off"),
-        ("object", {"a": [0, 2**53]}, "/variants/off/a/1"),
-        ("object", {"a": float("inf")}, "/variants/off/a"),
-    ],
-)
-def test_numbers_that_clients_cannot_read_exactly(kind: str, value: Any, where: str) -> None:
-    """Also inside objects."""
-    flag = authored(type=kind, variants={"off": value})
-    assert found(flag) == [(where, "number_out_of_range")]
-
-
-@pytest.mark.parametrize("value", [2**53 - 1, -(2**53 - 1)])
-def test_the_largest_exact_integers_are_fine(value: int) -> None:
-    """On both sides."""
-    assert found(authored(type="integer", variants={"off": value})) == []
-
-
-def test_the_size_of_a_value_is_bounded() -> None:
-    """As JSON, to the byte."""
-    most = "x" * (limits.MAX_VALUE_BYTES - 2)
-    assert found(authored(type="string", variants={"off": most})) == []
-    flag = authored(type="string", variants={"off": most + "x"})
-    assert found(flag) == [("/variants/off", "value_too_large")]
-
-
-def test_the_size_of_all_values_is_bounded() -> None:
-    """Each may be large, but not all."""
-    count = limits.MAX_ALL_VALUES_BYTES // limits.MAX_VALUE_BYTES + 1
-    value = "x" * (limits.MAX_VALUE_BYTES - 2)
-    flag = authored(type="string", variants={"off": "", **{f"v{i}": value for i in range(count)}})
-    assert found(flag) == [("/variants", "value_too_large")]
-
-
-def nested(depth: int) -> Any:
-    """Return an object of that many levels."""
-    value: Any = {}
-    for _ in range(depth - 1):
-        value = {"x": value}
-    return value
-
-
-def test_the_nesting_of_a_value_is_bounded() -> None:
-    """Exactly; and any depth is no trouble."""
-    most = limits.MAX_VALUE_DEPTH
-    assert found(authored(type="object", variants={"off": nested(most)})) == []
-    for depth in (most + 1, 900):
-        flag = authored(type="object", variants={"off": nested(depth)})
-        assert found(flag) == [("/variants/off", "too_deep")]
-
-
-@pytest.mark.parametrize("name", ["", "x" * (limits.MAX_NAME_CHARS + 1), "a\nb"])
-def test_the_name_of_a_variant_is_bounded(name: str) -> None:
-    """An empty one would look like none in an answer."""
-    problems = check_flag(authored(variants={"off": False, name: True}), {})
-    assert [problem.code for problem in problems] == ["invalid_key"]
-
-
-def test_the_number_of_variants_is_bounded() -> None:
-    """As a whole."""
-    variants = {f"v{i}": i for i in range(limits.MAX_VARIANTS)} | {"off": 0}
-    assert found(authored(type="integer", variants=variants)) == [("/variants", "too_many")]
-
-
-@pytest.mark.parametrize("value", [None, [], {}, {"a": 1}])
-def test_metadata_is_flat(value: Any) -> None:
-    """Clients drop what is nested, or fail."""
-    assert found(authored(metadata={"ok": 1, "x": value})) == [("/metadata/x", "metadata_not_flat")]
-
-
-def test_metadata_is_bounded() -> None:
-    """It is in every answer."""
-    text = "x" * limits.MAX_METADATA_BYTES
-    assert found(authored(metadata={"x": text})) == [("/metadata", "value_too_large")]
-    assert found(authored(metadata={"x": 2**53})) == [("/metadata/x", "number_out_of_range")]
-
-
 # Configuration
 
 
@@ -307,53 +142,6 @@ def test_a_file_may_salt_by_any_key() -> None:
     """There an absent salt is the flag's key."""
     assert check_definition("a/ä", definition(salt="a/ä"), ()) == []
     assert [p.code for p in check_definition("a", definition(salt=""), ())] == ["invalid_salt"]
-
-
-def test_weights_that_do_not_sum_name_the_sum() -> None:
-    """In the message."""
-    problems = check_flag(authored(config={"fallthrough": split(("on", 1), ("off", 2))}), {})
-    [problem] = problems
-    assert problem.code == ProblemCode.WEIGHTS_SUM
-    assert "3" in problem.message.split()[4]
-
-
-_UPPER = ("off", 50_000, [[50_000, 100_000]])
-_HIGH = ("/arms/0/weight", "out_of_range")
-_SHORT = ("/arms/0/ranges", "weight_ranges")
-_OUTSIDE = ("/arms/0/ranges/0", "out_of_range")
-_SECOND_OVERLAPS = ("/arms/0/ranges/1", "ranges_overlap")
-
-
-@pytest.mark.parametrize(
-    ("arms", "problems"),
-    [
-        ([], [("/arms", "weights_sum")]),
-        ([("on", 100_001)], [_HIGH, ("/arms", "weights_sum")]),
-        ([("on", 100_001), ("off", -1)], [_HIGH, ("/arms/1/weight", "out_of_range")]),
-        ([("on", 50_000), ("on", 50_000)], [("/arms/1/variant", "duplicate_variant")]),
-        ([("on", 0), ("off", 100_000)], []),
-        ([("on", 0, []), ("off", 100_000, [[0, 100_000]])], []),
-        ([("on", 50_000, []), ("off", 50_000, [])], []),
-        ([("on", 50_000, [[0, 50_000]]), _UPPER], []),
-        ([("on", 50_000, [[0, 40_000]]), _UPPER], [_SHORT]),
-        ([_UPPER, ("on", 50_000)], [("/arms/1/ranges", "weight_ranges")]),
-        ([_UPPER, ("on", 50_000, [[1_000, 51_000]])], [("/arms/0/ranges/0", "ranges_overlap")]),
-        ([("on", 50_000, [[0, 30_000], [20_000, 40_000]]), _UPPER], [_SECOND_OVERLAPS]),
-        ([("on", 50_000, [[0, 50_000], [0, 0]]), _UPPER], [("/arms/0/ranges/1", "out_of_range")]),
-        ([("on", 50_000, [[-50_000, 0]]), _UPPER], [_OUTSIDE, _SHORT]),
-        ([("on", 50_000, [[50_000, 100_001]]), _UPPER], [_OUTSIDE, _SHORT]),
-        ([("on", 50_000, [[50_000, 0]]), _UPPER], [_OUTSIDE, _SHORT]),
-    ],
-)
-def test_weights_and_ranges(arms: Any, problems: Any) -> None:
-    """Weights sum to 100,000, ranges hold them, and no bucket is held twice."""
-    assert of_split(*arms) == problems
-
-
-@pytest.mark.parametrize("by", ["", "x" * (limits.MAX_PATH_CHARS + 1)])
-def test_what_a_rollout_splits_by_is_bounded(by: str) -> None:
-    """And not empty."""
-    assert of_split(("on", 100_000), by=by) == [("/by", "out_of_range")]
 
 
 def test_a_unit_is_in_one_target() -> None:
