@@ -83,8 +83,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         lifecycle = Lifecycle()
         holder, status, current = Holder(), SyncStatus(), Current()
         metrics = Metrics(holder, status, current)
-        holder.subscribe(metrics.swapped)
         holder.subscribe(current.swapped)
+        holder.subscribe(metrics.swapped)
 
         session = await stack.enter_async_context(aiohttp.ClientSession())
         recorder, reporter = make_exposures(settings, session)

@@ -197,8 +197,7 @@ class Metrics:
         self._reporter = reporter
 
     def swapped(self, old: Served | None, new: Served) -> None:
-        """Take note of another snapshot; a subscriber of the holder, before `Current` is one."""
-        self._current.settle()
+        """Take note of another snapshot; a subscriber of the holder, after `Current` is one."""
         self._swaps += 1
         if old is not None:
             self.evaluations.fold(old, new)

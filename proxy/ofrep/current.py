@@ -23,6 +23,9 @@ class Current:
             self.views.settle()
 
     def swapped(self, _old: Served | None, new: Served) -> None:
-        """Serve another snapshot; a subscriber of the holder."""
+        """Serve another snapshot; a subscriber of the holder.
+
+        The counts of the old one are settled first, for those who add them up after.
+        """
         self.settle()
         self.views = Views(new.compiled, new.header)

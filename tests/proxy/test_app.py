@@ -201,6 +201,26 @@ async def test_without_a_control_plane_it_starts_from_disk(tmp_path: Path) -> No
     assert len(list((tmp_path / "exposures" / "pending").iterdir())) == 1
 
 
+async def test_it_ends_at_once_while_requests_wait_for_the_first_snapshot() -> None:
+    """They get 503, which clients take for a passing fault."""
+    async with control_plane() as fake:
+        url = fake.url
+    async with running(settings(url, first_snapshot_wait_s="60")) as sidecar:
+        waiting = asyncio.Event()
+        wait_first = sidecar.holder.wait_first
+
+        async def watched(timeout_s: float) -> Any:
+            waiting.set()
+            return await wait_first(timeout_s)
+
+        sidecar.holder.wait_first = watched  # type: ignore[method-assign]
+        early = asyncio.create_task(evaluate(sidecar.ofrep))
+        await waiting.wait()
+        began = time.monotonic()
+    assert time.monotonic() - began < 2.0
+    assert (await early)[0] == 503
+
+
 async def test_keys_of_the_snapshot_are_asked_for() -> None:
     """On loopback too."""
     async with control_plane() as fake:

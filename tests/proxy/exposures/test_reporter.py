@@ -242,31 +242,43 @@ async def test_a_control_plane_that_is_not_there_loses_nothing(
     parts.check(delivered=5, pending=0)
 
 
-async def test_a_control_plane_that_does_not_answer_is_given_up(
-    collector: Collector, session: aiohttp.ClientSession
-) -> None:
-    """In bounded time."""
-    parts = Parts(collector.url, session, None, timeout_s=0.05)
-    released = asyncio.Event()
+@pytest.fixture
+async def silent() -> AsyncIterator[str]:
+    """The URL of a control plane that takes requests and never answers."""
 
     async def hang(_request: web.Request) -> web.Response:
-        await released.wait()
-        return web.Response()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
 
     app = web.Application()
     app.router.add_post("/{path:.*}", hang)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    port = runner.addresses[0][1]
-    parts = Parts(f"http://127.0.0.1:{port}", session, None, timeout_s=0.05)
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+async def test_a_control_plane_that_does_not_answer_is_given_up(
+    silent: str, session: aiohttp.ClientSession
+) -> None:
+    """In bounded time."""
+    parts = Parts(silent, session, None, timeout_s=0.05)
     parts.see("a")
     await parts.reporter.flush()
     assert parts.reporter.errors == {"timeout": 1}
     parts.check(pending=1)
-    released.set()
-    await runner.cleanup()
+
+
+async def test_closing_does_not_wait_for_it_either(
+    silent: str, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """What it does not take in time goes to disk."""
+    parts = Parts(silent, session, Spool(tmp_path, 10**6), timeout_s=60)
+    parts.see("a", "b")
+    await parts.reporter.close(0.1)
+    assert [waiting.count for waiting in Spool(tmp_path, 10**6).waiting()] == [2]
+    parts.check(pending=2, lost=0)
 
 
 async def test_what_waits_on_disk_survives_the_process(

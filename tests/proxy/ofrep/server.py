@@ -202,8 +202,8 @@ async def running_server(
     """Run an evaluation port; `flags` None leaves it without a snapshot."""
     holder, current, lifecycle = WatchedHolder(), Current(), Lifecycle()
     metrics = Metrics(holder, SyncStatus(), current)
-    holder.subscribe(metrics.swapped)
     holder.subscribe(current.swapped)
+    holder.subscribe(metrics.swapped)
     recorder = Recorder(ExposureBuffer(1000))
     handler = OfrepHandler(
         OfrepSettings(

@@ -375,6 +375,18 @@ async def test_25_a_body_beyond_the_bound_is_413() -> None:
         assert (await server.single("bool")).status == 200
 
 
+async def test_25_a_body_that_is_announced_too_large_is_not_waited_for(server: Server) -> None:
+    """The answer comes before any of it."""
+    parts = urlsplit(server.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(f"POST {FLAGS} HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000\r\n\r\n".encode())
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"Connection: close" in head
+
+
 async def test_25_a_compressed_body_is_read(server: Server) -> None:
     """And one that only says so is 400."""
     good = gzip.compress(b'{"context":{"plan":"pro"}}')
