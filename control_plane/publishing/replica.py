@@ -83,7 +83,7 @@ _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _VERIFY_S = 1.0  # between two looks at where Redis stands
 _BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
 _SMALL_EDITS = 100  # more are worked out in slices; 100 take some 5 ms
-_WITNESS_S = 60.0  # between two looks that a sidecar's claim may cause
+_WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
 _SYSTEM = Author("system", "")
 
 
@@ -257,18 +257,19 @@ class Replica:
         """Take note that a sidecar holds a revision; one ahead of ours means that Redis went back.
 
         That is how a loss is seen when no replica was running that could have seen it. The claim is
-        checked against Redis first, so that being a little behind is not taken for it, and no more
-        than once a minute, so that a faulty sidecar cannot keep us busy. Never raises.
+        checked against Redis first, so that being a little behind is not taken for it; and epochs
+        are renewed so once a minute at most, so that a faulty sidecar cannot make the whole fleet
+        fetch everything without end. Never raises.
         """
         if not self._is_ahead(project, environment, epoch, revision):
             return
-        if monotonic() - self._witnessed_at < _WITNESS_S:
-            return
-        self._witnessed_at = monotonic()
         try:
             async with self._lock(project):
                 await self._realign(project)
                 if self._is_ahead(project, environment, epoch, revision):
+                    if monotonic() - self._witnessed_at < _WITNESS_S:
+                        return
+                    self._witnessed_at = monotonic()
                     logger.error(
                         "a sidecar holds revision %d of %s/%s, which Redis has lost",
                         revision,

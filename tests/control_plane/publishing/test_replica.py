@@ -371,8 +371,25 @@ async def test_revisions_going_back_renew_the_epoch(redis_server: RedisServer) -
         assert other.project("default").flags.keys() == {"a", "c"}
 
 
-async def test_another_history_of_the_same_length_is_seen(redis_server: RedisServer) -> None:
-    """Lost and written anew up to the same number: counting alone would not tell."""
+async def test_a_log_that_lost_its_end_is_not_waited_on(replica: Replica, redis_url: str) -> None:
+    """The position says that there was a change, the log has none: everything is read."""
+    async with Replica(redis_url) as late:
+        assert await late.wait_loaded(WAIT_S)
+        await late._stop_following()
+        await put(replica, FLAG, "a", flag_record("a"))
+        with redis.Redis.from_url(redis_url) as client:
+            client.delete(ProjectKeys("default").changes)
+        late._start_following()
+        await until_same(replica, late)
+        assert late.reloads == 1
+        assert late.epochs_renewed == 0
+
+
+@pytest.mark.parametrize("written", [1, 2, 5])
+async def test_another_history_is_seen_however_long_it_is(
+    redis_server: RedisServer, written: int
+) -> None:
+    """Lost and written anew, up to the same number or beyond: counting alone would not tell."""
     async with Replica(redis_server.url, LIMITS) as one:
         assert await one.wait_loaded(WAIT_S)
         with redis_server.client() as client:
@@ -382,9 +399,9 @@ async def test_another_history_of_the_same_length_is_seen(redis_server: RedisSer
             restore(client, saved)
         async with Replica(redis_server.url, LIMITS) as other:
             assert await other.wait_loaded(WAIT_S)
-            await put(other, FLAG, "instead", flag_record("instead"))
+            for number in range(written):
+                await put(other, FLAG, "instead", flag_record("instead", number + 1))
             epoch = one.project("default").epoch
-            assert one.project("default").sequence == other.project("default").sequence
             one._start_following()
             await until_same(one, other)
             assert one.project("default").epoch != epoch
@@ -408,7 +425,11 @@ async def test_a_sidecar_that_is_ahead_tells_of_a_loss_nobody_saw(
         assert replica.epochs_renewed == 0
         await replica.witness("default", "production", pointer.epoch, pointer.revision)
         assert replica.epochs_renewed == 1
-        assert replica.project("default").epoch != pointer.epoch
+        renewed = replica.project("default").epoch
+        assert renewed != pointer.epoch
+        # One that claims whatever it likes does not make everybody fetch everything at once again.
+        await replica.witness("default", "production", renewed, 1_000_000)
+        assert replica.epochs_renewed == 1
 
 
 async def test_a_project_gone_from_redis_is_served_on_and_not_written(
