@@ -1,9 +1,9 @@
 """`POST /api/v1/exposures`: where sidecars report what was shown."""
 
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from control_plane.access.model import PRINCIPAL
-from control_plane.errors import Forbidden, UnsupportedMediaType
+from control_plane.errors import Forbidden
 from control_plane.keys import EXPOSURES
 from control_plane.web.documents import check_media_type, read_body
 from control_plane.web.respond import json_response
@@ -17,31 +17,16 @@ from proxy.contract.exposures import (
 
 __all__ = ["ROUTES"]
 
-_ENCODINGS = ("", "identity", "gzip")
-
 
 async def report(request: web.Request) -> web.StreamResponse:
     """Take a batch; the answer comes when it is stored."""
     principal = request[PRINCIPAL]
     if principal.project is None or principal.environment is None:
         raise Forbidden("exposures are reported with a sidecar key, which names the environment")
-    _check_encoding(request)
     check_media_type(request, (JSON,))
     body = await read_body(request, MAX_BATCH_BYTES)
     receipt = await request.app[EXPOSURES].accept(principal.project, principal.environment, body)
     return json_response(receipt)
-
-
-def _check_encoding(request: web.Request) -> None:
-    """Refuse encodings that were not undone while the body was read."""
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
-    if encoding not in _ENCODINGS:
-        # RFC 9110 section 15.5.16: the answer says what would be taken.
-        raise UnsupportedMediaType(
-            f"Content-Encoding {encoding[:50]!r} is not taken; send gzip or none",
-            code="unsupported_encoding",
-            headers={hdrs.ACCEPT_ENCODING: "gzip"},
-        )
 
 
 ROUTES = (

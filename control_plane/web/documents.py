@@ -10,10 +10,11 @@ thread.
 """
 
 import asyncio
+import zlib
 from collections.abc import Collection
 from typing import Any, TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from control_plane.errors import (
     BadRequest,
@@ -37,9 +38,6 @@ T = TypeVar("T")
 _INLINE_BYTES = 32_768
 """Above it a body is decoded in a thread: the scan takes about a microsecond a token, so that this
 much holds the loop for some milliseconds at most."""
-
-_HIDDEN = (ProblemCode.DUPLICATE_KEY, ProblemCode.TOO_DEEP)
-"""What a decoded document does not show any more."""
 
 
 async def read_document(request: web.Request, kind: type[T]) -> T:
@@ -70,8 +68,10 @@ def decode_document(body: bytes, kind: type[T]) -> T:
     malformed = [p for p in others if p.code is ProblemCode.MALFORMED_JSON]
     if malformed:
         raise BadRequest("the body is not JSON", code="malformed_json", problems=malformed)
-    if not any(p.code in _HIDDEN for p in problems):
-        problems = shape_problems(document, kind) or problems
+    if not any(p.code is ProblemCode.TOO_DEEP for p in problems):
+        # A duplicate does not show in the decoded document, so it is listed beside what does.
+        hidden = [p for p in problems if p.code is ProblemCode.DUPLICATE_KEY]
+        problems = [*hidden, *shape_problems(document, kind)] or problems
     raise Invalid(_summary(problems), problems=problems)
 
 
@@ -88,17 +88,21 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     """Return the body, decompressed if it was compressed; never reads more than `max_bytes`.
 
     Raises:
+        UnsupportedMediaType: for an encoding other than gzip.
         TooLarge: when there is more, before it is read where the length is declared.
         RequestTimeout: when it does not arrive within `body_timeout_s`.
         BadRequest: when it does not decompress, or breaks off.
     """
+    inflate = _decompressor(request)
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"{request.content_length} bytes, at most {max_bytes} are read")
     pieces: list[bytes] = []
     size = 0
     try:
         async with asyncio.timeout(request.app[SETTINGS].body_timeout_s):
-            async for piece in request.content.iter_any():
+            async for raw in request.content.iter_any():
+                # one byte more than there is room for tells that there is more
+                piece = inflate.decompress(raw, max_bytes - size + 1) if inflate else raw
                 size += len(piece)
                 if size > max_bytes:
                     raise TooLarge(f"more than {max_bytes} bytes, which is all that is read")
@@ -107,7 +111,29 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         raise RequestTimeout("the body did not arrive in time") from None
     except (web.RequestPayloadError, web.PayloadAccessError) as error:
         raise BadRequest(f"the body cannot be read: {type(error).__name__}") from None
+    except zlib.error:
+        raise BadRequest("the body does not decompress") from None
+    if inflate and not inflate.eof:
+        raise BadRequest("the compressed body breaks off")
     return b"".join(pieces)
+
+
+def _decompressor(request: web.Request) -> "zlib._Decompress | None":
+    """Return what undoes the body's encoding, None where there is none.
+
+    The parser leaves bodies as they came, so that a small one cannot become a large one unseen.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+    if encoding in ("", "identity"):
+        return None
+    if encoding == "gzip":
+        return zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    # RFC 9110 section 15.5.16: the answer says what would be taken.
+    raise UnsupportedMediaType(
+        f"Content-Encoding {encoding[:50]!r} is not taken; send gzip or none",
+        code="unsupported_encoding",
+        headers={hdrs.ACCEPT_ENCODING: "gzip"},
+    )
 
 
 def _decode_strictly(body: bytes, kind: type[T]) -> tuple[T | None, list[Problem]]:

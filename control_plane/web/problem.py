@@ -125,6 +125,7 @@ async def mark_answer(request: web.BaseRequest, answer: web.StreamResponse) -> N
         request[_STARTED] = True
     answer.headers.setdefault(_REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers[hdrs.SERVER] = "matrix-flag"  # and not which version of what
     # Answers depend on the credential, and some show a secret once.
     fresh = "no-cache" if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "no-store"
     answer.headers.setdefault(hdrs.CACHE_CONTROL, f"private, {fresh}")

@@ -13,9 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
 
-from control_plane.app import create_app
+from control_plane.app import create_app, make_runner
 from control_plane.keys import REPLICA
 from control_plane.settings import Settings
 
@@ -86,18 +85,26 @@ async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 20.0
 @asynccontextmanager
 async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> AsyncIterator[Api]:
     """Run a control plane with these settings; `wait` for it to have read the definitions."""
-    settings = {"admin_token": ADMIN_TOKEN, "redis_url": redis_url, **settings}
-    app = create_app(Settings(**settings))
-    server = TestServer(app, host="127.0.0.1")
-    await server.start_server(shutdown_timeout=5)
+    settings = {
+        "admin_token": ADMIN_TOKEN,
+        "redis_url": redis_url,
+        "shutdown_timeout_s": 5.0,
+        **settings,
+    }
+    checked = Settings(**settings)
+    app = create_app(checked)
+    runner = make_runner(app, checked)
+    await runner.setup()
     try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        host, port = runner.addresses[0][:2]
         if wait:
             assert await app[REPLICA].wait_loaded(_LOAD_S)
         # Answers are compared as they came, so nothing is asked for compressed or kept.
         async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield Api(app, str(server.make_url("")).rstrip("/"), session)
+            yield Api(app, f"http://{host}:{port}", session)
     finally:
-        await server.close()
+        await runner.cleanup()
 
 
 @pytest.fixture

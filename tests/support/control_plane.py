@@ -11,7 +11,6 @@ import aiohttp
 from aiohttp import web
 
 from control_plane.access.model import KeyInput
-from control_plane.app import create_app
 from control_plane.audit.model import Author
 from control_plane.keys import KEYS, REPLICA, SYNC
 from control_plane.publishing.replica import Replica, now_rfc3339
@@ -23,10 +22,10 @@ from control_plane.publishing.state import (
     ProjectState,
     RecordKind,
 )
-from control_plane.settings import Settings
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.sync import STREAM_PATH
+from tests.support import api
 
 __all__ = ["AUTHOR", "Api", "Event", "Reader", "put_flag", "running_api", "until"]
 
@@ -151,14 +150,5 @@ class Api:
 @asynccontextmanager
 async def running_api(redis_url: str, **settings: Any) -> AsyncIterator[Api]:
     """Run a control plane and yield it once its definitions are loaded."""
-    app = create_app(Settings(redis_url=redis_url, admin_token="t" * 32, port=0, **settings))
-    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=5)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        host, port = runner.addresses[0][:2]
-        assert await app[REPLICA].wait_loaded(10)
-        async with aiohttp.ClientSession(auto_decompress=False) as http:
-            yield Api(f"http://{host}:{port}", app, http)
-    finally:
-        await runner.cleanup()
+    async with api.running_api(redis_url, **settings) as running:
+        yield Api(running.url, running.app, running.session)

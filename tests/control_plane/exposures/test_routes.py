@@ -13,6 +13,7 @@ from control_plane.keys import EXPOSURES
 from control_plane.store.keys import ExposureKeys
 from proxy.contract.exposures import EXPOSURES_PATH, MAX_BATCH_BYTES
 from tests.control_plane.exposures.builders import batch, encoded, item
+from tests.support.api import ADMIN_TOKEN
 from tests.support.control_plane import Api, running_api
 from tests.support.redis import RedisServer
 
@@ -84,7 +85,7 @@ async def test_a_body_that_does_not_decompress_is_a_bad_request(api: Api) -> Non
         assert status == 400, problem
 
 
-@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "x"])
+@pytest.mark.parametrize("encoding", ["br", "deflate", "zstd", "gzip, gzip", "x"])
 async def test_another_encoding_is_refused_by_name(api: Api, encoding: str) -> None:
     """415 that says what would be taken."""
     status, problem, headers = await post(api, encoded(batch()), Content_Encoding=encoding)
@@ -116,7 +117,7 @@ async def test_the_environment_is_that_of_the_key(api: Api) -> None:
 
 async def test_the_administrator_has_no_environment(api: Api) -> None:
     """403 that says which key it takes."""
-    status, problem, _ = await post(api, encoded(batch()), "t" * 32)
+    status, problem, _ = await post(api, encoded(batch()), ADMIN_TOKEN)
     assert status == 403
     assert "sidecar key" in problem["detail"]
 

@@ -14,6 +14,7 @@ from control_plane.publishing import routes
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
+from tests.support.api import ADMIN_TOKEN
 from tests.support.control_plane import AUTHOR, Api, put_flag, running_api, until
 from tests.support.redis import RedisServer
 
@@ -344,7 +345,7 @@ async def test_each_environment_has_its_own_snapshot(api: Api) -> None:
 @pytest.mark.parametrize("path", [STREAM_PATH, SNAPSHOT_PATH])
 async def test_the_administrator_has_no_environment(api: Api, path: str) -> None:
     """403 that says which key it takes."""
-    async with api.get(path, "t" * 32) as response:
+    async with api.get(path, ADMIN_TOKEN) as response:
         assert response.status == 403
         assert "sidecar key" in (await response.json())["detail"]
 

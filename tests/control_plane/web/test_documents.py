@@ -41,6 +41,14 @@ def test_a_member_given_twice_is_invalid() -> None:
     ]
 
 
+def test_a_member_given_twice_hides_no_other_problem() -> None:
+    """All of them come at once."""
+    with pytest.raises(Invalid) as caught:
+        decode_document(b'{"key":"a","key":"b","nam":1}', Segment)
+    found = [(p.pointer, p.code) for p in caught.value.problems]
+    assert found == [("/key", ProblemCode.DUPLICATE_KEY), ("/nam", ProblemCode.UNKNOWN_FIELD)]
+
+
 def test_nesting_without_end_is_invalid() -> None:
     """And neither stack nor time is used up."""
     body = b'{"key":"a","when":' + b'{"not":' * 100_000 + b"{}" + b"}" * 100_001
