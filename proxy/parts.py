@@ -31,6 +31,7 @@ Work = Callable[[], Awaitable[None]]
 def make_source(
     settings: ProxySettings, holder: Holder, status: SyncStatus, session: aiohttp.ClientSession
 ) -> Work:
+    """Return the work that keeps the holder current, from the one source that is configured."""
     if settings.snapshot is not None:
         return partial(run_file_source, holder, status, settings.snapshot, settings.environment)
     sync = SyncSettings(
@@ -64,6 +65,7 @@ def make_exposures(
 
 
 def admin_settings(settings: ProxySettings) -> AdminSettings:
+    """Return what the admin port needs to know."""
     return AdminSettings(
         instance=settings.instance,
         ready_without_snapshot=settings.startup_policy == "allow-empty",
@@ -73,6 +75,7 @@ def admin_settings(settings: ProxySettings) -> AdminSettings:
 
 
 def ofrep_settings(settings: ProxySettings, *, open_without_keys: bool) -> OfrepSettings:
+    """Return what the evaluation port needs to know: the hash of the sidecar's key, not the key."""
     own_key_hash = None if settings.key is None else hash_key(settings.key)
     return OfrepSettings(
         access=Access(open_without_keys, own_key_hash),

@@ -1,0 +1,28 @@
+"""Error bodies that every shipped client can read."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.contract.codes import ErrorCode
+from proxy.ofrep.answers import failure, not_ready
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(list(ErrorCode)))
+def test_an_error_about_a_flag_has_all_three_members(key: str, code: ErrorCode) -> None:
+    """Python needs the details, JavaScript the key."""
+    answer = failure(400, "why", key=key, code=code)
+    assert json.loads(answer.body) == {"key": key, "errorCode": code, "errorDetails": "why"}
+
+
+def test_an_error_about_the_request_has_no_key() -> None:
+    """It would name a flag that nobody asked for."""
+    assert set(json.loads(failure(400, "why").body)) == {"errorCode", "errorDetails"}
+
+
+def test_not_ready_asks_to_come_back_in_whole_seconds() -> None:
+    """Dates and fractions break clients."""
+    answer = not_ready("a", "why")
+    assert answer.status == 503
+    assert dict(answer.headers)["Retry-After"].isdigit()

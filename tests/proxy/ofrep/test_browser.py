@@ -1,0 +1,93 @@
+"""Item 57 in a real browser: a page of another origin evaluates, and its second poll is a 304."""
+
+import asyncio
+import json
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from proxy.listen import bind, urls
+from tests.proxy.ofrep.server import FLAGS, SERVER_KEY, keys, running_server
+from tests.support.tools import require
+
+PAGE = """<!doctype html><pre id="out">nothing ran</pre><script>
+const found = [];
+const ask = async (headers, context) => {
+  const all = {"Content-Type": "application/json; charset=utf-8", "X-API-Key": KEY, ...headers};
+  const body = JSON.stringify({context});
+  try {
+    const reply = await fetch(URL_, {method: "POST", headers: all, body});
+    found.push([reply.status, reply.headers.get("ETag")]);
+    return reply.headers.get("ETag");
+  } catch (error) {
+    found.push([String(error), null]);
+  }
+};
+(async () => {
+  const tag = await ask({}, {targetingKey: "u-1"});
+  await ask({"If-None-Match": tag}, {targetingKey: "u-1"});
+  await ask({"If-None-Match": tag, "Authorization": "Bearer " + KEY}, {plan: "pro"});
+  await ask({"X-API-Key": "wrong"}, {});
+  await ask({"X-Unknown": "1"}, {});
+  document.getElementById("out").textContent = JSON.stringify(found);
+})();
+</script>"""
+
+
+async def browse(url: str, profile: Path) -> list[Any]:
+    """Return what the page found out, as a browser saw it."""
+    process = await asyncio.create_subprocess_exec(
+        require("chromium"),
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+        *(f"--user-data-dir={profile}", "--virtual-time-budget=10000", "--dump-dom", url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        output, _ = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    text = re.search(r'<pre id="out">(.*?)</pre>', output.decode(), re.DOTALL)
+    assert text is not None, output.decode()
+    found: list[Any] = json.loads(unescape(text[1]))
+    return found
+
+
+@pytest.mark.timeout(180)
+async def test_57_a_page_of_an_allowed_origin_polls_and_any_other_cannot(tmp_path: Path) -> None:
+    """ETag is readable, 304 and 401 arrive, what was not allowed is kept back by the browser."""
+    page = ""
+
+    async def serve(_request: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    sockets = bind(("127.0.0.1", "127.0.0.2"), 0, "--")
+    for each in sockets:
+        await web.SockSite(runner, each).start()
+    allowed, other = urls(sockets)
+
+    async with running_server(more=keys(), origins=(allowed,)) as server:
+        page = PAGE.replace("URL_", json.dumps(server.url + FLAGS))
+        page = page.replace("KEY", json.dumps(SERVER_KEY))
+        first, second, third, denied, unknown = await browse(allowed, tmp_path / "a")
+        assert first[0] == 200
+        assert re.fullmatch('"[0-9a-f]{32}"', first[1])
+        assert second == [304, first[1]]
+        assert third[0] == 200
+        assert third[1] != first[1]
+        assert denied == [401, None]
+        assert "Failed to fetch" in unknown[0]
+        assert all(
+            "Failed to fetch" in str(each[0]) for each in await browse(other, tmp_path / "b")
+        )
+    await runner.cleanup()

@@ -1,0 +1,57 @@
+"""What of the settings reaches which part."""
+
+from functools import partial
+
+import aiohttp
+
+from proxy.contract.access import hash_key
+from proxy.holder import Holder
+from proxy.parts import admin_settings, make_exposures, make_source, ofrep_settings
+from proxy.settings import ProxySettings
+from proxy.sync import SyncStatus
+from proxy.sync.file import run_file_source
+from proxy.sync.source import run_control_plane_source
+
+KEY = "mf_sidecar_" + "k" * 43
+FROM_FILE = ProxySettings.load({}, {"snapshot": "f.json"})
+
+
+def remote(**args: str) -> ProxySettings:
+    """Return settings with a control plane."""
+    environ = {"MATRIXFLAG_CONTROL_PLANE_URL": "http://cp", "MATRIXFLAG_KEY": KEY}
+    return ProxySettings.load(environ, args)
+
+
+async def test_the_source_is_the_file_or_the_control_plane() -> None:
+    """Never both."""
+    async with aiohttp.ClientSession() as session:
+        holder, status = Holder(), SyncStatus()
+        file = make_source(FROM_FILE, holder, status, session)
+        control_plane = make_source(remote(), holder, status, session)
+    assert isinstance(file, partial)
+    assert file.func is run_file_source
+    assert isinstance(control_plane, partial)
+    assert control_plane.func is run_control_plane_source
+
+
+async def test_who_serves_a_file_reports_to_nobody() -> None:
+    """There is nobody."""
+    async with aiohttp.ClientSession() as session:
+        recorder, reporter = make_exposures(FROM_FILE, session)
+        assert (recorder.buffer, reporter) == (None, None)
+        recorder, reporter = make_exposures(remote(), session)
+        assert recorder.buffer is not None
+        assert reporter is not None
+
+
+def test_the_own_key_is_passed_on_as_its_hash() -> None:
+    """No part that answers strangers holds the key."""
+    settings = ofrep_settings(remote(), open_without_keys=False)
+    assert settings.access == (False, hash_key(KEY))
+    assert KEY not in repr(settings)
+
+
+def test_only_allow_empty_is_ready_without_a_snapshot() -> None:
+    """The other policies are about where to start from."""
+    for policy, ready in (("allow-disk", False), ("require-fresh", False), ("allow-empty", True)):
+        assert admin_settings(remote(startup_policy=policy)).ready_without_snapshot is ready
