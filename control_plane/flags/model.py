@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from control_plane.flags.rebucketing import Moved
+from control_plane.publishing.facets import facets_of
 from control_plane.publishing.state import FlagRecord
 from proxy.contract.definitions import EnvironmentConfig, Flag, FlagType, Serve
 from proxy.contract.problems import Problem
@@ -48,14 +49,9 @@ class FlagFilter(NamedTuple):
     type: FlagType | None = None
     archived: bool | None = None
 
-    def accepts(self, flag: Flag) -> bool:
-        """Return whether a flag is wanted; its prefix is taken care of."""
-        for tag in self.tags:
-            if tag not in flag.tags:
-                return False
-        return (self.type is None or flag.type == self.type) and (
-            self.archived is None or flag.archived is self.archived
-        )
+    def facets(self) -> frozenset[str]:
+        """Return what a wanted flag has, besides its prefix."""
+        return facets_of(tags=self.tags, type_=self.type, archived=self.archived)
 
 
 class Written(NamedTuple):

@@ -73,24 +73,23 @@ class FlagService:
     ) -> tuple[list[FlagResource], str | None]:
         """Return flags in the order of their keys, and the key the next page starts after, if any.
 
-        Costs what the filter skips: some 3 ms for 10,000 flags.
+        Looks at no more flags than have the rarest facet that is asked for.
         """
         state = self._replica.project(project)
         check_environment(state, environment)
-        order = state.flag_order
+        order, others = state.facets.with_all(wanted.facets()) or (state.flag_order, frozenset())
         first = max(bisect_left(order, wanted.prefix), bisect_right(order, after or ""))
-        found: list[FlagRecord] = []
-        flags, prefix, accepts = state.flags, wanted.prefix, wanted.accepts
+        found: list[str] = []
         for key in islice(order, first, None):
-            if not key.startswith(prefix):
+            if not key.startswith(wanted.prefix):
                 break
-            record = flags[key]
-            if not accepts(record.flag):
+            if others and not state.facets.has_all(key, others):
                 continue
-            if len(found) == limit:
-                return [resource_of(r, environment) for r in found], found[-1].flag.key
-            found.append(record)
-        return [resource_of(r, environment) for r in found], None
+            found.append(key)
+            if len(found) > limit:
+                break
+        items = [resource_of(state.flags[key], environment) for key in found[:limit]]
+        return items, found[limit - 1] if len(found) > limit else None
 
     async def create(
         self, project: str, environment: str, document: FlagInput, author: Author

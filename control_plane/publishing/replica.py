@@ -31,7 +31,7 @@ from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Self
 
 from control_plane.access.model import KeyRecord
 from control_plane.audit.model import Author, HistoryEntry
@@ -71,8 +71,6 @@ from proxy.contract.sync import SnapshotPointer
 __all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339"]
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 DEFAULT_PROJECT = "default"
 
@@ -228,8 +226,11 @@ class Replica:
         """
         self.project(project)
         try:
-            async with asyncio.timeout(self._connections.limits.commit_s), self._lock(project):
-                return await self._commit(project, build)
+            async with (
+                asyncio.timeout(self._connections.limits.commit_s) as deadline,
+                self._lock(project),
+            ):
+                return await self._commit(project, build, deadline)
         except TimeoutError:
             raise _unavailable() from None
         except RedisError as error:
@@ -458,7 +459,9 @@ class Replica:
 
     # Writing, inside
 
-    async def _commit(self, name: str, build: Callable[[ProjectState], Change]) -> Change:
+    async def _commit(
+        self, name: str, build: Callable[[ProjectState], Change], deadline: asyncio.Timeout
+    ) -> Change:
         for _ in range(_ATTEMPTS):
             if name in self._gone:
                 raise Unavailable(f"project {name!r} is not in Redis; it has to be restored")
@@ -466,7 +469,14 @@ class Replica:
             change = build(state)
             if not change.edits:
                 return change
-            prepared, step, commit = await _worked_out(_prepare_commit(state, change), change)
+            work = _prepare_commit(state, change)
+            if _is_small(change):
+                prepared, step, commit = finish(work)
+            else:
+                prepared, step, commit = await run_in_slices(work)
+                # The deadline is for Redis; our own work is as long as the change is large.
+                again = asyncio.get_running_loop().time() + self._connections.limits.commit_s
+                deadline.reschedule(again)
             if await self._store.commit(name, commit):
                 self._apply(state, prepared, step)
                 return change
@@ -538,12 +548,10 @@ def _prepare_commit(
     return prepared, step, (yield from commit_of(state, change, prepared, step))
 
 
-async def _worked_out(work: Generator[None, None, T], change: Change) -> T:
-    """Return what the work returns; in slices only where it is so long that they pay."""
+def _is_small(change: Change) -> bool:
+    """Return whether a change is worked out so fast that slices would only cost."""
     makes_environment = any(edit.kind is RecordKind.ENVIRONMENT for edit in change.edits)
-    if len(change.edits) <= _SMALL_EDITS and not makes_environment:
-        return finish(work)
-    return await run_in_slices(work)
+    return len(change.edits) <= _SMALL_EDITS and not makes_environment
 
 
 def _check_sizes(state: ProjectState, prepared: Prepared) -> None:

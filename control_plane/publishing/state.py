@@ -25,6 +25,7 @@ from msgspec import UNSET
 from control_plane.access.model import KeyRecord, key_definition
 from control_plane.audit.model import Author
 from control_plane.environments.model import EnvironmentRecord, ProjectRecord
+from control_plane.publishing.facets import FacetIndex
 from control_plane.publishing.snapshots import EnvironmentSnapshot, LineChanges, Published
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Condition, Flag, Segment
@@ -178,6 +179,7 @@ class ProjectState:
         "_uses",
         "environments",
         "epoch",
+        "facets",
         "flag_order",
         "flags",
         "head",
@@ -203,6 +205,7 @@ class ProjectState:
         self.snapshots: dict[str, EnvironmentSnapshot] = {}
         self.flag_order: list[str] = []
         """Keys of flags in order; code points sort as their UTF-8 does."""
+        self.facets = FacetIndex()
         self.segment_documents = Segments(self.segments)
         self._uses: dict[Name, frozenset[Name]] = {}
         self._users: dict[Name, set[Name]] = {}
@@ -312,6 +315,10 @@ class ProjectState:
             self._key_ids.pop(old.hash, None)
         if isinstance(edit.record, KeyRecord):
             self._key_ids[edit.record.hash] = edit.key
+        if isinstance(edit.record, FlagRecord):
+            self.facets.put(edit.record.flag)
+        elif edit.kind is RecordKind.FLAG:
+            self.facets.remove(edit.key)
         if edit.record is None:
             table.pop(edit.key, None)  # type: ignore[attr-defined]  # a dict seen as a Mapping
         else:

@@ -4,7 +4,6 @@ import pytest
 
 from control_plane.flags.model import FlagFilter, served
 from proxy.contract.definitions import Arm, EnvironmentConfig, Flag, Rollout, Serve
-from tests.support.definitions import flag
 
 
 def splitting(*weights: int) -> Flag:
@@ -28,8 +27,8 @@ def test_where_it_is_not_configured_a_flag_is_disabled() -> None:
     assert served(splitting(1, 2), "staging") == (False, "a")
 
 
-def test_a_filter_that_asks_for_nothing_accepts_everything() -> None:
-    """And one that asks for more tags than there are does not."""
-    assert FlagFilter().accepts(flag("f"))
-    assert FlagFilter(tags=frozenset("ab")).accepts(flag("f", tags=["a", "b", "c"]))
-    assert not FlagFilter(tags=frozenset("ab")).accepts(flag("f", tags=["a"]))
+def test_a_filter_that_asks_for_nothing_has_no_facets() -> None:
+    """And one that asks has one for each thing it asks for."""
+    assert FlagFilter(prefix="x").facets() == frozenset()
+    asking = FlagFilter(tags=frozenset("ab"), type="string", archived=False)
+    assert len(asking.facets()) == 4
