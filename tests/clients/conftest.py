@@ -19,6 +19,7 @@ class Served:
     """A running sidecar and the file it serves."""
 
     url: str
+    admin: str
     file: Path
 
     def write(self, definitions: dict[str, Any]) -> None:
@@ -38,7 +39,7 @@ def _serving(directory: Path) -> Iterator[Served]:
     file = directory / "flags.json"
     write_definitions(file, DEFINITIONS)
     with running_sidecar(directory, "--snapshot", file) as sidecar:
-        yield Served(sidecar.ofrep, file)
+        yield Served(sidecar.ofrep, sidecar.admin, file)
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,13 @@
 """The PyPI OFREP provider in the OpenFeature SDK, as an application uses it."""
 
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 from openfeature import api
 from openfeature.client import OpenFeatureClient
 from openfeature.contrib.provider.ofrep import OFREPProvider
@@ -85,15 +87,24 @@ def test_a_changed_definition_is_noticed(changeable: Served) -> None:
 def test_a_file_that_cannot_be_read_changes_nothing(changeable: Served) -> None:
     """The last good definitions stay; a mended file is served again."""
     client = _client(changeable.url, "unreadable")
-    changeable.file.write_text('{"flags": [')
-    flag = {"key": "text", "type": "string", "value": "green", "enabled": True}
-    mended = with_flag(DEFINITIONS, flag)
     assert client.get_string_value("text", "red") == "blue"
-    changeable.write(mended)
+    changeable.file.write_text('{"flags": [')
+    deadline = time.monotonic() + _NOTICED_S
+    while not _noticed_an_unreadable_file(changeable):
+        assert time.monotonic() < deadline, "the file was not read"
+    assert client.get_string_value("text", "red") == "blue"
+    flag = {"key": "text", "type": "string", "value": "green", "enabled": True}
+    changeable.write(with_flag(DEFINITIONS, flag))
     deadline = time.monotonic() + _NOTICED_S
     while (value := client.get_string_value("text", "red")) == "blue":
         assert time.monotonic() < deadline, "the mended file was not noticed"
     assert value == "green", "never the application's default"
+
+
+def _noticed_an_unreadable_file(served: Served) -> bool:
+    metrics = requests.get(f"{served.admin}/metrics", timeout=5).text
+    found = re.search(r'^matrixflag_sync_errors_total{kind="file"} (\S+)$', metrics, re.MULTILINE)
+    return found is not None and float(found[1]) > 0
 
 
 def test_an_application_that_is_earlier_than_the_flags_waits_for_them(tmp_path: Path) -> None:
