@@ -55,7 +55,7 @@ from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
 from control_plane.segments import routes as segment_routes
-from control_plane.settings import Settings, is_loopback
+from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
@@ -65,6 +65,7 @@ from control_plane.web.problem import errors, mark_answer
 from control_plane.web.routing import Route, register
 from control_plane.web.timing import timing
 from proxy import __version__
+from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, add_arguments, read
 
 __all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "make_runner", "run", "serve"]

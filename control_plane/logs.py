@@ -44,7 +44,7 @@ def configure(level: str, style: str) -> None:
     formatter.converter = _utc
     handler.setFormatter(formatter)
     handler.addFilter(_is_ours)
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

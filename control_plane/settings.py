@@ -5,42 +5,13 @@ The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; 
 reported at once, by name.
 """
 
-import ipaddress
-import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
 from proxy.contract.settings import SettingsError, setting
 
-__all__ = ["Settings", "is_loopback"]
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise ValueError("is not a port, 0 to 65535")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise ValueError("is not a number of seconds") from None
-    if not (math.isfinite(value) and 0 < value <= 3600):
-        raise ValueError("is not a number of seconds above 0, up to 3600")
-    return value
-
-
-def _bytes(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1_000 <= int(text) <= 32 * 1024 * 1024):
-        raise ValueError("is not a number of bytes from 1000 to 33554432")
-    return int(text)
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 100_000):
-        raise ValueError("is not a whole number from 1 to 100000")
-    return int(text)
+__all__ = ["Settings"]
 
 
 def _redis_url(text: str) -> str:
@@ -61,40 +32,15 @@ def _token(text: str) -> str:
     return text
 
 
-def _origins(text: str) -> tuple[str, ...]:
-    origins = tuple(o.strip() for o in text.split(",") if o.strip())
-    for origin in origins:
-        parts = urlsplit(origin)
-        if origin != "*" and (
-            parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}"
-        ):
-            raise ValueError(
-                f"has {origin!r}, which is no origin such as https://flags.example.com"
-            )
-    return origins
-
-
-def _level(text: str) -> str:
-    if text.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ValueError("is not debug, info, warning or error")
-    return text.upper()
-
-
-def _log_format(text: str) -> str:
-    if text not in ("text", "json"):
-        raise ValueError("is not text or json")
-    return text
-
-
 @dataclass(frozen=True)
 class Settings:
     """What `matrixflag control-plane` can be told."""
 
     host: str = setting("127.0.0.1", "Address the API listens on.")
-    port: int = setting(8000, "Port of the API; 0 takes any free one.", parse=_port)
+    port: int = setting(8000, "Port of the API; 0 takes any free one.", parse=port_number)
     metrics_host: str = setting("127.0.0.1", "Address the metrics listen on.")
     metrics_port: int = setting(
-        8001, "Port of /metrics; 0 takes any free one.", parse=_port, env="METRICS_PORT"
+        8001, "Port of /metrics; 0 takes any free one.", parse=port_number, env="METRICS_PORT"
     )
     redis_url: str = setting(
         "redis://localhost:6379",
@@ -111,13 +57,17 @@ class Settings:
         secret=True,
     )
     redis_timeout_s: float = setting(
-        2.0, "Longest wait for an answer of Redis; then the caller gets 503.", parse=_seconds
+        2.0,
+        "Longest wait for an answer of Redis; then the caller gets 503.",
+        parse=number(float, 0.001, 3600.0),
     )
     redis_connect_timeout_s: float = setting(
-        1.0, "Longest wait for a connection to Redis.", parse=_seconds
+        1.0, "Longest wait for a connection to Redis.", parse=number(float, 0.001, 3600.0)
     )
     redis_max_connections: int = setting(
-        64, "Connections to each Redis at most; further requests wait.", parse=_count
+        64,
+        "Connections to each Redis at most; further requests wait.",
+        parse=number(int, 1, 100_000),
     )
     admin_token: str = setting(
         "",
@@ -129,24 +79,32 @@ class Settings:
     cors_origins: tuple[str, ...] = setting(
         (),
         "Origins, comma-separated, whose pages may call the API; none by default.",
-        parse=_origins,
+        parse=origins,
     )
     max_body_bytes: int = setting(
-        4 * 1024 * 1024, "Largest body that is read, after decompression.", parse=_bytes
+        4 * 1024 * 1024,
+        "Largest body that is read, after decompression.",
+        parse=number(int, 1000, 32 * 1024 * 1024),
     )
     body_timeout_s: float = setting(
-        30.0, "Longest wait for the whole of a request's body.", parse=_seconds
+        30.0, "Longest wait for the whole of a request's body.", parse=number(float, 0.001, 3600.0)
     )
     keepalive_timeout_s: float = setting(
         75.0,
         "How long an idle connection is kept; above the 60 s at which clients and balancers poll.",
-        parse=_seconds,
+        parse=number(float, 0.001, 3600.0),
     )
     shutdown_timeout_s: float = setting(
-        10.0, "How long requests under way may take to finish after SIGTERM.", parse=_seconds
+        10.0,
+        "How long requests under way may take to finish after SIGTERM.",
+        parse=number(float, 0.001, 3600.0),
     )
-    log_level: str = setting("INFO", "debug, info, warning or error.", parse=_level)
-    log_format: str = setting("text", "text or json, one line each, on stderr.", parse=_log_format)
+    log_level: str = setting(
+        "info", "debug, info, warning or error.", parse=one_of("debug", "info", "warning", "error")
+    )
+    log_format: str = setting(
+        "text", "text or json, one line each, on stderr.", parse=one_of("text", "json")
+    )
     ready_file: str = setting(
         "", "File that gets the bound addresses as JSON once the API listens."
     )
@@ -163,19 +121,7 @@ class Settings:
             )
         if self.dev and not is_loopback(self.host):
             problems.append("MATRIXFLAG_HOST: in dev mode only loopback is listened on")
-        if "*" in self.cors_origins and len(self.cors_origins) > 1:
-            problems.append("MATRIXFLAG_CORS_ORIGINS: * stands alone")
         if self.port and self.port == self.metrics_port:
             problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
         if problems:
             raise SettingsError(problems)
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reachable from this machine alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

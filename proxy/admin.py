@@ -20,12 +20,12 @@ from aiohttp import hdrs, web
 
 from proxy import __version__
 from proxy.contract.access import key_from_headers
+from proxy.contract.parsers import is_loopback
 from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.ofrep.auth import Access, Denied, Scope, authorise
-from proxy.settings import is_loopback
 from proxy.sync import SyncStatus
 
 __all__ = ["AdminHandler", "AdminSettings", "create_admin_app"]
@@ -84,7 +84,7 @@ class AdminHandler:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Answer all metrics, in the format that is asked for."""
-        body, content_type = self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
+        body, content_type = await self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={"Content-Type": content_type, **_NO_STORE})
 
     async def statusz(self, request: web.Request) -> web.Response:

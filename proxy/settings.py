@@ -6,66 +6,27 @@ All problems are raised at once, each by the name a person typed. Change togethe
 """
 
 import dataclasses
-import ipaddress
 import re
 import secrets
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, TypeVar, get_args
+from typing import Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from proxy.contract.access import KEY_PATTERN, key_kind
 from proxy.contract.codes import KeyKind
+from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
 from proxy.contract.settings import SettingsError, boolean, read, setting
 from proxy.sync import STARTUP_POLICIES, StartupPolicy
 
-__all__ = ["LogFormat", "ProxySettings", "is_loopback"]
-
-T = TypeVar("T", int, float)
+__all__ = ["LogFormat", "ProxySettings"]
 
 LogFormat = Literal["text", "json"]
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _MAX_KEY_FILE_BYTES = 4096
 _MAX_INSTANCE_CHARS = 128  # it travels in a header
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether binding to this host reaches loopback only. Nothing is resolved."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _number(kind: type[T], low: T, high: T) -> Callable[[str], T]:
-    def parse(text: str) -> T:
-        try:
-            value = kind(text)
-        except ValueError:
-            word = "a whole number" if kind is int else "a number"
-            raise ValueError(f"is not {word}") from None
-        if not low <= value <= high:
-            raise ValueError(f"is not between {low} and {high}")
-        return value
-
-    return parse
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
-
-
-def _one_of(allowed: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"is not one of {', '.join(allowed)}")
-        return text
-
-    return parse
 
 
 def _url(text: str) -> str:
@@ -79,26 +40,12 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _origins(text: str) -> tuple[str, ...]:
-    origins = _words(text)
-    for origin in origins:
-        if origin == "*":
-            continue
-        parts = urlsplit(origin)
-        if parts.scheme not in {"http", "https"} or not parts.netloc or parts.path or parts.query:
-            raise ValueError(f"{origin!r} is not an origin like https://shop.example, or *")
-    return tuple(origin.lower() for origin in origins)
-
-
 def _header_names(text: str) -> tuple[str, ...]:
-    names = _words(text.lower())
+    names = words(text.lower())
     for name in names:
         if not _HEADER_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not the name of a header")
     return names
-
-
-_port = _number(int, 0, 65_535)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,15 +61,15 @@ class ProxySettings:
     environment: str = setting("production", "Environment that a file of flags is read for")
 
     host: tuple[str, ...] = setting(
-        ("127.0.0.1",), "Addresses to answer evaluations on, by commas", parse=_words
+        ("127.0.0.1",), "Addresses to answer evaluations on, by commas", parse=words
     )
-    port: int = setting(8016, "Port for evaluations; 0 takes any free one", parse=_port)
+    port: int = setting(8016, "Port for evaluations; 0 takes any free one", parse=port_number)
     unix: Path | None = setting(None, "Unix socket for evaluations, beside the port", parse=Path)
     admin_host: tuple[str, ...] = setting(
-        ("127.0.0.1",), "Addresses for probes and metrics, by commas", parse=_words
+        ("127.0.0.1",), "Addresses for probes and metrics, by commas", parse=words
     )
     admin_port: int = setting(
-        8014, "Port for probes and metrics; 0 takes any free one", parse=_port
+        8014, "Port for probes and metrics; 0 takes any free one", parse=port_number
     )
     ready_file: Path | None = setting(
         None, "File to write the bound addresses to, as JSON, once listening", parse=Path
@@ -134,40 +81,40 @@ class ProxySettings:
     startup_policy: StartupPolicy = setting(
         "allow-disk",
         "What to start with: allow-disk, require-fresh or allow-empty",
-        parse=_one_of(STARTUP_POLICIES),
+        parse=one_of(*STARTUP_POLICIES),
     )
     startup_grace_s: float = setting(
         10.0,
         "After this /startupz passes without a snapshot: our outage must not stop a rollout",
-        parse=_number(float, 0.0, 3600.0),
+        parse=number(float, 0.0, 3600.0),
     )
     first_snapshot_wait_s: float = setting(
         4.0,
         "Evaluations wait this long for the first snapshot; clients give up after 5 s",
-        parse=_number(float, 0.0, 60.0),
+        parse=number(float, 0.0, 60.0),
     )
     unready_after_s: float = setting(
         0.0,
         "Age at which /readyz fails; 0 never, because all instances would fail at once",
-        parse=_number(float, 0.0, 31_536_000.0),
+        parse=number(float, 0.0, 31_536_000.0),
     )
     drain_s: float = setting(
         0.0,
         "After SIGTERM go on answering this long, unready, before closing",
-        parse=_number(float, 0.0, 300.0),
+        parse=number(float, 0.0, 300.0),
     )
 
     allow_anonymous: bool = setting(
         False, "Answer without evaluation keys on other addresses than loopback", parse=boolean
     )
     cors_origins: tuple[str, ...] = setting(
-        (), "Origins whose pages may evaluate, by commas, or *; none by default", parse=_origins
+        (), "Origins whose pages may evaluate, by commas, or *; none by default", parse=origins
     )
     cors_headers: tuple[str, ...] = setting(
         (), "Further request headers that pages may send, by commas", parse=_header_names
     )
     rate_limit: int = setting(
-        0, "Evaluation requests a second for each key; 0 is no limit", parse=_number(int, 0, 10**6)
+        0, "Evaluation requests a second for each key; 0 is no limit", parse=number(int, 0, 10**6)
     )
     freshness_headers: bool = setting(
         False, "Tell revision and age in headers of each answer", parse=boolean
@@ -175,32 +122,30 @@ class ProxySettings:
     keepalive_timeout_s: float = setting(
         75.0,
         "Idle connections are kept this long; clients poll each minute",
-        parse=_number(float, 1.0, 3600.0),
+        parse=number(float, 1.0, 3600.0),
     )
     max_body_bytes: int = setting(
-        1_048_576, "Largest request body", parse=_number(int, 1024, 67_108_864)
+        1_048_576, "Largest request body", parse=number(int, 1024, 67_108_864)
     )
 
     exposures_interval_s: float = setting(
-        5.0, "Exposures are reported this often", parse=_number(float, 0.05, 3600.0)
+        5.0, "Exposures are reported this often", parse=number(float, 0.05, 3600.0)
     )
     exposures_max_pending: int = setting(
-        50_000, "Exposures kept in memory until reported", parse=_number(int, 100, 5_000_000)
+        50_000, "Exposures kept in memory until reported", parse=number(int, 100, 5_000_000)
     )
     exposures_spool_max_bytes: int = setting(
         67_108_864,
         "Room in the cache directory for unsent exposures",
-        parse=_number(int, 0, 2**40),
+        parse=number(int, 0, 2**40),
     )
     unit_hash_key: str | None = setting(
         None, "Report HMACs of units under this key instead of the units", secret=True
     )
 
     instance: str = setting("", "Name of this sidecar in reports; the host's name and 8 digits")
-    log_level: str = setting(
-        "info", "debug, info, warning or error", parse=lambda t: _one_of(_LOG_LEVELS)(t.lower())
-    )
-    log_format: LogFormat = setting("text", "text or json", parse=_one_of(get_args(LogFormat)))
+    log_level: str = setting("info", "debug, info, warning or error", parse=one_of(*_LOG_LEVELS))
+    log_format: LogFormat = setting("text", "text or json", parse=one_of(*get_args(LogFormat)))
 
     def __post_init__(self) -> None:
         problems = [*self._source_problems(), *self._listen_problems(), *self._other_problems()]
@@ -268,8 +213,6 @@ class ProxySettings:
             self.instance.isascii() and self.instance.isprintable()
         ):
             problems.append(f"--instance: at most {_MAX_INSTANCE_CHARS} printable ASCII characters")
-        if "*" in self.cors_origins and len(self.cors_origins) > 1:
-            problems.append("--cors-origins: * stands alone")
         return problems
 
 

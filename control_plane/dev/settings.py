@@ -3,15 +3,10 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from proxy.contract.parsers import port_number
 from proxy.contract.settings import SettingsError, setting
 
 __all__ = ["DevSettings"]
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise ValueError("is not a port, 0 to 65535")
-    return int(text)
 
 
 def _redis_url(text: str) -> str:
@@ -26,12 +21,12 @@ class DevSettings:
     """What `matrixflag dev` can be told. Port 0 is any free one."""
 
     data_dir: str = setting(".matrixflag", "Directory for everything that is kept.")
-    port: int = setting(8000, "Port of the control plane's API.", parse=_port)
+    port: int = setting(8000, "Port of the control plane's API.", parse=port_number)
     metrics_port: int = setting(
-        8001, "Port of the control plane's metrics.", parse=_port, env="METRICS_PORT"
+        8001, "Port of the control plane's metrics.", parse=port_number, env="METRICS_PORT"
     )
-    sidecar_port: int = setting(8016, "Port of the sidecar's OFREP.", parse=_port)
-    admin_port: int = setting(8014, "Port of the sidecar's metrics and status.", parse=_port)
+    sidecar_port: int = setting(8016, "Port of the sidecar's OFREP.", parse=port_number)
+    admin_port: int = setting(8014, "Port of the sidecar's metrics and status.", parse=port_number)
     redis_url: str = setting(
         "",
         "A Redis that runs already; an embedded server is started when absent.",

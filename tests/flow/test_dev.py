@@ -243,8 +243,8 @@ def test_bad_settings_are_all_named(tmp_path: Path) -> None:
     """Status 2, one line each."""
     done = run_dev("--data-dir", tmp_path / "data", "--port", "http", "--admin-port", "70000")
     assert done.returncode == 2
-    assert "--port: 'http' is not a port" in done.stderr
-    assert "--admin-port: '70000' is not a port" in done.stderr
+    assert "--port: 'http' is not a whole number" in done.stderr
+    assert "--admin-port: '70000' is not between 0 and 65535" in done.stderr
 
 
 def test_settings_of_the_shell_do_not_turn_it_into_something_else(tmp_path: Path) -> None:

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, rows
-from proxy.settings import ProxySettings, is_loopback
+from proxy.settings import ProxySettings
 
 SIDECAR_KEY = "mf_sidecar_" + "k" * 43
 REMOTE = {"MATRIXFLAG_CONTROL_PLANE_URL": "http://cp:8000", "MATRIXFLAG_KEY": SIDECAR_KEY}
