@@ -30,6 +30,7 @@ from aiohttp import web
 from proxy import __version__, logs
 from proxy.admin import AdminHandler, create_admin_app
 from proxy.contract.settings import SettingsError, add_arguments
+from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.listen import CannotListen, bind, bind_unix, urls
@@ -85,6 +86,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         metrics = Metrics(holder, status, current)
         holder.subscribe(current.swapped)
         holder.subscribe(metrics.swapped)
+        undertaker = Undertaker()
+        holder.subscribe(undertaker.swapped)
 
         session = await stack.enter_async_context(aiohttp.ClientSession())
         recorder, reporter = make_exposures(settings, session)
@@ -105,6 +108,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         work: dict[str, Work] = {
             "sync": make_source(settings, holder, status, session),
             "loop lag": lambda: measure_lag(metrics),
+            "letting go": undertaker.run,
+            "collecting": sweep,
         }
         if reporter is not None:
             stack.push_async_callback(reporter.close, _LAST_REPORT_S)
@@ -148,6 +153,7 @@ async def serve(settings: ProxySettings) -> int:
     stopped = asyncio.create_task(stop.wait())
     try:
         async with running(settings) as sidecar:
+            tame_collector()
             _announce(settings, sidecar)
             ends: set[asyncio.Future[Any]] = {stopped, sidecar.refusal}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

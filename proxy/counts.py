@@ -8,12 +8,12 @@ anew are folded into `_base`, flags that stayed keep theirs - and every set of l
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 
 from proxy.engine import Answer
 from proxy.holder import Served
 
-__all__ = ["MAX_SERIES", "OTHER", "EvaluationCounts", "Histogram"]
+__all__ = ["MAX_SERIES", "OTHER", "EvaluationCounts", "Histogram", "Labels"]
 
 MAX_SERIES = 10_000
 """Series of evaluations: 2 MB of text a scrape, and what a Prometheus takes from one target."""
@@ -69,23 +69,28 @@ class EvaluationCounts:
             if kept.get(key) is not flag:
                 self._add(self._base, flag.answers)
 
-    def totals(self, served: Served | None) -> Iterator[tuple[Labels, int]]:
-        """Yield the count of each series; what the bound shuts out comes last, as one."""
+    def totals(self, served: Served | None) -> Generator[None, None, dict[Labels, int]]:
+        """Return the count of each series, what the bound shuts out as one; a step per flag.
+
+        Evaluations, and even another snapshot, may come between the steps.
+        """
         counts = self._base.copy()
         if served is not None:
             for flag in served.compiled.flags.values():
                 self._add(counts, flag.answers)
+                yield
+        found: dict[Labels, int] = {}
         other = 0
         for labels, count in counts.items():
-            if labels in self._admitted:
-                yield labels, count
-            elif len(self._admitted) < self._max_series:
-                self._admitted[labels] = None
-                yield labels, count
-            else:
+            if labels not in self._admitted and len(self._admitted) >= self._max_series:
                 other += count
+            else:
+                self._admitted[labels] = None
+                found[labels] = count
+            yield
         if other:
-            yield (OTHER, OTHER, OTHER), other
+            found[OTHER, OTHER, OTHER] = other
+        return found
 
     @staticmethod
     def _add(counts: Counter[Labels], answers: Iterable[Answer]) -> None:

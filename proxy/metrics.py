@@ -6,12 +6,14 @@ application, nothing here is global.
 Rules:
 - No lock and no await between evaluation and export. Evaluations are counted in the answers
   themselves (`Answer.evaluations`) and walked at scrape time.
+- A scrape must not hold the loop. Evaluations, which may be thousands of series, are written here,
+  in slices; the library, some 10 microseconds a sample, writes the few others.
 - Counters never go back, and every set of labels is bounded (`proxy.counts`).
 """
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
@@ -25,11 +27,12 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from proxy import __version__
-from proxy.counts import MAX_SERIES, EvaluationCounts, Histogram
+from proxy.counts import MAX_SERIES, EvaluationCounts, Histogram, Labels
 from proxy.exposures.recorder import Recorder
 from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
+from proxy.slices import run_in_slices
 from proxy.sync import STATES, SyncStatus
 
 __all__ = ["METRICS", "MetricRow", "Metrics", "measure_lag"]
@@ -158,6 +161,10 @@ METRICS: tuple[MetricRow, ...] = (
     ),
 )
 
+_EVALUATIONS = "matrixflag_evaluations_total"
+_OPENMETRICS_END = b"# EOF\n"
+_ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
+
 _ROWS = {row.name: row for row in METRICS}
 
 _LATENCY_BOUNDS_S = (
@@ -185,6 +192,7 @@ class Metrics:
         self.background_failures: Counter[str] = Counter()
         self.loop_lag = Histogram(_LAG_BOUNDS_S)
         self._swaps = 0
+        self._prefixes: dict[Labels, bytes] = {}  # as bounded as the series are
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -206,13 +214,32 @@ class Metrics:
         """Count a failure of supervised work."""
         self.background_failures[task] += 1
 
-    def render(self, accept: str) -> tuple[bytes, str]:
+    async def render(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics and their content type, in the format a scraper accepts."""
         encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+        evaluations = await run_in_slices(self._evaluations(content_type))
+        others, end, _ = encode(self._registry).partition(_OPENMETRICS_END)
+        return b"".join((others, *evaluations, end)), content_type
+
+    def _evaluations(self, content_type: str) -> Generator[None, None, list[bytes]]:
+        """Write the evaluations, step by step."""
+        row = _ROWS[_EVALUATIONS]
+        family = row.name
+        if content_type.startswith("application/openmetrics-text"):
+            family = family.removesuffix("_total")
+        lines = [f"# HELP {family} {row.help}\n# TYPE {family} counter\n".encode()]
+        self._current.settle()
+        totals = yield from self.evaluations.totals(self._holder.served)
+        for labels, count in totals.items():
+            prefix = self._prefixes.get(labels)
+            if prefix is None:
+                prefix = self._prefixes[labels] = _sample_prefix(row, labels)
+            lines.append(b"%b %d\n" % (prefix, count))
+            yield
+        return lines
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all metrics but the process's own."""
+        """Yield all metrics but the process's own and the evaluations."""
         yield _metric("matrixflag_build_info", [((__version__,), 1)])
         yield _metric(
             "matrixflag_requests_total",
@@ -229,8 +256,6 @@ class Metrics:
 
     def _snapshot(self) -> Iterator[Metric]:
         served = self._holder.served
-        self._current.settle()
-        yield _metric("matrixflag_evaluations_total", list(self.evaluations.totals(served)))
         yield _metric("matrixflag_evaluation_series", [((), self.evaluations.series)])
         yield _metric("matrixflag_snapshot_swaps_total", [((), self._swaps)])
         yield _metric("matrixflag_snapshot_epoch_changes_total", [((), self._holder.epoch_changes)])
@@ -306,6 +331,13 @@ def _metric(name: str, samples: Sequence[tuple[tuple[str, ...], float]]) -> Metr
     for labels, value in samples:
         family.add_metric(labels, value)
     return family
+
+
+def _sample_prefix(row: MetricRow, labels: Labels) -> bytes:
+    """Return a sample up to its value; a key may hold anything, lone surrogates too."""
+    pairs = zip(row.labels, labels, strict=True)
+    shown = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in pairs)
+    return f"{row.name}{{{shown}}}".encode("utf-8", "replace")
 
 
 def _histogram(name: str, by_labels: dict[tuple[str, ...], Histogram]) -> Metric:

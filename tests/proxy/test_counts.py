@@ -23,7 +23,17 @@ def evaluate(served: Served, key: str, times: int = 1) -> None:
 
 def totals(counts: EvaluationCounts, served: Served | None) -> dict[tuple[str, ...], int]:
     """Return the count of each series."""
-    return dict(counts.totals(served))
+    return finish(counts.totals(served))
+
+
+def finish(steps: Any) -> dict[tuple[str, ...], int]:
+    """Return the result of work in steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            found: dict[tuple[str, ...], int] = done.value
+            return found
 
 
 async def test_counts_go_on_when_a_flag_changes() -> None:
@@ -84,6 +94,22 @@ async def test_series_are_bounded_and_none_goes_back() -> None:
     assert (OTHER, OTHER, OTHER) in before
     assert sum(before.values()) == 4 * sum(range(1, 6))
     assert counts.series == 2
+
+
+async def test_a_snapshot_that_comes_while_they_are_added_up_changes_nothing() -> None:
+    """None is counted twice, none is missing."""
+    counts, holder = EvaluationCounts(), Holder()
+    holder.subscribe(lambda old, new: counts.fold(old, new) if old else None)
+    served = await offer(holder, {f"f{n}": True for n in range(4)}, 1)
+    for key in served.compiled.flags:
+        evaluate(served, key, 3)
+    steps = counts.totals(served)
+    next(steps)
+    next(steps)
+    await offer(holder, {"f0": True, "f1": False, "f3": False}, 2)
+    found = finish(steps)
+    assert found == {(f"f{n}", "on", "STATIC"): 3 for n in range(4)}
+    assert totals(counts, holder.served) == found
 
 
 @given(st.lists(st.floats(0, 100)))

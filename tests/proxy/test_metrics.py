@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
@@ -25,10 +28,10 @@ async def server() -> AsyncIterator[Server]:
         yield running
 
 
-def samples(metrics: Metrics) -> dict[str, float]:
+async def samples(metrics: Metrics) -> dict[str, float]:
     """Return all samples, by name and labels as Prometheus writes them."""
-    found = {}
-    for family in text_string_to_metric_families(metrics.render("")[0].decode()):
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families((await metrics.render(""))[0].decode()):
         for sample in family.samples:
             labels = ",".join(f'{n}="{v}"' for n, v in sorted(sample.labels.items()))
             found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
@@ -37,7 +40,7 @@ def samples(metrics: Metrics) -> dict[str, float]:
 
 async def test_every_metric_is_in_the_table_and_the_other_way_round(server: Server) -> None:
     """The documentation is compared with the table."""
-    text = server.metrics.render("")[0].decode()
+    text = (await server.metrics.render(""))[0].decode()
     rendered = {f.name for f in text_string_to_metric_families(text) if f.name.startswith(OWN)}
     declared = {row.name.removesuffix("_total") for row in METRICS}
     assert rendered == declared
@@ -50,7 +53,7 @@ async def test_labels_are_those_of_the_table(server: Server) -> None:
     """A label that is not declared is not documented."""
     await server.bulk({"targetingKey": "u-1"})
     rows = {row.name: set(row.labels) for row in METRICS}
-    text = server.metrics.render("")[0].decode()
+    text = (await server.metrics.render(""))[0].decode()
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
             name = sample.name
@@ -66,7 +69,7 @@ async def test_evaluations_are_counted_by_flag_variant_and_reason(server: Server
     await server.single("bool")
     await server.bulk()
     await server.single("none")
-    found = samples(server.metrics)
+    found = await samples(server.metrics)
     series = 'matrixflag_evaluations_total{flag="bool",reason="STATIC",variant="on"}'
     assert found[series] == 2
     assert not any('flag="none"' in name for name in found), "keys that strangers make up"
@@ -76,10 +79,10 @@ async def test_evaluations_are_counted_by_flag_variant_and_reason(server: Server
 async def test_no_counter_goes_back_when_the_snapshot_changes(server: Server) -> None:
     """Nor when a bulk answer was counted but not yet read."""
     await server.bulk({"targetingKey": "u-1"})
-    before = samples(server.metrics)
+    before = await samples(server.metrics)
     await server.bulk({"targetingKey": "u-1"})
     await server.offer({})
-    after = samples(server.metrics)
+    after = await samples(server.metrics)
     for name, value in before.items():
         if "_total" in name and name.startswith(OWN):
             assert after[name] >= value, name
@@ -89,18 +92,18 @@ async def test_no_counter_goes_back_when_the_snapshot_changes(server: Server) ->
 async def test_revision_and_age_are_absent_before_the_first_snapshot() -> None:
     """A zero would be a lie that no alert sees."""
     async with running_server(None) as server:
-        found = samples(server.metrics)
+        found = await samples(server.metrics)
         assert "matrixflag_snapshot_revision" not in found
         assert "matrixflag_snapshot_age_seconds" not in found
         await server.offer({})
-        found = samples(server.metrics)
+        found = await samples(server.metrics)
         assert found["matrixflag_snapshot_revision"] == 1
         assert 0 <= found["matrixflag_snapshot_age_seconds"] < 10
 
 
 async def test_quarantined_flags_are_counted(server: Server) -> None:
     """What the alert hangs on."""
-    assert samples(server.metrics)["matrixflag_quarantined_flags"] == 1
+    assert (await samples(server.metrics))["matrixflag_quarantined_flags"] == 1
 
 
 async def test_the_balance_of_exposures_is_told(server: Server) -> None:
@@ -108,7 +111,7 @@ async def test_the_balance_of_exposures_is_told(server: Server) -> None:
     for unit in ("a", "b", "a"):
         await server.single("tracked", {"targetingKey": unit})
     await server.single("tracked", {})
-    found = samples(server.metrics)
+    found = await samples(server.metrics)
     parts = ("deduplicated_total", "delivered_total", "pending", "parked_total", "lost_total")
     assert found["matrixflag_exposures_received_total"] == 3
     assert sum(found[f"matrixflag_exposures_{part}"] for part in parts) == 3
@@ -118,7 +121,7 @@ async def test_the_balance_of_exposures_is_told(server: Server) -> None:
 async def test_latency_has_buckets_of_microseconds(server: Server) -> None:
     """An evaluation takes a few of them."""
     await server.single("bool")
-    found = samples(server.metrics)
+    found = await samples(server.metrics)
     for name in ("matrixflag_request_seconds", "matrixflag_evaluation_seconds"):
         assert f'{name}_bucket{{le="5e-06",route="single"}}' in found
         assert found[f'{name}_count{{route="single"}}'] == 1
@@ -126,15 +129,43 @@ async def test_latency_has_buckets_of_microseconds(server: Server) -> None:
 
 async def test_openmetrics_is_given_to_who_asks_for_it(server: Server) -> None:
     """Prometheus does."""
-    body, content_type = server.metrics.render("application/openmetrics-text; version=1.0.0")
+    body, content_type = await server.metrics.render("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_any_key_is_a_label_that_can_be_read_back(accept: str) -> None:
+    """Keys of files and of other systems hold quotes, backslashes and more."""
+    keys = ['quo"te', "back\\slash", "back\\", "comma,{}=", "ü 🎈", "# EOF"]
+    async with running_server(dict.fromkeys(keys, True)) as server:
+        await server.bulk()
+        text = (await server.metrics.render(accept))[0].decode()
+    parse = openmetrics_families if accept else text_string_to_metric_families
+    families = {family.name: family for family in parse(text)}
+    evaluations = families["matrixflag_evaluations"]
+    assert evaluations.type == "counter"
+    assert sorted(sample.labels["flag"] for sample in evaluations.samples) == sorted(keys)
+    assert all(sample.value == 1 for sample in evaluations.samples)
+
+
+async def test_a_scrape_of_thousands_of_series_does_not_hold_the_loop() -> None:
+    """Evaluations are answered between its slices."""
+    async with running_server({f"flag-{number}": True for number in range(3000)}) as server:
+        await server.bulk()
+        turns = 0
+        scrape = asyncio.create_task(server.metrics.render(""))
+        while not scrape.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns > 2
+        assert (await scrape)[0].count(b"matrixflag_evaluations_total{") == 3000
 
 
 async def test_a_failure_in_the_background_is_counted(server: Server) -> None:
     """By the task that failed."""
     server.metrics.background_failed("sync", RuntimeError("x"))
-    assert samples(server.metrics)['matrixflag_background_failures_total{task="sync"}'] == 1
+    assert (await samples(server.metrics))['matrixflag_background_failures_total{task="sync"}'] == 1
 
 
 async def test_a_loop_that_is_held_shows_as_lag(server: Server) -> None:
@@ -147,7 +178,7 @@ async def test_a_loop_that_is_held_shows_as_lag(server: Server) -> None:
         pass  # holds the loop
     await asyncio.sleep(0.02)
     measuring.cancel()
-    assert samples(server.metrics)["matrixflag_loop_lag_seconds_sum"] > 0.05
+    assert (await samples(server.metrics))["matrixflag_loop_lag_seconds_sum"] > 0.05
 
 
 async def test_two_sidecars_in_one_process_share_nothing() -> None:
@@ -155,5 +186,5 @@ async def test_two_sidecars_in_one_process_share_nothing() -> None:
     async with running_server() as one, running_server() as two:
         await one.single("bool")
         assert not two.metrics.requests
-        samples(one.metrics)
-        samples(two.metrics)
+        await samples(one.metrics)
+        await samples(two.metrics)

@@ -1,0 +1,85 @@
+"""Memory: nothing of an old snapshot stays, and letting it go does not hold the loop."""
+
+import asyncio
+import contextlib
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.garbage import Undertaker, sweep, tame_collector
+from proxy.holder import Holder
+from tests.support.snapshots import make_snapshot
+
+
+@pytest.fixture(autouse=True)
+def collector() -> Iterator[None]:
+    """The collector as it was, afterwards."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
+
+
+async def test_a_snapshot_holds_no_cycles() -> None:
+    """So it is freed without the collector, which is what freezing relies on."""
+    holder = Holder()
+    gc.disable()
+    try:
+        await holder.offer(make_snapshot({"f": True})[1], "file")
+        assert holder.served is not None
+        first = weakref.ref(holder.served.compiled.flags["f"].evaluate)
+        await holder.offer(make_snapshot({"f": False}, revision=2)[1], "file")
+        assert first() is None
+    finally:
+        gc.enable()
+
+
+async def test_old_parts_are_let_go_in_slices() -> None:
+    """Other tasks run in between, and in the end nothing is left."""
+    holder, undertaker = Holder(), Undertaker()
+    holder.subscribe(undertaker.swapped)
+    letting_go = asyncio.create_task(undertaker.run())
+    flags = {f"f{number}": True for number in range(500)}
+    await holder.offer(make_snapshot(flags)[1], "file")
+    assert undertaker.kept == 0
+    changed = {key: number % 2 == 0 for number, key in enumerate(flags)}
+    await holder.offer(make_snapshot(changed, revision=2)[1], "file")
+    assert undertaker.kept == 250 + 500, "the flags that changed, and all lines"
+    async with asyncio.timeout(10):
+        while undertaker.kept:  # noqa: ASYNC110 - only a test wants to know when it is done
+            await asyncio.sleep(0)
+    letting_go.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await letting_go
+
+
+async def test_what_is_served_is_out_of_the_collectors_sight() -> None:
+    """It need not walk ten thousand flags to find that all of them live."""
+    tame_collector()
+    assert gc.get_threshold()[2] > 10_000
+    holder, undertaker = Holder(), Undertaker()
+    holder.subscribe(undertaker.swapped)
+    before = gc.get_freeze_count()
+    await holder.offer(make_snapshot({f"f{n}": True for n in range(200)})[1], "file")
+    assert gc.get_freeze_count() > before + 200
+
+
+async def test_the_sweep_finds_what_was_frozen_by_accident() -> None:
+    """A cycle that was garbage when a snapshot came is freed in the end."""
+
+    class Cycle:
+        pass
+
+    cycle = Cycle()
+    cycle.self = cycle  # type: ignore[attr-defined]
+    gone = asyncio.Event()
+    weakref.finalize(cycle, gone.set)
+    gc.freeze()
+    del cycle
+    gc.collect()
+    assert not gone.is_set()
+    sweeping = asyncio.create_task(sweep(every_s=0.01))
+    await asyncio.wait_for(gone.wait(), 10)
+    sweeping.cancel()
