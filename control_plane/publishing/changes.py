@@ -6,14 +6,20 @@ for the log, or one that starts a new epoch, carries no records: `reload` sends 
 everything.
 """
 
+import secrets
 from collections.abc import Generator
-from datetime import datetime
+from datetime import UTC, datetime
 from itertools import chain
 
 import msgspec
 
-from control_plane.audit.model import AuditEntry, HistoryEntry
-from control_plane.environments.model import Project, ProjectRecord
+from control_plane.audit.model import AuditEntry, Author, HistoryEntry
+from control_plane.environments.model import (
+    Environment,
+    EnvironmentRecord,
+    Project,
+    ProjectRecord,
+)
 from control_plane.publishing.state import (
     Change,
     Edit,
@@ -29,6 +35,7 @@ from control_plane.publishing.state import (
 )
 from control_plane.store.keys import MAX_CHANGE_BYTES, SCHEMA
 from control_plane.store.projects import Commit, Position, StoredProject, Write
+from proxy.contract.definitions import DEFAULT_ENVIRONMENTS
 
 __all__ = [
     "ANY_HEAD",
@@ -39,6 +46,8 @@ __all__ = [
     "decode_history",
     "edits_of",
     "load_project",
+    "new_project",
+    "now_rfc3339",
     "position_of",
     "reload_message",
 ]
@@ -191,6 +200,33 @@ def load_project(name: str, stored: StoredProject) -> Generator[None, None, Proj
     step = Step(int(meta["sequence"]), meta["head"], published)
     record = ProjectRecord(project, meta["created_at"])
     return (yield from ProjectState.load(record, meta["epoch"], step, records))
+
+
+def new_project(
+    document: Project, author: Author
+) -> tuple[str, dict[str, str], dict[str, bytes], bytes]:
+    """Return what is stored of a new project: its name, `meta`, environments and audit entry."""
+    at = now_rfc3339()
+    meta = {
+        "schema": SCHEMA,
+        "epoch": secrets.token_hex(8),
+        "sequence": "1",
+        "head": secrets.token_hex(8),
+        "created_at": at,
+        "name": document.name,
+        "description": document.description,
+    }
+    environments = {}
+    for key in DEFAULT_ENVIRONMENTS:
+        environments[key] = encode_record(EnvironmentRecord(Environment(key), 1, at, at))
+        meta |= {f"revision:{key}": "1", f"published_at:{key}": at}
+    audit = audit_entry(Change("project.create", author, at))
+    return document.key, meta, environments, audit
+
+
+def now_rfc3339() -> str:
+    """Return the time now, in UTC with milliseconds, as all records carry it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def position_of(state: ProjectState) -> Position:

@@ -1,22 +1,9 @@
-"""The full copy of all projects that one control-plane process holds, and its way to change them.
+"""What one control-plane process knows of all projects, and its way to change them.
 
-Reads are from memory and go on while Redis is away. A write is worked out against memory, made
-durable in one atomic step that Redis refuses when the project has moved meanwhile, and applied
-here before it returns, so whoever wrote reads what was written.
-
-How the copy stays right:
-- `_follow` waits on the change logs of all projects and applies what other replicas did. A change
-  that does not follow on what is here (a gap, another head), or says so itself, means reading
-  everything again, aside, and then swapping one reference.
-- `_verify`, at least every second, compares where each project stands in Redis with where it
-  stands here, because a change log alone cannot tell that Redis went back: to a backup, or to what
-  it had on disk. Behind us, or at our sequence with another head, it lost what was acknowledged.
-  Redis is the truth, so we take what it has, and give it a new epoch, so that sidecars, which
-  refuse an older revision, take it too. All replicas may see this; one of them is first.
-- Whatever changes a project here holds its lock, so that what is compared stands still.
-- A project that is gone altogether is served on, with growing age, and not written: emptiness is
-  never published in the place of flags.
-- A failure of any kind is counted, logged and tried again soon, with jitter.
+Reads are from memory and go on while Redis is away; `mirror` keeps what is held there right. A
+write is worked out against memory, made durable in one atomic step that Redis refuses when the
+project has moved meanwhile, and applied here before it returns, so whoever wrote reads what was
+written.
 
 Errors: `commit` raises what its builder raises, `Conflict` after losing too many races, and
 `Unavailable`, in bounded time, when Redis cannot be asked.
@@ -25,32 +12,23 @@ Errors: `commit` raises what its builder raises, `Conflict` after losing too man
 import asyncio
 import contextlib
 import logging
-import random
 import secrets
 from collections.abc import Callable, Generator, Mapping
-from datetime import UTC, datetime
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from control_plane.access.model import KeyRecord
 from control_plane.audit.model import Author, HistoryEntry
-from control_plane.environments.model import (
-    Environment,
-    EnvironmentRecord,
-    Project,
-)
+from control_plane.environments.model import Project
 from control_plane.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
 from control_plane.publishing.changes import (
-    audit_entry,
     commit_of,
-    decode_change,
     decode_history,
-    edits_of,
-    load_project,
-    position_of,
-    reload_message,
+    new_project,
+    now_rfc3339,
 )
+from control_plane.publishing.mirror import DEFAULT_PROJECT, Mirror
 from control_plane.publishing.slices import finish, run_in_slices
 from control_plane.publishing.state import (
     Change,
@@ -58,13 +36,10 @@ from control_plane.publishing.state import (
     ProjectState,
     RecordKind,
     Step,
-    encode_record,
 )
 from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
-from control_plane.store.keys import SCHEMA
-from control_plane.store.projects import Commit, Position, ProjectStore
-from proxy.contract.definitions import DEFAULT_ENVIRONMENTS
+from control_plane.store.projects import Commit, ProjectStore
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.sync import SnapshotPointer
 
@@ -72,22 +47,13 @@ __all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339"]
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_PROJECT = "default"
-
 MAX_PUBLISHED_BYTES = MAX_SNAPSHOT_BYTES // 2
 """Largest snapshot published: half of what sidecars read, so that theirs can be older."""
 
 _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
-_VERIFY_S = 1.0  # between two looks at where Redis stands
-_BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
+_ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
 _SMALL_EDITS = 100  # more are worked out in slices; 100 take some 5 ms
 _WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
-_SYSTEM = Author("system", "")
-
-
-def now_rfc3339() -> str:
-    """Return the time now, in UTC with milliseconds, as all records carry it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Replica:
@@ -107,35 +73,26 @@ class Replica:
         self._connections = Connections(redis_url, limits or RedisLimits(), self._observed)
         self._observe = observe
         self._store = ProjectStore(self._connections)
-        self._projects: dict[str, ProjectState] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
         self._subscriptions = Subscriptions()
-        self._loaded = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._mirror = Mirror(self._store, self._subscriptions.notify)
         # What is known of Redis
         self._redis_ok = False
-        self._latency_s: float | None = None
-        self._verified: dict[str, float] = {}
-        self._gone: set[str] = set()
         self._witnessed_at = -_WITNESS_S
         # Counters, for metrics
         self.redis_errors = 0
         self.conflicts = 0
-        self.reloads = 0
-        self.epochs_renewed = 0
-        self.failures = 0
 
     # Reading
 
     @property
     def projects(self) -> Mapping[str, ProjectState]:
         """The projects by name. A state may be replaced by another when it is read again."""
-        return self._projects
+        return self._mirror.projects
 
     @property
     def loaded(self) -> bool:
         """Whether all projects have been read once; it stays so while Redis is away."""
-        return self._loaded.is_set()
+        return self._mirror.loaded.is_set()
 
     @property
     def redis_ok(self) -> bool:
@@ -145,7 +102,22 @@ class Replica:
     @property
     def redis_latency_s(self) -> float | None:
         """How long the last look at all projects took in Redis; None when Redis is away."""
-        return self._latency_s if self._redis_ok else None
+        return self._mirror.latency_s if self._redis_ok else None
+
+    @property
+    def reloads(self) -> int:
+        """How often a project was read again."""
+        return self._mirror.reloads
+
+    @property
+    def epochs_renewed(self) -> int:
+        """How often this replica gave a project a new epoch."""
+        return self._mirror.epochs_renewed
+
+    @property
+    def failures(self) -> int:
+        """How often following failed and was begun again."""
+        return self._mirror.failures
 
     @property
     def store(self) -> ProjectStore:
@@ -160,7 +132,7 @@ class Replica:
     async def wait_loaded(self, timeout_s: float) -> bool:
         """Return whether everything has been read, waiting so long at most."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._loaded.wait(), timeout_s)
+            await asyncio.wait_for(self._mirror.loaded.wait(), timeout_s)
         return self.loaded
 
     def project(self, name: str) -> ProjectState:
@@ -170,10 +142,10 @@ class Replica:
             NotFound: there is none of that name.
             Unavailable: nothing has been read yet.
         """
-        state = self._projects.get(name)
+        state = self._mirror.projects.get(name)
         if state is not None:
             return state
-        if not self.loaded:
+        if not self.loaded or name in self._mirror.unreadable:
             raise Unavailable("the definitions have not been read from Redis yet")
         raise NotFound(f"there is no project {name[:80]!r}", code="project_not_found")
 
@@ -182,12 +154,11 @@ class Replica:
 
         Before anything was read it is 0: there is nothing to be older than.
         """
-        times = [self._verified[project]] if project in self._verified else self._verified.values()
-        return int((monotonic() - min(times, default=monotonic())) * 1000)
+        return self._mirror.verified_age_ms(project)
 
     def find_key(self, key_hash: str) -> KeyRecord | None:
         """Return the key with this hash, from memory. Whether it has expired is not looked at."""
-        for state in self._projects.values():
+        for state in self._mirror.projects.values():
             record = state.key_of_hash(key_hash)
             if record is not None:
                 return record
@@ -208,7 +179,7 @@ class Replica:
             )
 
         def current() -> SnapshotPointer:
-            return self._projects[project].snapshots[environment].pointer()
+            return self._mirror.projects[project].snapshots[environment].pointer()
 
         return self._subscriptions.open(project, environment, current, seen)
 
@@ -228,7 +199,7 @@ class Replica:
         try:
             async with (
                 asyncio.timeout(self._connections.limits.commit_s) as deadline,
-                self._lock(project),
+                self._mirror.lock(project),
             ):
                 return await self._commit(project, build, deadline)
         except TimeoutError:
@@ -246,10 +217,10 @@ class Replica:
         """
         name = document.key
         try:
-            async with asyncio.timeout(self._connections.limits.commit_s), self._lock(name):
-                if not await self._create(document, author):
+            async with asyncio.timeout(self._connections.limits.commit_s), self._mirror.lock(name):
+                if not await self._store.create(*new_project(document, author)):
                     raise Conflict(f"there is a project {name!r}", code="project_exists")
-                await self._reload(name)
+                await self._mirror.reload(name)
         except (TimeoutError, RedisError):
             raise _unavailable() from None
         return self.project(name)
@@ -265,8 +236,8 @@ class Replica:
         if not self._is_ahead(project, environment, epoch, revision):
             return
         try:
-            async with self._lock(project):
-                await self._realign(project)
+            async with self._mirror.lock(project):
+                await self._mirror.realign(project)
                 if self._is_ahead(project, environment, epoch, revision):
                     if monotonic() - self._witnessed_at < _WITNESS_S:
                         return
@@ -277,7 +248,7 @@ class Replica:
                         project,
                         environment,
                     )
-                    await self._renew(project, epoch)
+                    await self._mirror.renew(project, epoch)
         except RedisError as error:
             logger.warning("what a sidecar holds could not be checked: %s", error)
 
@@ -307,7 +278,7 @@ class Replica:
     # Life
 
     async def __aenter__(self) -> Self:
-        self._start_following()
+        self._mirror.start()
         return self
 
     async def __aexit__(
@@ -316,156 +287,21 @@ class Replica:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        await self._stop_following()
+        await self._mirror.stop()
         await self._connections.close()
-
-    def _start_following(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="replica")
-
-    async def _stop_following(self) -> None:
-        while self._task is not None and not self._task.done():
-            # Again, because what is awaited may finish in that moment and swallow it
-            # (asyncio.wait_for of Python 3.11 does).
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=0.1)
-
-    async def _run(self) -> None:
-        """Keep the copy current, for ever: whatever fails is tried again."""
-        failed = 0
-        while True:
-            try:
-                if not self.loaded:
-                    await self._load_all()
-                await self._verify()
-                await self._follow()
-                failed = 0
-            except Exception as error:  # any: a loop that ends silently is the worst failure
-                self.failures += 1
-                failed = min(failed + 1, 10)
-                if isinstance(error, RedisError):
-                    logger.warning("Redis cannot be followed: %s", error)
-                else:
-                    logger.exception("following Redis failed")
-                first, most = _BACKOFF_S
-                await asyncio.sleep(random.uniform(0.01, min(most, first * 2**failed)))  # noqa: S311 - spreads retries, guards nothing
-
-    async def _load_all(self) -> None:
-        if (await self._store.positions([DEFAULT_PROJECT]))[DEFAULT_PROJECT] is None:
-            await self._create(Project(key=DEFAULT_PROJECT), _SYSTEM)
-        for name in sorted(await self._store.names()):
-            async with self._lock(name):
-                await self._reload(name)
-        self._loaded.set()
-
-    # Following
-
-    async def _follow(self) -> None:
-        """Apply what comes until it is time to look where Redis stands."""
-        until = monotonic() + _VERIFY_S
-        while monotonic() < until:
-            after = {name: state.sequence for name, state in self._projects.items()}
-            for name, changes in (await self._store.follow(after)).items():
-                async with self._lock(name):
-                    await self._take(name, changes)
-
-    async def _verify(self) -> None:
-        """Compare where projects stand in Redis with where they stand here, and mend it."""
-        started = monotonic()
-        stored = await self._store.positions(await self._store.names() | self._projects.keys())
-        self._latency_s = monotonic() - started
-        for name, position in stored.items():
-            if position is not None and position == self._position(name):
-                self._confirm(name, started)
-            else:
-                # It may be that we are in the middle of a step: look again when nothing moves.
-                async with self._lock(name):
-                    await self._realign(name)
-
-    async def _realign(self, name: str) -> None:
-        """Get from where we stand to where Redis stands; the caller holds the lock."""
-        started = monotonic()
-        stored = (await self._store.positions([name]))[name]
-        here = self._position(name)
-        if stored is None:
-            self._miss(name)
-            return
-        if here is None or here.epoch != stored.epoch:
-            await self._reload(name)
-        elif stored.sequence > here.sequence:
-            await self._take(name, await self._store.changes(name, here.sequence))
-            if self._projects[name].sequence < stored.sequence:
-                await self._reload(name)  # the log does not reach back to where we are
-        elif stored != here:
-            logger.error(
-                "Redis went back: %s was at change %d here and is at %d there; taking what it has",
-                name,
-                here.sequence,
-                stored.sequence,
-            )
-            await self._renew(name, here.epoch)
-        self._confirm(name, started)
-
-    async def _take(self, name: str, changes: list[tuple[int, bytes]]) -> None:
-        """Apply changes of the log that are new here, or read everything; the lock is held."""
-        for sequence, data in changes:
-            state = self._projects[name]
-            if sequence < state.sequence:
-                continue
-            message = decode_change(data)
-            if sequence == state.sequence and message.head == state.head:
-                continue
-            next_one = sequence == state.sequence + 1
-            if next_one and message.previous == state.head and not message.reload:
-                prepared = await run_in_slices(state.prepare(edits_of(message)))
-                self._apply(state, prepared, message.step(sequence))
-            elif sequence == state.sequence or (next_one and message.diverges_from(state.head)):
-                logger.error("Redis went back: change %d of %s is another", sequence, name)
-                await self._renew(name, state.epoch)
-            else:
-                await self._reload(name)
-
-    async def _reload(self, name: str) -> None:
-        """Read a project again, aside, and swap it in; the caller holds the lock."""
-        stored = await self._store.load(name)
-        if stored is None:
-            self._miss(name)
-            return
-        state = await run_in_slices(load_project(name, stored))
-        if name in self._projects:
-            self.reloads += 1
-        self._projects[name] = state
-        for environment in state.snapshots:
-            self._subscriptions.notify(name, environment)
-
-    async def _renew(self, name: str, epoch: str) -> None:
-        """Replace an epoch, unless another replica just did, and take what Redis has."""
-        renewed = secrets.token_hex(8)
-        change = Change("epoch.renew", _SYSTEM, now_rfc3339())
-        head = secrets.token_hex(8)
-        message = reload_message("", head, change.at)
-        if await self._store.renew(name, epoch, renewed, head, message, audit_entry(change)):
-            self.epochs_renewed += 1
-            logger.warning("project %s has the new epoch %s", name, renewed)
-        await self._reload(name)
-
-    def _miss(self, name: str) -> None:
-        if name in self._projects and name not in self._gone:
-            self._gone.add(name)
-            logger.error(
-                "project %s is not in Redis any more; it is served from memory until it is "
-                "restored, or this process is restarted",
-                name,
-            )
 
     # Writing, inside
 
     async def _commit(
         self, name: str, build: Callable[[ProjectState], Change], deadline: asyncio.Timeout
     ) -> Change:
-        for _ in range(_ATTEMPTS):
-            if name in self._gone:
+        attempts = 0
+        allowed = _ATTEMPTS
+        while attempts < allowed:
+            attempts += 1
+            if name in self._mirror.gone:
                 raise Unavailable(f"project {name!r} is not in Redis; it has to be restored")
-            state = self._projects[name]
+            state = self._mirror.projects[name]
             change = build(state)
             if not change.edits:
                 return change
@@ -473,59 +309,25 @@ class Replica:
             if _is_small(change):
                 prepared, step, commit = finish(work)
             else:
+                allowed = _ATTEMPTS_LARGE
                 prepared, step, commit = await run_in_slices(work)
                 # The deadline is for Redis; our own work is as long as the change is large.
                 again = asyncio.get_running_loop().time() + self._connections.limits.commit_s
                 deadline.reschedule(again)
             if await self._store.commit(name, commit):
-                self._apply(state, prepared, step)
+                self._mirror.apply(state, prepared, step)
                 return change
-            await self._realign(name)
+            await self._mirror.realign(name)
             # A command sent again finds its own first attempt done: then our head is there.
-            if self._projects[name].head == step.head:
+            if self._mirror.projects[name].head == step.head:
                 return change
             self.conflicts += 1
         raise Conflict("others changed the project meanwhile, again and again", code="contended")
 
-    def _apply(self, state: ProjectState, prepared: Prepared, step: Step) -> None:
-        state.apply(prepared, step)
-        for environment in prepared.affected():
-            self._subscriptions.notify(state.name, environment)
-
-    async def _create(self, document: Project, author: Author) -> bool:
-        at = now_rfc3339()
-        meta = {
-            "schema": SCHEMA,
-            "epoch": secrets.token_hex(8),
-            "sequence": "1",
-            "head": secrets.token_hex(8),
-            "created_at": at,
-            "name": document.name,
-            "description": document.description,
-        }
-        environments = {}
-        for key in DEFAULT_ENVIRONMENTS:
-            record = EnvironmentRecord(Environment(key), 1, at, at)
-            environments[key] = encode_record(record)
-            meta |= {f"revision:{key}": "1", f"published_at:{key}": at}
-        audit = audit_entry(Change("project.create", author, at))
-        return await self._store.create(document.key, meta, environments, audit)
-
     # Small things
 
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
-
-    def _confirm(self, name: str, at: float) -> None:
-        self._verified[name] = at
-        self._gone.discard(name)
-
-    def _position(self, name: str) -> Position | None:
-        state = self._projects.get(name)
-        return None if state is None else position_of(state)
-
     def _is_ahead(self, project: str, environment: str, epoch: str, revision: int) -> bool:
-        state = self._projects.get(project)
+        state = self._mirror.projects.get(project)
         if state is None or state.epoch != epoch or environment not in state.snapshots:
             return False
         return revision > state.snapshots[environment].revision
@@ -556,9 +358,11 @@ def _is_small(change: Change) -> bool:
 
 def _check_sizes(state: ProjectState, prepared: Prepared) -> None:
     """Refuse a change that makes a snapshot too large, or one that is too large larger."""
+    sizes = {name: (0, made.size) for name, made in prepared.snapshots.items()}
     for name, lines in prepared.lines.items():
-        before = state.snapshots[name].size
-        after = state.snapshots[name].size_after(lines)
+        snapshot = state.snapshots[name]
+        sizes[name] = (snapshot.size, snapshot.size_after(lines))
+    for name, (before, after) in sizes.items():
         if after > max(before, MAX_PUBLISHED_BYTES):
             raise Invalid(
                 f"the snapshot of {name!r} would have {after} bytes, it has {before}; "

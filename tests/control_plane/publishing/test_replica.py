@@ -248,10 +248,10 @@ async def test_a_replica_that_missed_changes_reads_everything(
     """Its place in the log is gone: a gap is seen, and never skipped."""
     async with Replica(redis_url) as late:
         assert await late.wait_loaded(WAIT_S)
-        await late._stop_following()
+        await late._mirror.stop()
         for number in range(MAX_CHANGES + 300):
             await put(replica, FLAG, "a", flag_record("a", number + 1, value=str(number)))
-        late._start_following()
+        late._mirror.start()
         await until_same(replica, late)
         assert late.reloads == 1
         assert body(late) == body(replica)
@@ -375,11 +375,11 @@ async def test_a_log_that_lost_its_end_is_not_waited_on(replica: Replica, redis_
     """The position says that there was a change, the log has none: everything is read."""
     async with Replica(redis_url) as late:
         assert await late.wait_loaded(WAIT_S)
-        await late._stop_following()
+        await late._mirror.stop()
         await put(replica, FLAG, "a", flag_record("a"))
         with redis.Redis.from_url(redis_url) as client:
             client.delete(ProjectKeys("default").changes)
-        late._start_following()
+        late._mirror.start()
         await until_same(replica, late)
         assert late.reloads == 1
         assert late.epochs_renewed == 0
@@ -395,14 +395,14 @@ async def test_another_history_is_seen_however_long_it_is(
         with redis_server.client() as client:
             saved = dump(client)
             await put(one, FLAG, "lost", flag_record("lost"))
-            await one._stop_following()
+            await one._mirror.stop()
             restore(client, saved)
         async with Replica(redis_server.url, LIMITS) as other:
             assert await other.wait_loaded(WAIT_S)
             for number in range(written):
                 await put(other, FLAG, "instead", flag_record("instead", number + 1))
             epoch = one.project("default").epoch
-            one._start_following()
+            one._mirror.start()
             await until_same(one, other)
             assert one.project("default").epoch != epoch
             assert one.project("default").flags.keys() == {"instead"}
@@ -469,6 +469,27 @@ async def test_data_of_another_schema_is_refused_and_the_last_good_stays(
         async with asyncio.timeout(WAIT_S):
             while replica.project("default").epoch != "another":  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.01)
+
+
+async def test_a_project_that_cannot_be_read_keeps_no_other_from_being_served(
+    replica: Replica, redis_url: str
+) -> None:
+    """At the start, and while it is followed; and it comes when it can be read."""
+    await replica.create_project(Project("odd"), AUTHOR)
+    keys = ProjectKeys("odd")
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(keys.meta, mapping={"schema": "99", "epoch": "another"})
+        async with Replica(redis_url) as other:
+            assert await other.wait_loaded(WAIT_S)
+            with pytest.raises(Unavailable):
+                other.project("odd")
+            await put(replica, FLAG, "a", flag_record("a"))
+            await until_same(replica, other)
+            client.hset(keys.meta, mapping={"schema": "1"})
+            async with asyncio.timeout(WAIT_S):
+                while "odd" not in other.projects:  # noqa: ASYNC110 - another process mended it
+                    await asyncio.sleep(0.01)
+            assert other.project("odd").epoch == "another"
 
 
 async def test_following_survives_an_exception_nobody_thought_of(

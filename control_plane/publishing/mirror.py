@@ -1,0 +1,250 @@
+"""The copy of all projects, and how it stays right. Knows nothing of who reads or writes it.
+
+- `_follow` waits on the change logs of all projects and applies what other replicas did. A change
+  that does not follow on what is here (a gap, another head), or says so itself, means reading
+  everything again, aside, and then swapping one reference.
+- `_verify`, at least every second, compares where each project stands in Redis with where it
+  stands here, because a change log alone cannot tell that Redis went back: to a backup, or to what
+  it had on disk. Behind us, or at our sequence with another head, it lost what was acknowledged.
+  Redis is the truth, so we take what it has, and give it a new epoch, so that sidecars, which
+  refuse an older revision, take it too. All replicas may see this; one of them is first.
+- A project that is gone altogether is served on, with growing age, and not written: emptiness is
+  never published in the place of flags. One that cannot be read stays as it was, and does not keep
+  the others from being followed.
+- Whatever changes a project here holds its lock, so that what is compared stands still.
+- A failure of any kind is counted, logged and tried again soon, with jitter.
+"""
+
+import asyncio
+import logging
+import random
+import secrets
+from collections.abc import Callable
+from time import monotonic
+
+from control_plane.audit.model import Author
+from control_plane.environments.model import Project
+from control_plane.publishing.changes import (
+    ANY_HEAD,
+    audit_entry,
+    decode_change,
+    edits_of,
+    load_project,
+    new_project,
+    now_rfc3339,
+    position_of,
+    reload_message,
+)
+from control_plane.publishing.slices import run_in_slices
+from control_plane.publishing.state import Change, Prepared, ProjectState, Step, StoredDataError
+from control_plane.store.connection import RedisError
+from control_plane.store.projects import Position, ProjectStore
+
+__all__ = ["DEFAULT_PROJECT", "Mirror"]
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_PROJECT = "default"
+
+_VERIFY_S = 1.0  # between two looks at where Redis stands
+_BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
+_SYSTEM = Author("system", "")
+
+
+class Mirror:
+    """All projects of a store, in memory. `start` it once, and `stop` it."""
+
+    def __init__(self, store: ProjectStore, changed: Callable[[str, str], None]) -> None:
+        # Process
+        self._store = store
+        self._changed = changed
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.loaded = asyncio.Event()
+        """Set once all projects have been read; it stays so while Redis is away."""
+        # Projects
+        self.projects: dict[str, ProjectState] = {}
+        self.gone: set[str] = set()
+        """Held here, and not in Redis any more."""
+        self.unreadable: set[str] = set()
+        """In Redis, and never read."""
+        self._verified: dict[str, float] = {}
+        # Figures
+        self.latency_s: float | None = None
+        self.reloads = 0
+        self.epochs_renewed = 0
+        self.failures = 0
+
+    def start(self) -> None:
+        """Begin to load and to follow."""
+        self._task = asyncio.create_task(self._run(), name="mirror")
+
+    async def stop(self) -> None:
+        """End following; what is held stays."""
+        while self._task is not None and not self._task.done():
+            # Again, because what is awaited may finish in that moment and swallow it
+            # (asyncio.wait_for of Python 3.11 does).
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=0.1)
+
+    def lock(self, name: str) -> asyncio.Lock:
+        """Return what is to be held by whoever changes a project here."""
+        return self._locks.setdefault(name, asyncio.Lock())
+
+    def verified_age_ms(self, project: str | None = None) -> int:
+        """Return how long ago Redis last confirmed a project, or the one it is longest for."""
+        times = [self._verified[project]] if project in self._verified else self._verified.values()
+        return int((monotonic() - min(times, default=monotonic())) * 1000)
+
+    def apply(self, state: ProjectState, prepared: Prepared, step: Step) -> None:
+        """Make a prepared change current, and say where; the caller holds the lock."""
+        state.apply(prepared, step)
+        for environment in prepared.affected():
+            self._changed(state.name, environment)
+
+    async def realign(self, name: str) -> None:
+        """Get from where we stand to where Redis stands; the caller holds the lock."""
+        started = monotonic()
+        stored = (await self._store.positions([name]))[name]
+        here = self._position(name)
+        if stored is None:
+            self._miss(name)
+            return
+        if here is None or here.epoch != stored.epoch:
+            await self.reload(name)
+        elif stored.sequence > here.sequence:
+            await self._take(name, await self._store.changes(name, here.sequence))
+            if self.projects[name].sequence < stored.sequence:
+                await self.reload(name)  # the log does not reach back to where we are
+        elif stored != here:
+            logger.error(
+                "Redis went back: %s was at change %d here and is at %d there; taking what it has",
+                name,
+                here.sequence,
+                stored.sequence,
+            )
+            await self.renew(name, here.epoch)
+        self._confirm(name, started)
+
+    async def reload(self, name: str) -> None:
+        """Read a project again, aside, and swap it in; the caller holds the lock."""
+        stored = await self._store.load(name)
+        if stored is None:
+            self._miss(name)
+            return
+        state = await run_in_slices(load_project(name, stored))
+        if name in self.projects:
+            self.reloads += 1
+        self.projects[name] = state
+        self.unreadable.discard(name)
+        for environment in state.snapshots:
+            self._changed(name, environment)
+
+    async def renew(self, name: str, epoch: str) -> None:
+        """Replace an epoch, unless another replica just did, and take what Redis has."""
+        renewed = secrets.token_hex(8)
+        change = Change("epoch.renew", _SYSTEM, now_rfc3339())
+        head = secrets.token_hex(8)
+        message = reload_message(ANY_HEAD, head, change.at)
+        if await self._store.renew(name, epoch, renewed, head, message, audit_entry(change)):
+            self.epochs_renewed += 1
+            logger.warning("project %s has the new epoch %s", name, renewed)
+        await self.reload(name)
+
+    async def _run(self) -> None:
+        """Keep the copy current, for ever: whatever fails is tried again."""
+        failed = 0
+        while True:
+            try:
+                if not self.loaded.is_set():
+                    await self._load_all()
+                await self._verify()
+                await self._follow()
+                failed = 0
+            except Exception as error:  # any: a loop that ends silently is the worst failure
+                self.failures += 1
+                failed = min(failed + 1, 10)
+                if isinstance(error, RedisError):
+                    logger.warning("Redis cannot be followed: %s", error)
+                else:
+                    logger.exception("following Redis failed")
+                first, most = _BACKOFF_S
+                await asyncio.sleep(random.uniform(0.01, min(most, first * 2**failed)))  # noqa: S311 - spreads retries, guards nothing
+
+    async def _load_all(self) -> None:
+        if (await self._store.positions([DEFAULT_PROJECT]))[DEFAULT_PROJECT] is None:
+            await self._store.create(*new_project(Project(DEFAULT_PROJECT), _SYSTEM))
+        for name in sorted(await self._store.names()):
+            await self._try_to_realign(name)
+        self.loaded.set()
+
+    async def _try_to_realign(self, name: str) -> None:
+        """Realign a project; if it cannot be read it stays as it was, with growing age."""
+        try:
+            async with self.lock(name):
+                await self.realign(name)
+        except StoredDataError:
+            self.failures += 1
+            if name not in self.projects:
+                self.unreadable.add(name)
+            logger.exception("project %s cannot be read", name)
+
+    async def _follow(self) -> None:
+        """Apply what comes until it is time to look where Redis stands."""
+        until = monotonic() + _VERIFY_S
+        while monotonic() < until:
+            after = {name: state.sequence for name, state in self.projects.items()}
+            if not after:
+                await asyncio.sleep(_VERIFY_S)
+                continue
+            for name, changes in (await self._store.follow(after)).items():
+                async with self.lock(name):
+                    await self._take(name, changes)
+
+    async def _verify(self) -> None:
+        """Compare where projects stand in Redis with where they stand here, and mend it."""
+        started = monotonic()
+        stored = await self._store.positions(await self._store.names() | self.projects.keys())
+        self.latency_s = monotonic() - started
+        for name, position in stored.items():
+            if position is not None and position == self._position(name):
+                self._confirm(name, started)
+            else:
+                # It may be that we are in the middle of a step: look again when nothing moves.
+                await self._try_to_realign(name)
+
+    async def _take(self, name: str, changes: list[tuple[int, bytes]]) -> None:
+        """Apply changes of the log that are new here, or read everything; the lock is held."""
+        for sequence, data in changes:
+            state = self.projects[name]
+            if sequence < state.sequence:
+                continue
+            message = decode_change(data)
+            if sequence == state.sequence and message.head == state.head:
+                continue
+            next_one = sequence == state.sequence + 1
+            if next_one and message.previous == state.head and not message.reload:
+                prepared = await run_in_slices(state.prepare(edits_of(message)))
+                self.apply(state, prepared, message.step(sequence))
+            elif sequence == state.sequence or (next_one and message.diverges_from(state.head)):
+                logger.error("Redis went back: change %d of %s is another", sequence, name)
+                await self.renew(name, state.epoch)
+            else:
+                await self.reload(name)
+
+    def _miss(self, name: str) -> None:
+        if name in self.projects and name not in self.gone:
+            self.gone.add(name)
+            logger.error(
+                "project %s is not in Redis any more; it is served from memory until it is "
+                "restored, or this process is restarted",
+                name,
+            )
+
+    def _confirm(self, name: str, at: float) -> None:
+        self._verified[name] = at
+        self.gone.discard(name)
+
+    def _position(self, name: str) -> Position | None:
+        state = self.projects.get(name)
+        return None if state is None else position_of(state)
