@@ -1,8 +1,7 @@
-"""The copy in memory, on real servers: it follows, it writes, it heals."""
+"""Reading and writing through a replica, on real servers."""
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 import redis
@@ -13,8 +12,8 @@ from control_plane.errors import Conflict, Invalid, NotFound, Unavailable
 from control_plane.publishing import replica as replica_module
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
-from control_plane.store.connection import RedisLimits
-from control_plane.store.keys import KEYS, MAX_CHANGES, ProjectKeys
+from control_plane.store.keys import KEYS, ProjectKeys
+from tests.control_plane.publishing.replicas import LIMITS, WAIT_S, body, until_same
 from tests.support.definitions import (
     AUTHOR,
     change,
@@ -26,37 +25,6 @@ from tests.support.definitions import (
 from tests.support.redis import RedisServer
 
 FLAG = RecordKind.FLAG
-LIMITS = RedisLimits(connect_s=0.5, command_s=0.5, commit_s=2.0)
-WAIT_S = 20.0
-
-
-async def until_same(*replicas: Replica) -> None:
-    """Return when all replicas stand at the same change; there is no event for what others did."""
-    async with asyncio.timeout(WAIT_S):
-        while len({(r.project("default").epoch, r.project("default").head) for r in replicas}) > 1:  # noqa: ASYNC110 - several processes in one, no shared event
-            await asyncio.sleep(0.01)
-
-
-@pytest.fixture
-async def two(store_url: str) -> AsyncIterator[tuple[Replica, Replica]]:
-    """Two replicas of one server, of each kind."""
-    async with Replica(store_url) as one, Replica(store_url) as other:
-        assert await one.wait_loaded(WAIT_S)
-        assert await other.wait_loaded(WAIT_S)
-        yield one, other
-
-
-@pytest.fixture
-async def replica(redis_url: str) -> AsyncIterator[Replica]:
-    """A loaded replica."""
-    async with Replica(redis_url) as loaded:
-        assert await loaded.wait_loaded(WAIT_S)
-        yield loaded
-
-
-def body(replica: Replica, environment: str = "production") -> bytes:
-    """Return what a replica serves to sidecars."""
-    return replica.project("default").snapshots[environment].body()
 
 
 async def test_an_empty_redis_gets_the_default_project(two: tuple[Replica, Replica]) -> None:
@@ -232,31 +200,6 @@ async def test_a_new_project_is_found_by_other_replicas(two: tuple[Replica, Repl
     assert other.project("default").flags.keys() == set()
 
 
-async def test_a_change_too_large_for_the_log_is_read_anew(two: tuple[Replica, Replica]) -> None:
-    """The log stays small, and replicas get there all the same."""
-    one, other = two
-    edits = [Edit(FLAG, f"f-{n}", flag_record(f"f-{n}", value="x" * 1_000)) for n in range(300)]
-    await one.commit("default", lambda _: change(*edits))
-    await until_same(one, other)
-    assert body(one) == body(other)
-    assert other.reloads == 1
-
-
-async def test_a_replica_that_missed_changes_reads_everything(
-    redis_url: str, replica: Replica
-) -> None:
-    """Its place in the log is gone: a gap is seen, and never skipped."""
-    async with Replica(redis_url) as late:
-        assert await late.wait_loaded(WAIT_S)
-        await late._mirror.stop()
-        for number in range(MAX_CHANGES + 300):
-            await put(replica, FLAG, "a", flag_record("a", number + 1, value=str(number)))
-        late._mirror.start()
-        await until_same(replica, late)
-        assert late.reloads == 1
-        assert body(late) == body(replica)
-
-
 async def test_a_snapshot_too_large_is_refused_with_the_sizes(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,18 +226,6 @@ async def test_every_key_in_redis_is_declared(replica: Replica, redis_url: str) 
 
 
 # Bad times
-
-
-async def test_redis_away_at_the_start_is_waited_for(redis_server: RedisServer) -> None:
-    """The process runs, says that it has nothing, and loads when Redis comes."""
-    redis_server.kill()
-    async with Replica(redis_server.url, LIMITS) as replica:
-        assert not await replica.wait_loaded(0.3)
-        assert not replica.redis_ok
-        with pytest.raises(Unavailable):
-            replica.project("default")
-        redis_server.restart()
-        assert await replica.wait_loaded(WAIT_S)
 
 
 async def test_while_redis_is_away_reads_go_on_and_writes_are_refused_in_time(
@@ -348,172 +279,6 @@ async def test_a_server_that_hangs_does_not_hang_writers(redis_server: RedisServ
                 break
 
 
-async def test_revisions_going_back_renew_the_epoch(redis_server: RedisServer) -> None:
-    """Redis lost what it had acknowledged: sidecars must take the older content, and do."""
-    async with Replica(redis_server.url, LIMITS) as one, Replica(redis_server.url) as other:
-        assert await one.wait_loaded(WAIT_S)
-        assert await other.wait_loaded(WAIT_S)
-        await put(one, FLAG, "a", flag_record("a"))
-        with redis_server.client() as client:
-            saved = dump(client)
-            await put(one, FLAG, "b", flag_record("b"))
-            await until_same(one, other)
-            epoch = one.project("default").epoch
-            restore(client, saved)
-        async with asyncio.timeout(WAIT_S):
-            while one.project("default").epoch == epoch:  # noqa: ASYNC110 - seen in time
-                await asyncio.sleep(0.01)
-        await until_same(one, other)
-        assert one.epochs_renewed + other.epochs_renewed == 1
-        assert one.project("default").flags.keys() == {"a"}
-        assert body(one) == body(other)
-        await put(other, FLAG, "c", flag_record("c"))
-        assert other.project("default").flags.keys() == {"a", "c"}
-
-
-async def test_a_log_that_lost_its_end_is_not_waited_on(replica: Replica, redis_url: str) -> None:
-    """The position says that there was a change, the log has none: everything is read."""
-    async with Replica(redis_url) as late:
-        assert await late.wait_loaded(WAIT_S)
-        await late._mirror.stop()
-        await put(replica, FLAG, "a", flag_record("a"))
-        with redis.Redis.from_url(redis_url) as client:
-            client.delete(ProjectKeys("default").changes)
-        late._mirror.start()
-        await until_same(replica, late)
-        assert late.reloads == 1
-        assert late.epochs_renewed == 0
-
-
-@pytest.mark.parametrize("written", [1, 2, 5])
-async def test_another_history_is_seen_however_long_it_is(
-    redis_server: RedisServer, written: int
-) -> None:
-    """Lost and written anew, up to the same number or beyond: counting alone would not tell."""
-    async with Replica(redis_server.url, LIMITS) as one:
-        assert await one.wait_loaded(WAIT_S)
-        with redis_server.client() as client:
-            saved = dump(client)
-            await put(one, FLAG, "lost", flag_record("lost"))
-            await one._mirror.stop()
-            restore(client, saved)
-        async with Replica(redis_server.url, LIMITS) as other:
-            assert await other.wait_loaded(WAIT_S)
-            for number in range(written):
-                await put(other, FLAG, "instead", flag_record("instead", number + 1))
-            epoch = one.project("default").epoch
-            one._mirror.start()
-            await until_same(one, other)
-            assert one.project("default").epoch != epoch
-            assert one.project("default").flags.keys() == {"instead"}
-
-
-async def test_a_sidecar_that_is_ahead_tells_of_a_loss_nobody_saw(
-    redis_server: RedisServer,
-) -> None:
-    """All replicas were down while Redis went back: the sidecar's revision gives it away."""
-    with redis_server.client() as client:
-        async with Replica(redis_server.url) as before:
-            assert await before.wait_loaded(WAIT_S)
-            saved = dump(client)
-            await put(before, FLAG, "a", flag_record("a"))
-            pointer = before.project("default").snapshots["production"].pointer()
-        restore(client, saved)
-    async with Replica(redis_server.url) as replica:
-        assert await replica.wait_loaded(WAIT_S)
-        await replica.witness("default", "production", "of-another-epoch", 1_000)
-        assert replica.epochs_renewed == 0
-        await replica.witness("default", "production", pointer.epoch, pointer.revision)
-        assert replica.epochs_renewed == 1
-        renewed = replica.project("default").epoch
-        assert renewed != pointer.epoch
-        # One that claims whatever it likes does not make everybody fetch everything at once again.
-        await replica.witness("default", "production", renewed, 1_000_000)
-        assert replica.epochs_renewed == 1
-
-
-async def test_a_project_gone_from_redis_is_served_on_and_not_written(
-    replica: Replica, redis_url: str
-) -> None:
-    """An empty Redis is no reason to take all flags from everybody."""
-    await put(replica, FLAG, "a", flag_record("a"))
-    with redis.Redis.from_url(redis_url) as client:
-        saved = dump(client)
-        client.flushall()
-        async with asyncio.timeout(WAIT_S):
-            while replica.verified_age_ms() < 1_500:  # noqa: ASYNC110 - it must be seen to grow
-                await asyncio.sleep(0.05)
-        assert replica.project("default").flags.keys() == {"a"}
-        with pytest.raises(Unavailable, match="not in Redis"):
-            await put(replica, FLAG, "b", flag_record("b"))
-        restore(client, saved)
-    async with asyncio.timeout(WAIT_S):
-        while replica.verified_age_ms() > 1_500:  # noqa: ASYNC110 - restored is seen in time
-            await asyncio.sleep(0.05)
-    await put(replica, FLAG, "b", flag_record("b"))
-
-
-async def test_data_of_another_schema_is_refused_and_the_last_good_stays(
-    replica: Replica, redis_url: str
-) -> None:
-    """A newer control plane wrote it: to guess would be to serve the wrong users."""
-    await put(replica, FLAG, "a", flag_record("a"))
-    keys = ProjectKeys("default")
-    with redis.Redis.from_url(redis_url) as client:
-        client.hset(keys.meta, mapping={"schema": "99", "epoch": "another"})
-        async with asyncio.timeout(WAIT_S):
-            while replica.failures == 0:  # noqa: ASYNC110 - a counter
-                await asyncio.sleep(0.01)
-        assert replica.project("default").flags.keys() == {"a"}
-        client.hset(keys.meta, mapping={"schema": "1"})
-        async with asyncio.timeout(WAIT_S):
-            while replica.project("default").epoch != "another":  # noqa: ASYNC110 - as above
-                await asyncio.sleep(0.01)
-
-
-async def test_a_project_that_cannot_be_read_keeps_no_other_from_being_served(
-    replica: Replica, redis_url: str
-) -> None:
-    """At the start, and while it is followed; and it comes when it can be read."""
-    await replica.create_project(Project("odd"), AUTHOR)
-    keys = ProjectKeys("odd")
-    with redis.Redis.from_url(redis_url) as client:
-        client.hset(keys.meta, mapping={"schema": "99", "epoch": "another"})
-        async with Replica(redis_url) as other:
-            assert await other.wait_loaded(WAIT_S)
-            with pytest.raises(Unavailable):
-                other.project("odd")
-            await put(replica, FLAG, "a", flag_record("a"))
-            await until_same(replica, other)
-            client.hset(keys.meta, mapping={"schema": "1"})
-            async with asyncio.timeout(WAIT_S):
-                while "odd" not in other.projects:  # noqa: ASYNC110 - another process mended it
-                    await asyncio.sleep(0.01)
-            assert other.project("odd").epoch == "another"
-
-
-async def test_following_survives_an_exception_nobody_thought_of(
-    two: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A loop that ends silently is the failure others had."""
-    one, other = two
-    follow = other.store.follow
-    fail = asyncio.Event()
-
-    async def once_broken(after: dict[str, int]) -> dict[str, list[tuple[int, bytes]]]:
-        if not fail.is_set():
-            fail.set()
-            raise KeyError("surprise")
-        return await follow(after)
-
-    monkeypatch.setattr(other.store, "follow", once_broken)
-    async with asyncio.timeout(WAIT_S):
-        await fail.wait()
-    await put(one, FLAG, "a", flag_record("a"))
-    await until_same(one, other)
-    assert other.failures == 1
-
-
 async def test_a_repeated_command_finds_its_own_first_attempt(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -530,17 +295,3 @@ async def test_a_repeated_command_finds_its_own_first_attempt(
     assert (state.sequence, state.flags.keys()) == (2, {"a"})
     assert replica.conflicts == 0
     assert state.snapshots["production"].revision == 2
-
-
-def dump(client: redis.Redis) -> dict[bytes, bytes]:
-    """Return all data of a server, as a backup would have it."""
-    return {key: client.dump(key) or b"" for key in client.scan_iter()}
-
-
-def restore(client: redis.Redis, saved: dict[bytes, bytes]) -> None:
-    """Put a backup in the place of all data, as one step."""
-    with client.pipeline(transaction=True) as pipe:
-        pipe.flushall()
-        for key, value in saved.items():
-            pipe.restore(key, 0, value)
-        pipe.execute()
