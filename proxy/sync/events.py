@@ -59,8 +59,9 @@ class EventParser:
         Raises:
             EventTooLarge: a line or an event has more than `max_bytes`.
         """
-        if self._after_cr and chunk:
-            self._after_cr = False
+        if not chunk:
+            return  # nothing was read: an LF to come still belongs to the CR before it
+        if self._after_cr:
             chunk = chunk.removeprefix(b"\n")
         self._after_cr = chunk.endswith(b"\r")
         first, *lines = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")

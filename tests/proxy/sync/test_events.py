@@ -109,6 +109,11 @@ def test_many_events_in_one_chunk_are_not_too_large() -> None:
     assert len(parse(b"data: x\n\n" * 5000)) == 5000
 
 
+def test_an_empty_chunk_is_nothing() -> None:
+    """Also in the middle of a line end."""
+    assert parse(b"data: 1\r", b"", b"\ndata: 2\r\r")[0].data == "1\n2"
+
+
 _STREAM = (
     b'\xef\xbb\xbf:hi\r\nid: e-3\revent: snapshot\rdata: {"a":1}\ndata:x\r\nretry: 200\r\n\r\n'
     b"data: \xc3\xa4\n\nevent: q\n\n\r\r\ndata: 1\r\ndata: 2\r\r"
