@@ -24,6 +24,8 @@ from proxy.contract.sync import (
     SNAPSHOT_PATH,
     STREAM_PATH,
     VERIFIED_AGE_HEADER,
+    SnapshotPointer,
+    entity_tag,
 )
 
 __all__ = ["ROUTES"]
@@ -86,15 +88,19 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         hdrs.VARY: "Accept-Encoding, Authorization",
         VERIFIED_AGE_HEADER: str(sync.replica.verified_age_ms(key.project)),
     }
-    if not_modified(request, f'"{pointer.digest}"'):
-        return web.Response(status=304, headers={**headers, hdrs.ETAG: f'"{pointer.digest}"'})
+    if not_modified(request, _tag(pointer)):
+        return web.Response(status=304, headers={**headers, hdrs.ETAG: _tag(pointer)})
     if _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
         pointer, body = await sync.snapshot(key.project, key.environment)
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     else:
         body = current.body()
-    headers[hdrs.ETAG] = f'"{pointer.digest}"'
+    headers[hdrs.ETAG] = _tag(pointer)
     return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
+
+
+def _tag(pointer: SnapshotPointer) -> str:
+    return entity_tag(pointer.epoch, pointer.revision, pointer.digest)
 
 
 def _sidecar_key(request: web.Request) -> KeyRecord:
@@ -155,6 +161,7 @@ ROUTES = (
         tag="sidecars",
         params=(*_HELD, IF_NONE_MATCH),
         responses={200: "Lines of JSON, `application/x-ndjson`.", 304: None},
-        description="The entity tag is the digest of the content. Compressed for who accepts gzip.",
+        description="The entity tag names epoch, revision and content. Compressed for who accepts "
+        "gzip.",
     ),
 )

@@ -84,7 +84,8 @@ def not_modified(request: web.Request, etag: str) -> bool:
     if header is None:
         return False
     # Weak comparison, RFC 9110 section 13.1.2: intermediaries that compress mark tags weak.
-    return header.strip() == "*" or any(f'"{tag}"' == etag for _, tag in _ETAGS.findall(header))
+    opaque = etag.removeprefix("W/")
+    return header.strip() == "*" or any(f'"{tag}"' == opaque for _, tag in _ETAGS.findall(header))
 
 
 def not_modified_response(etag: str) -> web.Response:

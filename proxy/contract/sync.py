@@ -19,6 +19,7 @@ __all__ = [
     "Heartbeat",
     "RemovedEntry",
     "SnapshotPointer",
+    "entity_tag",
     "event_id",
     "parse_event_id",
 ]
@@ -81,6 +82,16 @@ class Heartbeat(msgspec.Struct, frozen=True):
     revision: int
     digest: str
     verified_age_ms: int
+
+
+def entity_tag(epoch: str, revision: int, digest: str) -> str:
+    """Return the entity tag of a snapshot, which names its header as well as its content.
+
+    By the digest alone a reader that polls would keep the header of an epoch that is over, and its
+    revision would be a number of another history. Weak, because compressed or not a snapshot has
+    the same one (RFC 9110, section 8.8.1).
+    """
+    return f'W/"{epoch}-{revision}-{digest}"'
 
 
 def event_id(epoch: str, revision: int) -> str:

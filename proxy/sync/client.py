@@ -25,6 +25,7 @@ from proxy.contract.sync import (
     SNAPSHOT_PATH,
     STREAM_PATH,
     VERIFIED_AGE_HEADER,
+    entity_tag,
     event_id,
 )
 from proxy.sync.errors import SyncError
@@ -69,9 +70,7 @@ class ControlPlaneClient:
             "Accept-Encoding": "identity",
             "Cache-Control": "no-store",
         }
-        last = event_id(held.epoch, held.revision) if held is not None else ""
-        # what was received goes into a header only if it fits one
-        if 0 < len(last) <= _MAX_ID_CHARS and last.isascii() and last.isprintable():
+        if held is not None and _fits_header(last := event_id(held.epoch, held.revision)):
             headers["Last-Event-ID"] = last
         with _network_errors():
             opening = self._session.get(
@@ -87,7 +86,7 @@ class ControlPlaneClient:
                     raise SyncError("protocol", f"a stream of type {response.content_type!r}")
                 yield response.content
 
-    async def fetch(self, held: SnapshotHeader | None, *, conditional: bool = True) -> Fetched:
+    async def fetch(self, held: SnapshotHeader | None) -> Fetched:
         """Fetch the snapshot, or hear that the one held is current.
 
         A body longer than `max_snapshot_bytes` is not read to its end: what is returned is longer
@@ -103,9 +102,11 @@ class ControlPlaneClient:
             "Accept": "application/x-ndjson",
             "Accept-Encoding": "gzip",
         }
-        conditional = conditional and held is not None
-        if conditional and held is not None:
-            headers["If-None-Match"] = f'"{held.digest}"'
+        conditional = False
+        if held is not None:
+            tag = entity_tag(held.epoch, held.revision, held.digest)
+            if conditional := _fits_header(tag):
+                headers["If-None-Match"] = tag
         with _network_errors():
             async with self._session.get(
                 self._base + SNAPSHOT_PATH,
@@ -156,6 +157,11 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
         seconds = (date - now).total_seconds()
     return min(max(0.0, seconds), _MAX_RETRY_AFTER_S)
+
+
+def _fits_header(value: str) -> bool:
+    """Return whether what was received can be sent back in a header."""
+    return 0 < len(value) <= _MAX_ID_CHARS and value.isascii() and value.isprintable()
 
 
 def _http_error(response: aiohttp.ClientResponse) -> SyncError:

@@ -105,7 +105,7 @@ class _Source:
         self._asked_once = asyncio.Event()
         self._news = asyncio.Event()  # the fetching loop has something new to think about
         self._wanted: SnapshotPointer | None = None
-        self._restamped: tuple[str, int] | None = None
+        self._restamped: tuple[str, int] | None = None  # asked for, though its content is held
         self._streaming = False
         self._streams = 0
 
@@ -262,12 +262,9 @@ class _Source:
 
     async def _fetch(self) -> None:
         held, wanted = self._held(), self._wanted
-        only_the_stamp_differs = (
-            held is not None and wanted is not None and wanted.digest == held.digest
-        )
-        if only_the_stamp_differs and wanted is not None:
+        if held is not None and wanted is not None and wanted.digest == held.digest:
             self._restamped = _stamp(wanted)
-        fetched = await self._control_plane.fetch(held, conditional=not only_the_stamp_differs)
+        fetched = await self._control_plane.fetch(held)
         if fetched.body is not None:
             await self._holder.offer(fetched.body, "control-plane", age_ms=fetched.verified_age_ms)
             self.fetched.set()

@@ -53,6 +53,7 @@ def test_without_if_match_anything_passes() -> None:
 def test_if_none_match_compares_weakly(header: str, expected: bool) -> None:
     """Intermediaries that compress mark tags weak."""
     assert not_modified(asking(If_None_Match=header), '"3"') is expected
+    assert not_modified(asking(If_None_Match=header), 'W/"3"') is expected
     assert not not_modified(asking(), '"3"')
 
 

@@ -3,7 +3,14 @@
 import msgspec
 import pytest
 
-from proxy.contract.sync import HEARTBEAT_S, IDLE_S, Delta, event_id, parse_event_id
+from proxy.contract.sync import (
+    HEARTBEAT_S,
+    IDLE_S,
+    Delta,
+    entity_tag,
+    event_id,
+    parse_event_id,
+)
 
 
 @pytest.mark.parametrize(("epoch", "revision"), [("e", 0), ("a-b-c", 7), ("9f", 10**17)])
@@ -16,6 +23,13 @@ def test_an_event_id_is_read_as_it_was_written(epoch: str, revision: int) -> Non
 def test_other_text_is_no_event_id(text: str) -> None:
     """It comes back from anybody, in a header."""
     assert parse_event_id(text) is None
+
+
+def test_an_entity_tag_tells_headers_apart() -> None:
+    """The same content in another epoch, or at another revision, is another snapshot."""
+    tags = {entity_tag(e, r, d) for e in ("e1", "e2") for r in (1, 2) for d in ("aa", "bb")}
+    assert len(tags) == 8
+    assert entity_tag("e1", 7, "aa") == 'W/"e1-7-aa"'
 
 
 def test_three_heartbeats_are_missed_before_a_stream_is_dead() -> None:

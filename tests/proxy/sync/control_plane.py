@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, event_id
+from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, entity_tag, event_id
 from tests.support.snapshots import make_snapshot
 
 __all__ = ["FakeControlPlane", "control_plane", "free_port", "stream_of"]
@@ -95,7 +95,7 @@ class FakeControlPlane:
     async def snapshot(self, request: web.Request) -> web.StreamResponse:
         """The ordinary fetch."""
         headers = {
-            "ETag": f'"{self.header.digest}"',
+            "ETag": entity_tag(self.header.epoch, self.header.revision, self.header.digest),
             "X-Matrixflag-Verified-Age-Ms": str(self.verified_age_ms),
         }
         if request.headers.get("If-None-Match") == headers["ETag"]:

@@ -64,6 +64,17 @@ async def test_an_epoch_that_fits_no_header_does_not_break_requests(epoch: str) 
         assert "X-Evil" not in fake.requests[-1].headers
 
 
+async def test_what_is_held_is_not_sent_again() -> None:
+    """The tag names the header too: the same content in another epoch is fetched."""
+    async with control_plane() as fake, aiohttp.ClientSession() as session:
+        client = ControlPlaneClient(session, SyncSettings(control_plane_url=fake.url, key=KEY))
+        assert (await client.fetch(fake.header)).body is None
+        held = fake.header
+        fake.publish({"a": True}, epoch="e2", revision=held.revision)
+        assert fake.header.digest == held.digest
+        assert (await client.fetch(held)).body == fake.body
+
+
 async def test_a_path_before_the_api_is_kept() -> None:
     """Behind an ingress the control plane may live below a path."""
     async with control_plane() as fake, aiohttp.ClientSession() as session:

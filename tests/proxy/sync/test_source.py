@@ -192,6 +192,19 @@ async def test_a_poll_confirms_as_old_as_its_answer_says(fake: FakeControlPlane)
         assert (sidecar.holder.age_ms() or 0) >= 500_000
 
 
+async def test_a_poll_takes_over_a_new_epoch_of_the_same_content(fake: FakeControlPlane) -> None:
+    """Or its revision would be one of another history, and confirmed for ever."""
+    fake.on_stream = answers(404)
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        fake.publish({"a": True}, epoch="e2", revision=1)
+        served = await sidecar.swapped()
+        assert (served.header.epoch, served.header.digest) == ("e2", fake.header.digest)
+        asked = fake.asked(SNAPSHOT_PATH)
+        await fake.wait_asked(SNAPSHOT_PATH, asked + 3)
+        assert sidecar.swaps.empty()
+
+
 async def test_unknown_events_are_ignored(fake: FakeControlPlane) -> None:
     """A later control plane may say more."""
 
