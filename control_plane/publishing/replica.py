@@ -312,8 +312,8 @@ class Replica:
                 allowed = _ATTEMPTS_LARGE
                 prepared, step, commit = await run_in_slices(work)
                 # The deadline is for Redis; our own work is as long as the change is large.
-                again = asyncio.get_running_loop().time() + self._connections.limits.commit_s
-                deadline.reschedule(again)
+                now = asyncio.get_running_loop().time()
+                deadline.reschedule(now + self._connections.limits.large_s)
             if await self._store.commit(name, commit):
                 self._mirror.apply(state, prepared, step)
                 return change

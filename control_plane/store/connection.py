@@ -1,6 +1,7 @@
 """Connections to Redis that heal by themselves, and never wait without end.
 
-Two pools: one for commands, one for the reads that block on purpose. A command that meets a broken
+Three pools: one for commands, one for the few that carry megabytes and so take long, one for the
+reads that block on purpose. A command that meets a broken
 connection is sent again a few times within its deadline; every command that writes is safe to
 repeat, because it names the state it was made for. Knows nothing of what the commands mean.
 """
@@ -38,6 +39,8 @@ class RedisLimits:
     """Above the stalls of a rewrite of the append-only file, below the patience of callers."""
     commit_s: float = 5.0
     """A write in all, waiting for other writes and repeats included; then it is 503."""
+    large_s: float = 30.0
+    """A command of megabytes: what ten thousand flags take on a machine that is busy."""
     connections: int = 32
     """Commands at once; further ones wait their turn within `command_s`."""
 
@@ -49,6 +52,7 @@ class Connections:
         self._observe = observe
         self.limits = limits
         self.commands = _client(url, limits, limits.command_s, 2)
+        self.large = _client(url, limits, limits.large_s, 0)
         self.blocking = _client(url, limits, FOLLOW_BLOCK_S + limits.command_s, 0)
 
     async def run(self, name: str, command: Callable[[], Awaitable[T]]) -> T:
@@ -73,6 +77,7 @@ class Connections:
     async def close(self) -> None:
         """Close all connections."""
         await self.commands.aclose()
+        await self.large.aclose()
         await self.blocking.aclose()
 
     def _tell(self, name: str, started: float, *, succeeded: bool) -> None:

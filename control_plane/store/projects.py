@@ -25,6 +25,7 @@ from control_plane.store.scripts import COMMIT, CREATE, RENEW
 __all__ = ["Commit", "Position", "ProjectStore", "StoredProject", "Write"]
 
 _DAY_S = 24 * 3600
+_LARGE_OPS = 4_000  # items of a commit's operations; eight a flag, so it is 500 flags
 
 
 class Position(NamedTuple):
@@ -170,7 +171,10 @@ class ProjectStore:
             *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
             msgspec.msgpack.encode(ops),
         ]
-        done = await self._connections.run("commit", lambda: self._commit(keys=keys, args=args))
+        client = self._redis if len(ops) < _LARGE_OPS else self._connections.large
+        done = await self._connections.run(
+            "commit", lambda: self._commit(keys=keys, args=args, client=client)
+        )
         return bool(done)
 
     async def renew(
