@@ -92,6 +92,8 @@ its version: send it back as `If-Match` to change only what you have seen. Lists
 `next_cursor` on as `cursor`. Errors are `application/problem+json` with a `code` and with every
 problem of the document at once."""
 
+_IN_LINE_S = 3.0  # for the writes before one's own, on top of what Redis may take
+
 _STILL_LOADING_S = 5.0  # between two log lines that say what a start is waiting for
 
 
@@ -130,6 +132,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
     limits = RedisLimits(
         connect_s=settings.redis_connect_timeout_s,
         command_s=settings.redis_timeout_s,
+        commit_s=settings.redis_timeout_s + _IN_LINE_S,
         connections=settings.redis_max_connections,
     )
     async with AsyncExitStack() as stack:

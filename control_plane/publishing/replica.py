@@ -77,6 +77,7 @@ class Replica:
         self._mirror = Mirror(self._store, self._subscriptions.notify)
         # What is known of Redis
         self._redis_ok = False
+        self._failed_at = 0.0  # the last command that Redis did not answer, monotonic
         self._witnessed_at = -_WITNESS_S
         # Counters, for metrics
         self.redis_errors = 0
@@ -196,11 +197,14 @@ class Replica:
             Unavailable: Redis did not answer. The write may still come to be, and is then visible.
         """
         self.project(project)
+        asked_at = monotonic()
         try:
             async with (
                 asyncio.timeout(self._connections.limits.commit_s) as deadline,
                 self._mirror.lock(project),
             ):
+                if self._failed_at > asked_at and not self._redis_ok:
+                    raise _unavailable()  # for the write before us in line: that wait was ours too
                 return await self._commit(project, build, deadline)
         except TimeoutError:
             raise _unavailable() from None
@@ -335,6 +339,7 @@ class Replica:
     def _observed(self, command: str, seconds: float, succeeded: bool) -> None:
         if not succeeded:
             self.redis_errors += 1
+            self._failed_at = monotonic()
         self._redis_ok = succeeded
         if self._observe is not None:
             self._observe(command, seconds, succeeded)

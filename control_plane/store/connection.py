@@ -1,11 +1,13 @@
 """Connections to Redis that heal by themselves, and never wait without end.
 
 Three pools: one for commands, one for the few that carry megabytes and so take long, one for the
-reads that block on purpose. A command that meets a broken
-connection is sent again a few times within its deadline; every command that writes is safe to
-repeat, because it names the state it was made for. Knows nothing of what the commands mean.
+reads that block on purpose. A command that meets a broken connection is sent again a few times
+within its deadline; every command that writes is safe to repeat, because it names the state it was
+made for. One that gets no answer is not sent again: a server that hangs would be waited for several
+times over. Knows nothing of what the commands mean.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -36,9 +38,10 @@ class RedisLimits:
     connect_s: float = 1.0
     """A server that is there answers in microseconds; a second covers a lost SYN."""
     command_s: float = 2.0
-    """Above the stalls of a rewrite of the append-only file, below the patience of callers."""
+    """A command in all, waiting for a connection and repeats included. Above the stalls of a
+    rewrite of the append-only file, below the patience of callers."""
     commit_s: float = 5.0
-    """A write in all, waiting for other writes and repeats included; then it is 503."""
+    """A write in all, waiting for other writes included; then it is 503."""
     large_s: float = 30.0
     """A command of megabytes: what ten thousand flags take on a machine that is busy."""
     connections: int = 32
@@ -56,10 +59,28 @@ class Connections:
         self.blocking = _client(url, limits, FOLLOW_BLOCK_S + limits.command_s, 0)
 
     async def run(self, name: str, command: Callable[[], Awaitable[T]]) -> T:
-        """Return a command's answer, having told the observer about it.
+        """Return a command's answer within `command_s`, having told the observer about it.
 
         Raises:
             RedisError: when it did not succeed in time, repeats included.
+        """
+
+        async def in_time() -> T:
+            try:
+                async with asyncio.timeout(self.limits.command_s):
+                    return await command()
+            except TimeoutError:
+                raise RedisTimeoutError(f"no answer in {self.limits.command_s:g} s") from None
+
+        return await self.run_long(name, in_time)
+
+    async def run_long(self, name: str, command: Callable[[], Awaitable[T]]) -> T:
+        """Return the answer of a command that waits on purpose, or carries megabytes.
+
+        It may take as long as each step of it comes within the time-out of its pool.
+
+        Raises:
+            RedisError: when it did not succeed.
         """
         started = perf_counter()
         try:
@@ -98,7 +119,7 @@ def _client(url: str, limits: RedisLimits, timeout_s: float, repeats: int) -> re
         retry=Retry(
             EqualJitterBackoff(cap=0.2, base=0.02),
             repeats,
-            supported_errors=(RedisConnectionError, RedisTimeoutError),
+            supported_errors=(RedisConnectionError,),
         ),
     )
     return redis.Redis.from_pool(pool)

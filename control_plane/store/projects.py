@@ -116,7 +116,7 @@ class ProjectStore:
                 answers: list[dict[bytes, bytes]] = await pipe.execute()
                 return answers
 
-        meta, *tables = await self._connections.run("load", read)
+        meta, *tables = await self._connections.run_long("load", read)
         if not meta:
             return None
         text = {field.decode(): value.decode() for field, value in meta.items()}
@@ -171,10 +171,11 @@ class ProjectStore:
             *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
             msgspec.msgpack.encode(ops),
         ]
-        client = self._redis if len(ops) < _LARGE_OPS else self._connections.large
-        done = await self._connections.run(
-            "commit", lambda: self._commit(keys=keys, args=args, client=client)
-        )
+        connections, client = self._connections, self._redis
+        run = connections.run
+        if len(ops) >= _LARGE_OPS:
+            run, client = connections.run_long, connections.large
+        done = await run("commit", lambda: self._commit(keys=keys, args=args, client=client))
         return bool(done)
 
     async def renew(
@@ -194,7 +195,7 @@ class ProjectStore:
     async def changes(self, name: str, after: int) -> list[tuple[int, bytes]]:
         """Return the changes after a sequence number, oldest first, at most as many as are kept."""
         key = ProjectKeys(name).changes
-        entries = await self._connections.run(
+        entries = await self._connections.run_long(
             "changes", lambda: self._redis.xrange(key, min=f"{after + 1}-0", count=MAX_CHANGES)
         )
         return [_change(entry) for entry in entries]
@@ -203,7 +204,7 @@ class ProjectStore:
         """Return the changes after sequence numbers, by project, waiting a while for the first."""
         streams = {ProjectKeys(name).changes: name for name in after}
         positions = {key: f"{after[name]}-0" for key, name in streams.items()}
-        answer = await self._connections.run(
+        answer = await self._connections.run_long(
             "follow",
             lambda: self._blocking.xread(positions, count=100, block=int(FOLLOW_BLOCK_S * 1000)),
         )

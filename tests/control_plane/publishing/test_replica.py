@@ -257,12 +257,12 @@ async def test_while_redis_is_away_reads_go_on_and_writes_are_refused_in_time(
 
 
 async def test_a_server_that_hangs_does_not_hang_writers(redis_server: RedisServer) -> None:
-    """Connections stay open and nothing comes: the time-out of the write ends it, for all."""
+    """Connections stay open and nothing comes: one time-out ends it for all who stand in line."""
     async with Replica(redis_server.url, LIMITS) as replica:
         assert await replica.wait_loaded(WAIT_S)
         redis_server.freeze()
         try:
-            async with asyncio.timeout(LIMITS.commit_s * 2):
+            async with asyncio.timeout(LIMITS.command_s * 2):
                 results = await asyncio.gather(
                     *(put(replica, FLAG, f"f-{n}", flag_record(f"f-{n}")) for n in range(20)),
                     return_exceptions=True,
