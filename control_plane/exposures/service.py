@@ -1,7 +1,7 @@
 """Takes a batch of exposures: reads it, checks it, stores it once, counts what became of it.
 
 The balance, in items: `received = stored + duplicate + refused + unavailable`. `refused` batches
-are the sender's mistake and come no more; `unavailable` ones were not stored, are still with the
+are the sender's mistake and come no more; `unavailable` ones got no receipt, are still with the
 sender, and come again. `dropped` items had been stored and made way for newer ones.
 
 The counters are plain integers, read by the metrics at scrape time.
@@ -76,8 +76,10 @@ class ExposureService:
             stored = await self._store.apply(
                 project, environment, batch.id, batch.instance, items, body, self._now_ms()
             )
-        except RedisError as error:
+        except BaseException as error:  # a sender that hung up too: it sends the batch again
             self.counts.unavailable += items
+            if not isinstance(error, RedisError):
+                raise
             raise Unavailable(
                 "exposures cannot be stored now; send the batch again, with the same id",
                 retry_after_s=_RETRY_AFTER_S,

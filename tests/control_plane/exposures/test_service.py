@@ -1,5 +1,6 @@
 """A batch from bytes to a receipt, and the balance of what became of it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -98,6 +99,21 @@ async def test_without_redis_the_batch_stays_with_its_sender(redis_server: Redis
     redis_server.restart()
     assert not (await service.accept("p", "e", body)).duplicate
     assert service.counts == ExposureCounts(received=2, stored=1, unavailable=1)
+    await connections.close()
+
+
+async def test_a_sender_that_hangs_up_is_accounted_for(redis_server: RedisServer) -> None:
+    """It got no receipt, and sends the batch again."""
+    connections = Connections(redis_server.url, RedisLimits())
+    service = ExposureService(ExposureStore(connections))
+    redis_server.freeze()
+    sent = asyncio.create_task(service.accept("p", "e", encoded(batch())))
+    await asyncio.sleep(0.05)
+    sent.cancel()
+    await asyncio.wait([sent])
+    assert sent.cancelled()
+    assert service.counts == ExposureCounts(received=1, unavailable=1)
+    redis_server.thaw()
     await connections.close()
 
 
