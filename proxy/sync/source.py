@@ -6,7 +6,7 @@ not what is held, whenever a comparison of digests is due, and as a poll while t
 being one loop, it never fetches twice at once. Neither trusts the other to be alive.
 
     event               what is held                      then
-    snapshot, delta     the digest                        confirmed
+    snapshot, delta     the digest                        nothing: they do not say how old it is
                         another                           wanted
     heartbeat           the digest                        confirmed, as old as it says
                         another                           wanted
@@ -180,12 +180,13 @@ class _Source:
         pointer = SnapshotPointer(heartbeat.epoch, heartbeat.revision, heartbeat.digest)
         if held is not None and _behind(pointer, held):
             raise SyncError("behind", f"revision {pointer.revision}, {held.revision} is held")
-        self._point(pointer, heartbeat.verified_age_ms)
+        self._holder.confirm(pointer.digest, heartbeat.verified_age_ms)
+        self._point(pointer)
 
-    def _point(self, pointer: SnapshotPointer, verified_age_ms: int = 0) -> None:
+    def _point(self, pointer: SnapshotPointer) -> None:
         """Note what is current."""
         held = self._held()
-        if held is not None and self._holder.confirm(pointer.digest, verified_age_ms):
+        if held is not None and pointer.digest == held.digest:
             newer = (pointer.epoch, pointer.revision) != (held.epoch, held.revision)
             if not newer or _older(pointer, held) or self._restamped == _stamp(pointer):
                 self._wanted = None

@@ -183,6 +183,25 @@ async def test_heartbeats_confirm_as_old_as_they_say(fake: FakeControlPlane) -> 
         await sidecar.until(lambda: (sidecar.holder.age_ms() or 0) < 1000)
 
 
+async def test_a_pointer_says_nothing_of_age(fake: FakeControlPlane) -> None:
+    """It says what is current there, not since when that is known: a blind replica sends it too."""
+    pointer = fake.event()
+
+    async def blind(request: web.Request) -> web.StreamResponse:
+        response = await stream_of(request)
+        while True:
+            await response.write(pointer)
+            await asyncio.sleep(0.02)
+
+    fake.verified_age_ms = 500_000
+    fake.on_stream = blind
+    async with running(fake.url) as sidecar:
+        await sidecar.until(lambda: sidecar.status.state == "streaming")
+        await asyncio.sleep(0.1)
+        assert (sidecar.holder.age_ms() or 0) >= 500_000
+        assert fake.asked(SNAPSHOT_PATH) == 1
+
+
 async def test_a_poll_confirms_as_old_as_its_answer_says(fake: FakeControlPlane) -> None:
     """The same without a stream, in 200 and in 304."""
     fake.on_stream = answers(404)
