@@ -11,6 +11,7 @@ Rules:
 import asyncio
 import contextlib
 import email.utils
+import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -42,7 +43,10 @@ _MAX_ID_CHARS = 200
 
 
 class Fetched(NamedTuple):
-    """The answer to a fetch. `body` is None when what is held is current."""
+    """The answer to a fetch. `body` is None when what is held is current.
+
+    `verified_age_ms` is what the control plane said, and how long the body took since.
+    """
 
     body: bytes | None
     verified_age_ms: int
@@ -115,11 +119,13 @@ class ControlPlaneClient:
                 allow_redirects=False,
             ) as response:
                 age_ms = _milliseconds(response.headers.get(VERIFIED_AGE_HEADER))
+                said_at = time.monotonic()
                 if response.status == 304 and conditional:
                     return Fetched(None, age_ms)
                 if response.status != 200:
                     raise _http_error(response)
-                return Fetched(await self._body(response), age_ms)
+                body = await self._body(response)
+                return Fetched(body, age_ms + round((time.monotonic() - said_at) * 1000))
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
         pieces: list[bytes] = []

@@ -3,10 +3,12 @@
 How requests fail is tested with the source, on real sockets.
 """
 
+import asyncio
 from datetime import UTC, datetime
 
 import aiohttp
 import pytest
+from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -73,6 +75,26 @@ async def test_what_is_held_is_not_sent_again() -> None:
         fake.publish({"a": True}, epoch="e2", revision=held.revision)
         assert fake.header.digest == held.digest
         assert (await client.fetch(held)).body == fake.body
+
+
+async def test_the_age_includes_the_way_here() -> None:
+    """The control plane said it with the first byte; the last one may come minutes later."""
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        headers = {"Content-Length": "2", "X-Matrixflag-Verified-Age-Ms": "1000"}
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.sleep(0.2)
+        await response.write(b"}")
+        return response
+
+    async with control_plane() as fake, aiohttp.ClientSession() as session:
+        fake.on_snapshot = slow
+        client = ControlPlaneClient(session, SyncSettings(control_plane_url=fake.url, key=KEY))
+        fetched = await client.fetch(None)
+    assert fetched.body == b"{}"
+    assert 1_150 <= fetched.verified_age_ms < 5_000
 
 
 async def test_a_path_before_the_api_is_kept() -> None:
