@@ -163,6 +163,18 @@ def test_a_growing_arm_takes_what_was_given_up_first() -> None:
     assert [arm.ranges for arm in new] == [[(0, 70_000)], [(90_000, 100_000)], [(70_000, 90_000)]]
 
 
+def test_what_the_first_arm_gives_up_is_taken_first() -> None:
+    """In arm order on both sides, when several give and several take."""
+    old = arms(("a", 40_000), ("b", 40_000), ("c", 10_000), ("d", 10_000))
+    new = reallocate(old, arms(("a", 30_000), ("b", 30_000), ("c", 20_000), ("d", 20_000)))
+    assert [arm.ranges for arm in new] == [
+        [(0, 30_000)],
+        [(40_000, 70_000)],
+        [(30_000, 40_000), (80_000, 90_000)],
+        [(70_000, 80_000), (90_000, 100_000)],
+    ]
+
+
 def test_a_rollout_that_grows_and_shrinks_again_is_where_it_was() -> None:
     """On 10 %, up to 30 %, back to 10 %: the first users keep theirs."""
     ten, thirty = arms(("on", 10_000), ("off", 90_000)), arms(("on", 30_000), ("off", 70_000))

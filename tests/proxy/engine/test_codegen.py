@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from proxy.engine import codegen
+from proxy.contract.codes import Reason
+from proxy.engine import Answer, codegen
+from proxy.engine import program as p
+from proxy.engine.compile import finish
 from proxy.engine.limits import MAX_CONDITION_DEPTH, MAX_CONDITIONS, MAX_RULES
 from tests.proxy.engine import reference
 from tests.proxy.engine.builders import FALLTHROUGH_SPLIT, compiled, document, leaf, rule
+from tests.vectors.murmur3 import murmur3_x86_32
 
 
 def code_of(**members: Any) -> Any:
@@ -158,6 +162,18 @@ def test_a_wide_condition_means_the_same_in_parts(kind: str, count: int) -> None
         assert flag.evaluate(context, 0).variant == expected["variant"]
 
 
+@pytest.mark.parametrize("kind", ["all", "any"])
+def test_no_generated_function_is_large(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """One of a thousand leaves would hold the loop for 20 ms while it is compiled."""
+    inner = [{"not": {"any": many(60)}}, {"all": many(130)}]
+    made = sources(monkeypatch, rules=[rule({kind: [*many(400), *inner]}), *map(rule, many(300))])
+    assert len(made) > 10
+    for source in made:
+        parameters = source[: source.index(")")].count(",")
+        assert parameters < 255, "many literals are bound at each call"
+        assert source.count("v") < 500
+
+
 def test_many_rules_mean_the_same_in_parts() -> None:
     """The first match wins over the borders of functions; without one the fallthrough answers."""
     rules = [rule(leaf("n", "gte", i), id=f"r{i}") for i in reversed(range(MAX_RULES))]
@@ -213,3 +229,42 @@ def test_a_split_over_any_number_of_arms_finds_each(arms: int) -> None:
         seen.add(flag.evaluate(context, 0).variant)
         assert flag.evaluate(context, 0).variant == expected["variant"]
     assert seen == set(names)
+
+
+def unit_at_a_cut() -> tuple[str, int]:
+    """Return a unit whose hash is the very first of its bucket, and that bucket."""
+    for i in range(1_000_000):
+        unit = f"user-{i}"
+        h = murmur3_x86_32(f"f3b1.{unit}".encode())
+        bucket = (h * 100_000) >> 32
+        if bucket > 1 and ((h - 1) * 100_000) >> 32 < bucket:
+            return unit, bucket
+    raise AssertionError("one in 43,000 should be")
+
+
+@pytest.mark.parametrize("extra", [0, 1], ids=["two arms", "three arms"])
+def test_the_first_hash_of_a_bucket_belongs_to_the_upper_arm(extra: int) -> None:
+    """Ranges are half-open, to the hash."""
+    unit, bucket = unit_at_a_cut()
+    arms = [
+        {"variant": "a", "weight": bucket - extra},
+        {"variant": "x", "weight": extra},
+        {"variant": "b", "weight": 100_000 - bucket},
+    ]
+    flag = compiled(
+        type="integer",
+        variants={"a": 1, "x": 2, "b": 3},
+        fallthrough={"rollout": {"arms": arms}},
+    )
+    assert flag.evaluate({"targetingKey": unit}, 0).variant == "b"
+
+
+def test_in_several_groups_the_first_decides() -> None:
+    """Our own definitions cannot say so; other sources can."""
+    first, second, rest = (p.Outcome(name, Reason.STATIC) for name in ("first", "second", "rest"))
+    lookup = p.Lookup("targetingKey", ((["u"], first), (["u", "v"], second)))
+    made = {o: Answer("k", 200, b"", variant=str(o.variant)) for o in (first, second, rest)}
+    evaluate, read = finish(codegen.evaluation(p.Program((lookup,), rest), made.__getitem__, {}))
+    given = [evaluate({"targetingKey": unit}, 0).variant for unit in ("u", "v", "w")]
+    assert given == ["first", "second", "rest"]
+    assert read == {"targetingKey"}

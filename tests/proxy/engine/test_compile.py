@@ -211,6 +211,18 @@ def test_static_is_what_no_context_changes(members: Any, static: bool) -> None:
     assert (flag.attributes == frozenset()) is static
 
 
+def test_attributes_are_every_member_a_path_can_begin_at() -> None:
+    """Of conditions, of what splits, of targets, of segments and of segments within those."""
+    split = {"rollout": {"by": "org.id", "arms": [{"variant": "on", "weight": 100_000}]}}
+    flag = compiled(
+        {"outer": defined(when={"segment": "inner"}), "inner": defined(when=leaf("s.t", "exists"))},
+        targets=[{"variant": "on", "units": ["u"]}],
+        rules=[rule({"all": [leaf("a[0].b", "exists"), {"segment": "outer"}]}, split)],
+        fallthrough=split,
+    )
+    assert flag.attributes == {"targetingKey", "a[0].b", "a", "org.id", "org", "s.t", "s"}
+
+
 def test_answers_are_all_that_can_be_given() -> None:
     """Each once, none that cannot be reached."""
     flag = compiled(
