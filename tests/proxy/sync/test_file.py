@@ -16,7 +16,8 @@ from proxy.contract.codes import ProblemCode
 from proxy.engine import evaluate
 from proxy.holder import Holder, Served
 from proxy.supervise import Backoff, supervise
-from proxy.sync import SyncStatus, run_file_source
+from proxy.sync import SyncStatus
+from proxy.sync.file import run_file_source
 
 POLL_ONLY_S = 0.05
 NEVER_POLL_S = 60.0

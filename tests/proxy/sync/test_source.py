@@ -17,8 +17,9 @@ from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from proxy.engine import evaluate
 from proxy.holder import Holder, Served
 from proxy.supervise import Backoff, supervise
-from proxy.sync import SyncSettings, SyncStatus, cache, run_control_plane_source
+from proxy.sync import SyncSettings, SyncStatus, cache
 from proxy.sync.client import ControlPlaneClient
+from proxy.sync.source import run_control_plane_source
 from tests.proxy.sync.control_plane import (
     KEY,
     FakeControlPlane,
