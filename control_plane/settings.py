@@ -8,15 +8,27 @@ reported at once, by name.
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from redis.asyncio import ConnectionPool
+
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
 from proxy.contract.settings import SettingsError, setting
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "redis_address"]
 
 
-def _redis_url(text: str) -> str:
-    parts = urlsplit(text)
-    # The value may hold a password, so that a message must not quote it.
+def redis_address(text: str) -> str:
+    """Return the address of a Redis as it is; refuse one that no client can be made of.
+
+    It may hold a password, so that no message quotes it: none of ours, and no library's.
+    """
+    try:
+        parts = urlsplit(text)
+        # connects to nothing yet; the library has no types for it
+        ConnectionPool.from_url(text).make_connection()  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError):
+        raise ValueError(
+            "must be like redis://:PASSWORD@HOST:6379/0; in a password / is written %2F, @ %40"
+        ) from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must start with redis://, rediss:// or unix://")
     if parts.scheme == "unix" and not parts.path:
@@ -45,14 +57,14 @@ class Settings:
     redis_url: str = setting(
         "redis://localhost:6379",
         "Redis with the definitions: redis://, rediss:// or unix://.",
-        parse=_redis_url,
+        parse=redis_address,
         env="REDIS_URL",
         secret=True,
     )
     exposures_redis_url: str = setting(
         "",
         "Redis with the exposures, which are many more; the one with the definitions when empty.",
-        parse=_redis_url,
+        parse=redis_address,
         env="EXPOSURES_REDIS_URL",
         secret=True,
     )

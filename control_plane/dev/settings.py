@@ -1,19 +1,12 @@
 """Settings of `matrixflag dev`. They win over the same settings of the two processes it starts."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from control_plane.settings import redis_address
 from proxy.contract.parsers import port_number
 from proxy.contract.settings import SettingsError, setting
 
 __all__ = ["DevSettings"]
-
-
-def _redis_url(text: str) -> str:
-    # The value may hold a password, so that a message must not quote it.
-    if urlsplit(text).scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    return text
 
 
 @dataclass(frozen=True)
@@ -30,7 +23,7 @@ class DevSettings:
     redis_url: str = setting(
         "",
         "A Redis that runs already; an embedded server is started when absent.",
-        parse=_redis_url,
+        parse=redis_address,
         env="REDIS_URL",
         secret=True,
         # On a machine of one's own, and for a server without a password, a flag is handy.

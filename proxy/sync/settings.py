@@ -80,8 +80,8 @@ def _url_problems(url: str) -> list[str]:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        return [f"control_plane_url: {error}"]
+    except ValueError:  # whose text may quote a password
+        return ["control_plane_url: is not a URL"]
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
         return ["control_plane_url: http://HOST[:PORT] or https://HOST[:PORT] is needed"]
     if parts.username is not None or parts.password is not None:

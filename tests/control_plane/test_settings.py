@@ -58,6 +58,26 @@ def test_all_problems_are_listed_by_name() -> None:
     assert "short" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://user:hunter2/x@host:6379",
+        "redis://user:hunter2\u2100@host",
+        "redis://user:hunter2[@host",
+        "redis://:hunter2@host:99999",
+        "redis://:hunter2@host?db=x",
+        "redis://:hunter2@host?unknown=1",
+        "redis://",
+        "unix://",
+    ],
+)
+def test_an_address_of_redis_that_makes_no_sense_is_refused_and_not_repeated(url: str) -> None:
+    """Before anything starts; not as a trace with half of the password in it."""
+    with pytest.raises(SettingsError, match="REDIS_URL") as caught:
+        read(Settings, {"REDIS_URL": url}, {})
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "flags.example.com", "::"])
 def test_without_an_admin_token_only_loopback_is_listened_on(host: str) -> None:
     """Anybody on the network would be the administrator otherwise, or nobody."""

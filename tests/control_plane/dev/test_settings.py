@@ -27,6 +27,13 @@ def test_all_problems_are_reported_at_once() -> None:
     assert "p4ss" not in str(caught.value)
 
 
+def test_an_address_of_redis_that_makes_no_sense_is_refused_and_not_repeated() -> None:
+    """The same as the control plane refuses."""
+    with pytest.raises(SettingsError, match="REDIS_URL") as caught:
+        read(DevSettings, {"REDIS_URL": "redis://user:p4ss/x@host"}, {})
+    assert "p4ss" not in str(caught.value)
+
+
 def test_a_port_cannot_be_given_twice() -> None:
     """Except 0, which is another each time."""
     with pytest.raises(SettingsError, match="--sidecar-port: 8000 is given to --port too"):

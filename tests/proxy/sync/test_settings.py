@@ -26,10 +26,13 @@ def test_another_address_is_refused(url: str) -> None:
         SyncSettings(control_plane_url=url, key=KEY)
 
 
-def test_a_password_in_the_address_is_refused_and_not_repeated() -> None:
-    """Addresses are logged."""
+@pytest.mark.parametrize(
+    "url", ["http://u:hunter2@h", "http://u:hunter2/@h", "http://u:hunter2\u2100@h"]
+)
+def test_a_password_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+    """Addresses are logged, and what a library says of them may quote them."""
     with pytest.raises(SettingsError) as refused:
-        SyncSettings(control_plane_url="http://u:hunter2@h", key=KEY)
+        SyncSettings(control_plane_url=url, key=KEY)
     assert "hunter2" not in str(refused.value)
 
 
