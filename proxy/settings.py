@@ -30,7 +30,10 @@ _MAX_INSTANCE_CHARS = 128  # it travels in a header
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # whose text may quote a password
+        raise ValueError("is not a URL") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("is not a URL like http://control-plane:8000")
     if parts.username is not None or parts.password is not None:

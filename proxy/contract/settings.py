@@ -119,7 +119,8 @@ def read(kind: type[T], environ: Mapping[str, str], args: Mapping[str, str | Non
         try:
             values[row.field] = parsers[row.field](text)
         except ValueError as error:
-            shown = "" if row.secret else f"{text!r} "
+            # what has an @ may be an address with a password in it
+            shown = "" if row.secret or "@" in text else f"{text!r} "
             problems.append(f"{name}: {shown}{error}")
     if problems:
         raise SettingsError(problems)

@@ -120,6 +120,14 @@ def test_a_key_that_is_none_is_told_without_showing_it(tmp_path: Path, content: 
         assert not any(text in problem for problem in found)
 
 
+@pytest.mark.parametrize("url", ["http://u:hunter2@cp", "http://u:hunter2\u2100@cp"])
+def test_a_password_in_an_address_is_not_shown(url: str) -> None:
+    """It is refused for being there."""
+    found = problems({**REMOTE, "MATRIXFLAG_CONTROL_PLANE_URL": url})
+    assert found[0].startswith("MATRIXFLAG_CONTROL_PLANE_URL: ")
+    assert "hunter2" not in found[0]
+
+
 def test_a_key_file_that_is_not_there_is_told() -> None:
     """By its setting."""
     found = problems({"MATRIXFLAG_CONTROL_PLANE_URL": "http://cp"}, key_file="/nowhere/key")
