@@ -188,10 +188,13 @@ class ExposureReporter:
     async def _pause(self) -> None:
         # jittered, so that sidecars that started together do not report together
         remaining_s = self._settings.interval_s * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
-        while remaining_s > 0 and len(self._buffer) < MAX_BATCH_ITEMS:
+        while remaining_s > 0:
+            # Once at least, however much waits: a buffer stays full while nothing is taken.
             step_s = min(_LOOK_S, remaining_s)
             await asyncio.sleep(step_s)
             remaining_s -= step_s
+            if len(self._buffer) >= MAX_BATCH_ITEMS:
+                return
 
     async def _collect(self) -> None:
         """Move what the buffer holds, at most one batch's worth, to an empty outbox."""

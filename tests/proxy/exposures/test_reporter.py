@@ -242,6 +242,32 @@ async def test_a_control_plane_that_is_not_there_loses_nothing(
     parts.check(delivered=5, pending=0)
 
 
+async def test_a_full_buffer_does_not_hold_the_loop_while_nothing_is_taken(
+    parts: Parts, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much waits, the reporter lets everybody else run between two looks."""
+    looks = 0
+    flush = parts.reporter.flush
+
+    async def counted() -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 10, "it looks again and again without a pause"
+        await flush()
+
+    monkeypatch.setattr(parts.reporter, "flush", counted)
+    collector.answer = lambda _batch: web.Response(status=503)
+    parts.see(*map(str, range(6_000)))
+    await parts.reporter.flush()
+    running = asyncio.create_task(parts.reporter.run())
+    parts.see(*map(str, range(6_000, 12_000)))
+    await asyncio.sleep(0.05)
+    assert not running.done()
+    running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
 @pytest.fixture
 async def silent() -> AsyncIterator[str]:
     """The URL of a control plane that takes requests and never answers."""
