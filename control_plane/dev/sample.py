@@ -54,11 +54,14 @@ async def _key_works(base_url: str, key: str) -> bool:
         return False
     # `*` matches whatever is current, so that the answer has no body.
     headers = {"Authorization": f"Bearer {key}", "If-None-Match": "*"}
-    async with (
-        aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as api,
-        api.get(URL(base_url) / SNAPSHOT_PATH[1:]) as answer,
-    ):
-        return answer.status in (200, 304)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as api,
+            api.get(URL(base_url) / SNAPSHOT_PATH[1:]) as answer,
+        ):
+            return answer.status in (200, 304)
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise _failed("GET", SNAPSHOT_PATH, error) from error
 
 
 async def _call(
@@ -70,4 +73,8 @@ async def _call(
                 raise DevError(f"{method} {path} answered {answer.status}: {await answer.text()}")
             return await answer.json()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise DevError(f"{method} {path} failed: {error or type(error).__name__}") from error
+        raise _failed(method, path, error) from error
+
+
+def _failed(method: str, path: str, error: Exception) -> DevError:
+    return DevError(f"{method} {path} failed: {error or type(error).__name__}")

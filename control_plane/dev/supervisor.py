@@ -108,7 +108,7 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             },
             {"MATRIXFLAG_KEY": state.sidecar_key},
         )
-        await _holds_flags(sidecar["admin"])
+        await _holds_flags(sidecar["admin"], children[-1].log)
         document = DevDocument(
             control_plane_url=api["api"],
             metrics_url=api["metrics"],
@@ -255,16 +255,24 @@ def _inherited() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _OURS}
 
 
-async def _holds_flags(admin_url: str) -> None:
-    """Return when the sidecar has the first snapshot, or it is clear that it is not getting one."""
+async def _holds_flags(admin_url: str, log: Path) -> None:
+    """Return when the sidecar has the first snapshot.
+
+    Raises:
+        DevError: when it does not answer, or gets none in time; with the last lines of its log.
+    """
     deadline = time.monotonic() + _READY_TIMEOUT_S
-    async with aiohttp.ClientSession() as http:
+    timeout = aiohttp.ClientTimeout(total=_READY_TIMEOUT_S)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
         while time.monotonic() < deadline:
-            async with http.get(admin_url + "/readyz") as answer:
-                if answer.status == 200:
-                    return
+            try:
+                async with http.get(admin_url + "/readyz") as answer:
+                    if answer.status == 200:
+                        return
+            except (aiohttp.ClientError, TimeoutError):
+                raise DevError(f"the sidecar does not answer any more:\n{tail(log)}") from None
             await asyncio.sleep(_POLL_S)
-    raise DevError(f"the sidecar got no snapshot in {_READY_TIMEOUT_S:.0f} s")
+    raise DevError(f"the sidecar got no snapshot in {_READY_TIMEOUT_S:.0f} s:\n{tail(log)}")
 
 
 async def _bound_logs(children: list[_Child]) -> None:
