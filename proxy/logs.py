@@ -8,6 +8,9 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web import RequestPayloadError
+
 __all__ = ["set_up"]
 
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -27,10 +30,21 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return whether a record tells of a defect here.
+
+    aiohttp logs a trace for what is no HTTP, with the line at fault, which may be the one with the
+    key; and anybody could fill the log with them. The caller is told with a 400.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, (HttpProcessingError, RequestPayloadError))
+
+
 def set_up(level: str, log_format: str) -> None:
     """Send all logging to standard error. Members of `extra={"fields": {...}}` stand in JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter(_TEXT))
+    handler.addFilter(_is_ours)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # It tells of each connection that ends in the middle of a request; clients come and go.
     logging.getLogger("aiohttp.server").setLevel(max(logging.WARNING, logging.root.level))
