@@ -71,7 +71,7 @@ class ExposureService:
                     code="batch_too_large",
                     problems=problems,
                 )
-            raise Invalid(f"{problems[0].pointer}: {problems[0].message}", problems=problems)
+            raise _invalid(problems)
         try:
             stored = await self._store.apply(
                 project, environment, batch.id, batch.instance, items, body, self._now_ms()
@@ -95,4 +95,9 @@ class ExposureService:
 def _unreadable(problems: list[Problem]) -> BadRequest | Invalid:
     if problems[0].code in (ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP):
         return BadRequest("the body is not JSON", code="malformed_json", problems=problems)
-    return Invalid(f"{problems[0].pointer}: {problems[0].message}", problems=problems)
+    return _invalid(problems)
+
+
+def _invalid(problems: list[Problem]) -> Invalid:
+    first = problems[0]
+    return Invalid(f"{first.pointer or 'the batch'}: {first.message}", problems=problems)
