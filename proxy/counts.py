@@ -23,6 +23,8 @@ OTHER = "_other"
 
 Labels = tuple[str, str, str]
 
+_SHUT_OUT: Labels = (OTHER, OTHER, OTHER)
+
 
 class Histogram:
     """Counts of durations by bucket: an `observe` costs a bisection and two additions."""
@@ -65,9 +67,12 @@ class EvaluationCounts:
     def fold(self, old: Served, new: Served) -> None:
         """Keep the counts of the flags that the new snapshot does not take over."""
         kept = new.compiled.flags
+        counts: Counter[Labels] = Counter()
         for key, flag in old.compiled.flags.items():
             if kept.get(key) is not flag:
-                self._add(self._base, flag.answers)
+                self._add(counts, flag.answers)
+        for labels, count in counts.items():
+            self._base[labels if self._admits(labels) else _SHUT_OUT] += count
 
     def totals(self, served: Served | None) -> Generator[None, None, dict[Labels, int]]:
         """Return the count of each series, what the bound shuts out as one; a step per flag.
@@ -82,15 +87,22 @@ class EvaluationCounts:
         found: dict[Labels, int] = {}
         other = 0
         for labels, count in counts.items():
-            if labels not in self._admitted and len(self._admitted) >= self._max_series:
-                other += count
-            else:
-                self._admitted[labels] = None
+            if self._admits(labels):
                 found[labels] = count
+            else:
+                other += count
             yield
         if other:
-            found[OTHER, OTHER, OTHER] = other
+            found[_SHUT_OUT] = other
         return found
+
+    def _admits(self, labels: Labels) -> bool:
+        """Return whether labels have a series; while there is room they are given one."""
+        if labels not in self._admitted:
+            if len(self._admitted) >= self._max_series:
+                return False
+            self._admitted[labels] = None
+        return True
 
     @staticmethod
     def _add(counts: Counter[Labels], answers: Iterable[Answer]) -> None:

@@ -96,6 +96,19 @@ async def test_series_are_bounded_and_none_goes_back() -> None:
     assert counts.series == 2
 
 
+async def test_flags_that_come_and_go_take_no_room() -> None:
+    """A setting whose value changes each minute has a variant more each time, for years."""
+    counts, holder = EvaluationCounts(max_series=2), Holder()
+    holder.subscribe(lambda old, new: counts.fold(old, new) if old else None)
+    for revision in range(1, 50):
+        served = await offer(holder, {f"f{revision}": True}, revision)
+        evaluate(served, f"f{revision}", 2)
+    assert len(counts._base) == 3
+    found = totals(counts, holder.served)
+    assert found[OTHER, OTHER, OTHER] == 2 * 47
+    assert sum(found.values()) == 2 * 49
+
+
 async def test_a_snapshot_that_comes_while_they_are_added_up_changes_nothing() -> None:
     """None is counted twice, none is missing."""
     counts, holder = EvaluationCounts(), Holder()
