@@ -10,6 +10,7 @@ __all__ = [
     "EXPOSURES_PATH",
     "MAX_BATCH_BYTES",
     "MAX_BATCH_ITEMS",
+    "MAX_LABEL_CHARS",
     "MAX_UNIT_CHARS",
     "Exposure",
     "ExposureBatch",
@@ -23,6 +24,8 @@ EXPOSURES_PATH = "/api/v1/exposures"
 MAX_BATCH_ITEMS = 5_000
 MAX_UNIT_CHARS = 512
 """Longest unit that is reported; identifiers are some 10 to 100 characters."""
+MAX_LABEL_CHARS = 256
+"""Longest attribute, reason and rule id that a client may report; definitions have none longer."""
 MAX_BATCH_BYTES = 1_000_000
 """Largest batch, uncompressed. Above it the control plane answers 413 and the sidecar splits."""
 
@@ -89,7 +92,8 @@ class ExposureReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReportAnswer(msgspec.Struct, frozen=True):
     """The sidecar's answer. `ignored` counts those of flags that are not tracked.
 
-    `rejected` are the places, within the report, of those that name no flag or variant served here.
+    `rejected` are the places, within the report, of those that name no flag or variant served here,
+    or whose unit is empty, or whose other members are above `MAX_LABEL_CHARS`.
     """
 
     accepted: int

@@ -11,7 +11,13 @@ from typing import Any
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.definitions import TARGETING_KEY
-from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureReport, ReportAnswer, UsedVariant
+from proxy.contract.exposures import (
+    MAX_BATCH_ITEMS,
+    MAX_LABEL_CHARS,
+    ExposureReport,
+    ReportAnswer,
+    UsedVariant,
+)
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.engine import Answer, CompiledFlag
@@ -65,7 +71,7 @@ class Recorder:
         rejected: list[int] = []
         for place, used in enumerate(report.exposures):
             flag = flags.get(used.flag)
-            if flag is None or not used.unit or not _serves(flag.answers, used.variant):
+            if flag is None or not _serves(flag.answers, used.variant) or not _is_sound(used):
                 rejected.append(place)
             elif not flag.track or self.buffer is None:
                 ignored += 1
@@ -86,6 +92,12 @@ def read_report(body: bytes) -> tuple[ExposureReport | None, list[Problem]]:
 
 def _serves(answers: tuple[Answer, ...], variant: str) -> bool:
     return bool(variant) and any(answer.variant == variant for answer in answers)
+
+
+def _is_sound(used: UsedVariant) -> bool:
+    """Return whether there is a unit, and nothing that makes a record, kept until sent, large."""
+    labels = (used.unit_attribute, used.reason, used.rule_id or "")
+    return bool(used.unit) and max(map(len, labels)) <= MAX_LABEL_CHARS
 
 
 def _seen(used: UsedVariant, header: SnapshotHeader) -> Seen:

@@ -272,7 +272,7 @@ class ExposureReporter:
         try:
             halves = await asyncio.to_thread(split, batch, _new_id)
         except ValueError as error:
-            await self._park(batch, str(error))
+            await self._park(batch, f"spool: {error}")
             return
         if len(halves) < 2:
             await self._park(batch, outcome.detail)

@@ -7,9 +7,14 @@ import pytest
 
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
-from proxy.contract.exposures import MAX_BATCH_ITEMS
+from proxy.contract.exposures import (
+    MAX_BATCH_ITEMS,
+    MAX_LABEL_CHARS,
+    ExposureReport,
+    UsedVariant,
+)
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.engine import compile_flag
+from proxy.engine import CompiledFlag, compile_flag
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.recorder import Recorder, read_report
 from tests.support.snapshots import make_snapshot
@@ -63,16 +68,21 @@ def test_without_a_unit_it_is_an_exposure_of_nobody(key: Any) -> None:
     assert recorder.without_unit == 1
 
 
-def test_with_nobody_to_report_to_nothing_is_kept() -> None:
-    """A sidecar that serves a file collects nothing."""
-    recorder = Recorder(None)
+def tracked() -> CompiledFlag:
+    """Return a tracked flag `f` that serves `on`."""
     definition, _ = decode(
         b'{"type":"boolean","variants":{"on":true},"fallthrough":{"variant":"on"},"salt":"s",'
         b'"enabled":true,"track":true}',
         FlagDefinition,
     )
     assert definition is not None
-    flag = compile_flag("f", definition, {})
+    return compile_flag("f", definition, {})
+
+
+def test_with_nobody_to_report_to_nothing_is_kept() -> None:
+    """A sidecar that serves a file collects nothing."""
+    recorder = Recorder(None)
+    flag = tracked()
     recorder.evaluated(flag.evaluate({}, 0), {}, HEADER, 5)
     report, _ = read_report(b'{"exposures":[{"flag":"f","variant":"on","unit":"u"}]}')
     assert report is not None
@@ -86,3 +96,15 @@ def test_a_report_is_bounded() -> None:
     for count, problems in ((MAX_BATCH_ITEMS, 0), (MAX_BATCH_ITEMS + 1, 1)):
         body = b'{"exposures":[' + b",".join([item] * count) + b"]}"
         assert len(read_report(body)[1]) == problems
+
+
+@pytest.mark.parametrize("member", ["unit_attribute", "reason", "rule_id"])
+def test_a_report_cannot_make_records_large(member: str) -> None:
+    """Up to 50,000 of them wait in memory, whoever holds a client key fills them in."""
+    recorder = Recorder(ExposureBuffer(10))
+    used = [
+        UsedVariant("f", "on", f"u-{extra}", **{member: "x" * (MAX_LABEL_CHARS + extra)})
+        for extra in (0, 1)
+    ]
+    answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    assert (answer.accepted, answer.rejected) == (1, [1])

@@ -18,6 +18,7 @@ from aiohttp import web
 from proxy.exposures.buffer import ExposureBuffer, Seen
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.exposures.spool import Spool
+from proxy.listen import bind, urls
 from tests.proxy.exposures.collector import Collector, running_collector
 
 KEY = "mf_sidecar_" + "k" * 43
@@ -202,6 +203,37 @@ async def test_413_splits_the_batch_until_it_fits(parts: Parts, collector: Colle
     assert sorted(item.unit for item in collector.items) == sorted(map(str, range(10)))
     assert all(len(items) <= 3 for items in collector.stored.values())
     parts.check(delivered=10, pending=0)
+
+
+async def test_a_file_that_cannot_be_split_is_put_aside_under_one_label(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """Kinds of errors are labels of a metric, so they never have an id in them."""
+    pending = tmp_path / "pending"
+    pending.mkdir()
+    for digit in "123":
+        (pending / f"00000000-0000-7000-8000-00000000000{digit}-5.json.gz").write_bytes(b"x")
+    async with unsplittable() as url:
+        parts = Parts(url, session, Spool(tmp_path, 10**6))
+        await parts.reporter.flush()
+    parts.check(parked=15, pending=0)
+    assert parts.reporter.errors == {"spool": 3}
+
+
+@contextlib.asynccontextmanager
+async def unsplittable() -> AsyncIterator[str]:
+    """A control plane that finds everything too large."""
+
+    async def refuse(_request: web.BaseRequest) -> web.Response:
+        return web.Response(status=413)
+
+    server = web.Server(refuse)
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    (bound,) = bind(("127.0.0.1",), 0, "--")
+    await web.SockSite(runner, bound).start()
+    yield urls([bound])[0]
+    await runner.cleanup()
 
 
 @pytest.mark.parametrize("status", [400, 404, 413, 422, 301])
