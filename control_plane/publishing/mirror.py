@@ -9,8 +9,8 @@
   Redis is the truth, so we take what it has, and give it a new epoch, so that sidecars, which
   refuse an older revision, take it too. All replicas may see this; one of them is first.
 - A project that is gone altogether is served on, with growing age, and not written: emptiness is
-  never published in the place of flags. One that cannot be read stays as it was, and does not keep
-  the others from being followed.
+  never published in the place of flags. One that cannot be read stays as it was, with growing age;
+  until it can be it is not followed, only looked at by `_verify`, so as to hold up no other.
 - Whatever changes a project here holds its lock, so that what is compared stands still.
 - A failure of any kind is counted, logged and tried again soon, with jitter.
 """
@@ -19,7 +19,8 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from time import monotonic
 
 from control_plane.audit.model import Author
@@ -67,7 +68,7 @@ class Mirror:
         self.gone: set[str] = set()
         """Held here, and not in Redis any more."""
         self.unreadable: set[str] = set()
-        """In Redis, and never read."""
+        """What is in Redis cannot be read; held here as it was before, if it was."""
         self._verified: dict[str, float] = {}
         # Figures
         self.latency_s: float | None = None
@@ -136,7 +137,6 @@ class Mirror:
         if name in self.projects:
             self.reloads += 1
         self.projects[name] = state
-        self.unreadable.discard(name)
         for environment in state.snapshots:
             self._changed(name, environment)
 
@@ -175,31 +175,36 @@ class Mirror:
         if (await self._store.positions([DEFAULT_PROJECT]))[DEFAULT_PROJECT] is None:
             await self._store.create(*new_project(Project(DEFAULT_PROJECT), _SYSTEM))
         for name in sorted(await self._store.names()):
-            await self._try_to_realign(name)
+            await self._try(name, partial(self.realign, name))
         self.loaded.set()
 
-    async def _try_to_realign(self, name: str) -> None:
-        """Realign a project; if it cannot be read it stays as it was, with growing age."""
+    async def _try(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Bring a project up to date; note whether what is in Redis can be read."""
         try:
             async with self.lock(name):
-                await self.realign(name)
+                await work()
         except StoredDataError:
             self.failures += 1
-            if name not in self.projects:
+            if name not in self.unreadable:
                 self.unreadable.add(name)
-            logger.exception("project %s cannot be read", name)
+                logger.exception("project %s cannot be read", name)
+        else:
+            self.unreadable.discard(name)
 
     async def _follow(self) -> None:
         """Apply what comes until it is time to look where Redis stands."""
         until = monotonic() + _VERIFY_S
         while monotonic() < until:
-            after = {name: state.sequence for name, state in self.projects.items()}
+            after = {
+                name: state.sequence
+                for name, state in self.projects.items()
+                if name not in self.unreadable
+            }
             if not after:
                 await asyncio.sleep(_VERIFY_S)
                 continue
             for name, changes in (await self._store.follow(after)).items():
-                async with self.lock(name):
-                    await self._take(name, changes)
+                await self._try(name, partial(self._take, name, changes))
 
     async def _verify(self) -> None:
         """Compare where projects stand in Redis with where they stand here, and mend it."""
@@ -211,7 +216,7 @@ class Mirror:
                 self._confirm(name, started)
             else:
                 # It may be that we are in the middle of a step: look again when nothing moves.
-                await self._try_to_realign(name)
+                await self._try(name, partial(self.realign, name))
 
     async def _take(self, name: str, changes: list[tuple[int, bytes]]) -> None:
         """Apply changes of the log that are new here, or read everything; the lock is held."""

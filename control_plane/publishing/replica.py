@@ -305,6 +305,8 @@ class Replica:
             attempts += 1
             if name in self._mirror.gone:
                 raise Unavailable(f"project {name!r} is not in Redis; it has to be restored")
+            if name in self._mirror.unreadable:
+                raise Unavailable(f"what Redis holds of project {name!r} cannot be read here")
             state = self._mirror.projects[name]
             change = build(state)
             if not change.edits:

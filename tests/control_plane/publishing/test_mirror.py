@@ -1,12 +1,14 @@
 """How the copy stays right, on real servers, whatever becomes of Redis."""
 
 import asyncio
+import json
 
 import pytest
 import redis
 
 from control_plane.environments.model import Project
 from control_plane.errors import Unavailable
+from control_plane.publishing import mirror
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Edit, RecordKind
 from control_plane.store.keys import MAX_CHANGES, ProjectKeys
@@ -201,6 +203,32 @@ async def test_a_project_that_cannot_be_read_keeps_no_other_from_being_served(
                 while "odd" not in other.projects:  # noqa: ASYNC110 - another process mended it
                     await asyncio.sleep(0.01)
             assert other.project("odd").epoch == "another"
+
+
+async def test_a_change_that_cannot_be_read_holds_up_no_other_project(
+    replica: Replica, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is met once, and not again each time that somebody changes something elsewhere."""
+    monkeypatch.setattr(mirror, "_VERIFY_S", 3600.0)
+    state = await replica.create_project(Project("a-odd"), AUTHOR)
+    keys, number = ProjectKeys("a-odd"), state.sequence + 1
+    later = {"kind": "flag", "key": "a", "record": {"of": "a later version"}}
+    unreadable = {"previous": state.head, "head": "next", "at": "", "put": [later]}
+    async with Replica(redis_url) as other:
+        assert await other.wait_loaded(WAIT_S)
+        with redis.Redis.from_url(redis_url) as client:
+            client.hset(keys.meta, mapping={"sequence": number, "head": "next"})
+            client.xadd(keys.changes, {"change": json.dumps(unreadable)}, id=f"{number}-0")
+        async with asyncio.timeout(WAIT_S):
+            while not other.failures:  # noqa: ASYNC110 - a counter
+                await asyncio.sleep(0.01)
+        for version in range(1, 11):
+            await put(replica, FLAG, "a", flag_record("a", version, value=str(version)))
+            await until_same(replica, other)
+        assert other.failures == 1
+        assert other.project("a-odd").head == state.head
+        with pytest.raises(Unavailable, match="cannot be read"):
+            await other.commit("a-odd", lambda _: change(Edit(FLAG, "b", flag_record("b"))))
 
 
 async def test_following_survives_an_exception_nobody_thought_of(
