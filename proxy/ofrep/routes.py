@@ -115,6 +115,8 @@ class OfrepHandler:
         body = await self._read(request, target.key)
         if isinstance(body, OfrepAnswer):
             return body
+        # While a body trickled in, another snapshot may have come; the old one is counted out.
+        views = self._current.views or views
         return self._evaluate(request, target, views, granted, body)
 
     async def _first_views(self) -> Views | None:

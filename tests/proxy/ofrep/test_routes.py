@@ -720,6 +720,23 @@ async def test_without_any_snapshot_a_request_is_503_with_retry_after(path: str)
         assert reply.json["errorCode"] == "GENERAL"
 
 
+@pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/f"])
+async def test_a_body_that_comes_after_a_change_is_answered_from_it(path: str) -> None:
+    """What is evaluated is what is served then; and it is counted where somebody still looks."""
+    async with running_server({"f": flag("boolean", ON_OFF, "off")}) as server:
+        parts = urlsplit(server.url)
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+        writer.write(head.encode() + b"{")
+        await asyncio.sleep(0.1)  # the head has arrived, and the body is being waited for
+        await server.offer({"f": flag("boolean", ON_OFF, "on")})
+        writer.write(b"}")
+        assert b'"value":true' in await reader.read()
+        writer.close()
+        rendered, _ = await server.metrics.render("")
+        assert b'matrixflag_evaluations_total{flag="f",variant="on",reason="STATIC"} 1' in rendered
+
+
 async def test_a_waiting_request_ends_when_the_process_stops() -> None:
     """The drain must not take as long as the wait."""
     async with running_server(None, wait_s=60) as server:
