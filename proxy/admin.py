@@ -33,6 +33,7 @@ __all__ = ["AdminHandler", "AdminSettings", "create_admin_app"]
 _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_QUARANTINED = 100  # flags told by name; a person mends the first few and looks again
 _KEYS_ALWAYS_NEEDED = Access(open_without_keys=False)
+_NO_KEYS = Denied(401, "there is no server key yet; ask on this machine, for 127.0.0.1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +117,8 @@ class AdminHandler:
             request.headers.get(hdrs.AUTHORIZATION), request.headers.get("X-API-Key")
         )
         keys = {} if served is None else served.compiled.keys
+        if not keys:
+            return _NO_KEYS
         now_ms = time.time_ns() // 1_000_000
         granted = authorise(keys, presented, now_ms, _KEYS_ALWAYS_NEEDED)
         if isinstance(granted, Denied):

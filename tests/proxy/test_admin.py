@@ -207,7 +207,9 @@ async def test_without_keys_others_are_refused() -> None:
     """There is none they could have; nothing is open by accident."""
     async with running_admin() as admin:
         await admin.offer()
-        assert (await admin.get("/statusz", Host="sidecar.example"))[0] == 401
+        status, text = await admin.get("/statusz", Host="sidecar.example")
+        assert status == 401
+        assert "allow-anonymous" not in text, "that is for evaluations"
 
 
 async def test_other_methods_are_405() -> None:
