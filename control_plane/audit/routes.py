@@ -1,20 +1,23 @@
 """`/api/v1/history` and `/api/v1/revert` over HTTP."""
 
+from functools import partial
+
 from aiohttp import web
 
 from control_plane.access.requests import author_of
 from control_plane.audit.model import HistoryEntry, RevertInput
 from control_plane.audit.service import HistoryService
 from control_plane.flags.model import FlagResource
-from control_plane.flags.responses import written_response
+from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import REPLICA
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import invalid_parameter, query_scope
-from control_plane.web.respond import page
+from control_plane.web.respond import check_if_match, page
 from control_plane.web.routing import (
     CURSOR,
     ENVIRONMENT,
+    IF_MATCH,
     LIMIT,
     PROJECT,
     Page,
@@ -41,7 +44,13 @@ async def revert_flag(request: web.Request) -> web.StreamResponse:
     """Take a flag back to an earlier version."""
     document = await read_document(request, RevertInput)
     scope = query_scope(request)
-    written = await _history(request).revert(*scope, document, author_of(request))
+    written = await _history(request).revert(
+        *scope,
+        document,
+        author_of(request),
+        partial(check_if_match, request),
+        rebucket=query_rebucket(request),
+    )
     return written_response(written)
 
 
@@ -78,7 +87,7 @@ ROUTES = (
         summary="Take a flag back to an earlier version",
         permission=Permission.WRITE,
         tag="history",
-        params=(PROJECT, ENVIRONMENT),
+        params=(PROJECT, ENVIRONMENT, REBUCKET, IF_MATCH),
         body=RevertInput,
         example={"flag": "new-checkout", "version": 1},
         responses={200: FlagResource},

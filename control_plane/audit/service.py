@@ -8,7 +8,9 @@ be gone.
 import msgspec
 
 from control_plane.audit.model import Author, HistoryEntry, RevertInput
+from control_plane.documents import Precondition
 from control_plane.errors import Conflict, NotFound
+from control_plane.flags.authoring import Draft
 from control_plane.flags.model import Written
 from control_plane.flags.service import FlagService, check_environment, find_flag
 from control_plane.publishing.replica import Replica
@@ -40,7 +42,14 @@ class HistoryService:
         return older[:limit], older[limit - 1].version if len(older) > limit else None
 
     async def revert(
-        self, project: str, environment: str, document: RevertInput, author: Author
+        self,
+        project: str,
+        environment: str,
+        document: RevertInput,
+        author: Author,
+        precondition: Precondition,
+        *,
+        rebucket: bool,
     ) -> Written:
         """Give a flag the content of an earlier version, also one that was deleted since.
 
@@ -48,22 +57,33 @@ class HistoryService:
 
         Raises:
             NotFound: the flag or the version is not kept; Invalid: what it would be makes no sense
-            any more; Conflict; Unavailable: Redis did not answer.
+            any more; PreconditionFailed; Conflict: `rebucketing`, `version_is_deletion`;
+            Unavailable: Redis did not answer.
         """
         entry = await self._version(project, document)
         last = await self._replica.last_version(project, document.flag)
         only = document.environment
 
-        def build(state: ProjectState) -> tuple[Flag, FlagRecord | None]:
+        def build(state: ProjectState) -> tuple[Draft, FlagRecord | None]:
             check_environment(state, environment)
             if only is not None:
                 check_environment(state, only)
                 record = find_flag(state, document.flag)
-                return _with_configuration(record.flag, entry, only), record
-            return entry, state.flags.get(document.flag)
+                precondition(record.version)
+                return Draft(_with_configuration(record.flag, entry, only)), record
+            current = state.flags.get(document.flag)
+            if current is not None:
+                precondition(current.version)
+            return Draft(entry), current
 
         return await FlagService(self._replica).write(
-            project, only or environment, "flag.revert", author, build, first_version=last + 1
+            project,
+            only or environment,
+            "flag.revert",
+            author,
+            build,
+            rebucket=rebucket,
+            first_version=last + 1,
         )
 
     async def _version(self, project: str, document: RevertInput) -> Flag:

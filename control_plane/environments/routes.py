@@ -14,7 +14,7 @@ from control_plane.environments.model import (
 )
 from control_plane.environments.service import EnvironmentService
 from control_plane.flags.model import FlagResource
-from control_plane.flags.responses import written_response
+from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import REPLICA
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
@@ -86,6 +86,7 @@ async def copy_configuration(request: web.Request) -> web.StreamResponse:
         document,
         author_of(request),
         partial(check_if_match, request),
+        rebucket=query_rebucket(request),
     )
     return written_response(written)
 
@@ -171,7 +172,7 @@ ROUTES = (
         summary="Promote a flag's configuration",
         permission=Permission.WRITE,
         tag="environments",
-        params=(PROJECT, _KEY, IF_MATCH),
+        params=(PROJECT, _KEY, REBUCKET, IF_MATCH),
         body=CopyInput,
         example={"flag": "new-checkout", "to": "production"},
         responses={200: FlagResource},

@@ -20,7 +20,7 @@ from control_plane.environments.model import (
     check_name,
 )
 from control_plane.errors import Conflict
-from control_plane.flags.authoring import copied_config, merge_config
+from control_plane.flags.authoring import Draft, copied_config, merge_config
 from control_plane.flags.model import Written
 from control_plane.flags.service import (
     FlagService,
@@ -132,16 +132,18 @@ class EnvironmentService:
         document: CopyInput,
         author: Author,
         precondition: Precondition,
+        *,
+        rebucket: bool,
     ) -> Written:
         """Make a flag's configuration in one environment that of another, but for the salt.
 
         Raises:
             NotFound: the flag or an environment; Invalid: not exactly one other environment;
-            PreconditionFailed; Conflict: the flag is not configured in the source.
+            PreconditionFailed; Conflict: the flag is not configured in the source, `rebucketing`.
         """
         source, target = _ends(environment, document)
 
-        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
             for name in (source, target):
                 check_environment(state, name)
             record = find_flag(state, document.flag)
@@ -155,9 +157,11 @@ class EnvironmentService:
             config = merge_config(
                 record.flag.environments.get(target), _without_own(copied), new_salt
             )
-            return _configured(record.flag, target, config), record
+            return Draft(_configured(record.flag, target, config)), record
 
-        return await FlagService(self._replica).write(project, target, "flag.copy", author, build)
+        return await FlagService(self._replica).write(
+            project, target, "flag.copy", author, build, rebucket=rebucket
+        )
 
 
 def _copies(

@@ -11,13 +11,14 @@ of its members those that are absent stay as they are.
 Rules:
 - No existing variant's value changes by a simple body; a value that no variant has becomes one.
 - Salts stay unless given; ranges of rollouts are kept by `rebucketing.keep_ranges`.
-- What a flag means is validated afterwards, by the engine; here is what only the API knows.
+- What a flag means is validated afterwards, by the engine; here is what only the API knows. So a
+  draft carries its problems to where the others are found, and its author is told all of them.
 """
 
 import hashlib
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -39,6 +40,7 @@ from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.problems import Problem, pointer
 
 __all__ = [
+    "Draft",
     "create",
     "copied_config",
     "is_full",
@@ -60,16 +62,25 @@ _MAX_UNUSED = 50  # variants made for values and served no more: history enough 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
+class Draft(NamedTuple):
+    """A flag that was worked out, and what the API has against it; most often nothing."""
+
+    flag: Flag
+    problems: Sequence[Problem] = ()
+
+
 def is_full(members: Collection[str]) -> bool:
     """Return whether a body with these members describes the whole flag."""
     return "variants" in members or "environments" in members
 
 
-def create(document: FlagInput, environments: Sequence[str], asked: str, new_salt: NewSalt) -> Flag:
+def create(
+    document: FlagInput, environments: Sequence[str], asked: str, new_salt: NewSalt
+) -> Draft:
     """Return the flag that a body creates.
 
     Raises:
-        Invalid: with all that keeps it from being a flag.
+        Invalid: with all that it lacks to be a flag at all.
     """
     flag, problems = expand(document, environments, new_salt)
     if flag is None:
@@ -77,10 +88,8 @@ def create(document: FlagInput, environments: Sequence[str], asked: str, new_sal
     problems = _unknown_environments(flag, environments)
     if document.environments is not UNSET:
         problems += _disagreements(document, flag, asked)
-    if problems:
-        raise invalid(problems)
     configs = {name: _with_ranges(None, config) for name, config in flag.environments.items()}
-    return msgspec.structs.replace(flag, environments=configs)
+    return Draft(msgspec.structs.replace(flag, environments=configs), problems)
 
 
 def replace(
@@ -90,13 +99,12 @@ def replace(
     environments: Collection[str],
     asked: str,
     new_salt: NewSalt,
-) -> Flag:
+) -> Draft:
     """Return the flag after a PUT whose body has these members.
 
     Raises:
-        Invalid: with all problems; Conflict: `fallthrough_is_rollout`.
+        Invalid: a simple body that says nothing to serve; Conflict: `fallthrough_is_rollout`.
     """
-    _refuse_read_only(flag, document)
     if not is_full(members):
         return _simple(flag, document, members, asked, new_salt)
     given = {} if document.environments is UNSET else document.environments
@@ -111,14 +119,13 @@ def patch(
     environments: Collection[str],
     asked: str,
     new_salt: NewSalt,
-) -> Flag:
+) -> Draft:
     """Return the flag after a merge patch; `decode` checks the shape of the patched document.
 
     Raises:
-        Invalid: with all problems; Conflict: `fallthrough_is_rollout`.
+        as `replace`, and what `decode` raises.
     """
     document = decode(merge_patch(flag, changes))
-    _refuse_read_only(flag, document)
     if is_full(changes):
         if document.environments is UNSET:  # `"environments": null` removes them all
             document = msgspec.structs.replace(document, environments={})
@@ -147,7 +154,8 @@ def copied_config(source: EnvironmentConfig, new_salt: NewSalt) -> EnvironmentCo
 
 def _simple(
     flag: Flag, document: FlagInput, members: Collection[str], asked: str, new_salt: NewSalt
-) -> Flag:
+) -> Draft:
+    problems = _read_only(flag, document)
     given: dict[str, Any] = {name: getattr(document, name) for name in _PLAIN if name in members}
     if given.get("expires", UNSET) is None:
         given["expires"] = UNSET
@@ -156,20 +164,22 @@ def _simple(
     wanted = normalise_values(flag.type, {"": document.value})[""] if "value" in members else value
     on = document.enabled if "enabled" in members else enabled
     if wanted is UNSET or isinstance(on, UnsetType):
-        raise invalid(
-            [
-                Problem(pointer(member), ProblemCode.WRONG_TYPE, f"{member} cannot be removed")
-                for member in ("value", "enabled")
-                if member in members and getattr(document, member) is UNSET
-            ]
-        )
+        removed = [
+            Problem(pointer(member), ProblemCode.WRONG_TYPE, f"{member} cannot be removed")
+            for member in ("value", "enabled")
+            if member in members and getattr(document, member) is UNSET
+        ]
+        raise invalid([*problems, *removed])
     changed = not same_value(wanted, value)
     if not changed and on is enabled:
-        return flag
+        return Draft(flag, problems)
     config = flag.environments.get(asked)
     if config is not None and not changed:
-        return _configured(flag, asked, msgspec.structs.replace(config, enabled=on))
+        enabled_so = msgspec.structs.replace(config, enabled=on)
+        return Draft(_configured(flag, asked, enabled_so), problems)
     if config is not None and config.fallthrough.rollout is not UNSET:
+        if problems:
+            raise invalid(problems)
         raise Conflict(
             f"{asked!r} serves a rollout, which one value cannot replace; "
             "send variants and environments",
@@ -183,7 +193,8 @@ def _simple(
     serve = Serve(variant=name)
     if config is None:
         config = EnvironmentConfig(serve, salt=new_salt(), off_variant=_usual_off_variant(flag))
-    return _configured(flag, asked, msgspec.structs.replace(config, fallthrough=serve, enabled=on))
+    config = msgspec.structs.replace(config, fallthrough=serve, enabled=on)
+    return Draft(_configured(flag, asked, config), problems)
 
 
 def _configured(flag: Flag, environment: str, config: EnvironmentConfig) -> Flag:
@@ -223,7 +234,7 @@ def _full(
     environments: Collection[str],
     asked: str,
     new_salt: NewSalt,
-) -> Flag:
+) -> Draft:
     """Return the flag of a whole document: what it leaves out is left out."""
     given = {} if document.environments is UNSET else document.environments
     variants = flag.variants if document.variants is UNSET else document.variants
@@ -246,9 +257,9 @@ def _full(
         track=document.track,
         archived=document.archived,
     )
-    problems = _unknown_environments(replaced, environments)
+    problems = [*_read_only(flag, document), *_unknown_environments(replaced, environments)]
     for name in {**flag.environments, **configs}:
-        if name in (asked, *(p.pointer.rpartition("/")[2] for p in problems)):
+        if name == asked or name not in environments:
             continue
         if not same_document(flag.environments.get(name), configs.get(name)):
             message = f"{name!r} changes, but the request is about {asked!r}"
@@ -256,9 +267,7 @@ def _full(
             code = ProblemCode.OTHER_ENVIRONMENT_CHANGED
             problems.append(Problem(pointer("environments", name), code, message, hint))
     problems += _disagreements(document, replaced, asked)
-    if problems:
-        raise invalid(problems)
-    return replaced
+    return Draft(replaced, problems)
 
 
 def _with_ranges(old: EnvironmentConfig | None, new: EnvironmentConfig) -> EnvironmentConfig:
@@ -271,7 +280,8 @@ def _with_ranges(old: EnvironmentConfig | None, new: EnvironmentConfig) -> Envir
     return msgspec.structs.replace(new, rules=rules, fallthrough=fallthrough)
 
 
-def _refuse_read_only(flag: Flag, document: FlagInput) -> None:
+def _read_only(flag: Flag, document: FlagInput) -> list[Problem]:
+    """Return what a body says of the members that never change, where it says another thing."""
     problems = []
     for member, has in (("key", flag.key), ("type", flag.type)):
         given = getattr(document, member)
@@ -279,8 +289,7 @@ def _refuse_read_only(flag: Flag, document: FlagInput) -> None:
             message = f"{member} is {has!r} and cannot become {given[:80]!r}"
             hint = "make another flag, and archive this one"
             problems.append(Problem(pointer(member), ProblemCode.READ_ONLY, message, hint))
-    if problems:
-        raise invalid(problems)
+    return problems
 
 
 def _unknown_environments(flag: Flag, environments: Collection[str]) -> list[Problem]:
@@ -305,7 +314,8 @@ def _disagreements(document: FlagInput, flag: Flag, asked: str) -> list[Problem]
     wanted = document.value
     if wanted is not UNSET:
         wanted = normalise_values(flag.type, {"": wanted})[""]
-        if not same_value(wanted, value):
+        # A fallthrough to a variant that is not there serves nothing, and is a problem of its own.
+        if value is not None and not same_value(wanted, value):
             message = f"the rest of the document serves another value in {asked!r}"
             problems.append(Problem("/value", ProblemCode.VALUE_DISAGREES, message, hint))
     if document.enabled is not UNSET and document.enabled is not enabled:

@@ -6,8 +6,10 @@ changes every unit gets a new bucket, and what can be said is an expectation: a 
 variant with the probability that two independent draws agree, so `1 - sum(w_i * w'_i)` of them
 move, weights as shares.
 
-A plain variant counts as a rollout of one arm. Places are `fallthrough` and `rules/<id>`; a rule
-that comes or goes is not compared, because who met it depends on its condition.
+A plain variant counts as a rollout of one arm, by whatever the other side splits by: units have it
+in any bucket, so that going over to a rollout and back is counted exactly. Places are `fallthrough`
+and `rules/<id>`; a rule that comes or goes is not compared, because who met it depends on its
+condition.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +20,6 @@ from msgspec import UNSET
 from control_plane.errors import Conflict
 from proxy.contract.definitions import (
     BUCKETS,
-    TARGETING_KEY,
     Arm,
     EnvironmentConfig,
     Flag,
@@ -79,7 +80,7 @@ def check_consent(old: Flag, new: Flag, *, rebucket: bool) -> None:
         where = [
             place
             for place, serve in serves_of(config)
-            if place in places and _by(places[place]) != _by(serve)
+            if place in places and _is_split_anew(places[place], serve)
         ]
         if config.salt != before.salt:
             where.insert(0, "salt")
@@ -97,20 +98,21 @@ def keep_ranges(old: Serve | None, new: Serve) -> Serve:
     """Return what is served with the ranges of its arms filled in, moving as few as can be.
 
     Ranges that merely repeat what is stored are taken for an echo of what was read: weights win
-    over them. Ranges of the author's own are left to stand, and to be validated, as they are.
+    over them. Empty ones in all arms say as little as
+    none. Ranges of the author's own are left to stand, and to be validated, as they are.
     """
     if new.rollout is UNSET:
         return new
     before = old.rollout.arms if old is not None and old.rollout is not UNSET else []
     stored = {arm.variant: arm.ranges for arm in before}
-    arms = [
-        msgspec.structs.replace(arm, ranges=UNSET)
-        if arm.ranges is not UNSET and arm.ranges == stored.get(arm.variant)
-        else arm
+    own = [
+        arm.ranges
         for arm in new.rollout.arms
+        if arm.ranges and arm.ranges != stored.get(arm.variant)
     ]
-    if any(arm.ranges is not UNSET for arm in arms):
+    if own:
         return new
+    arms = [msgspec.structs.replace(arm, ranges=UNSET) for arm in new.rollout.arms]
     if _is_whole(arms):
         arms = reallocate(before or arms, arms)
     return Serve(rollout=Rollout(arms, new.rollout.by))
@@ -128,11 +130,14 @@ def _is_whole(arms: list[Arm]) -> bool:
 def _is_rebucketed(
     before: EnvironmentConfig, after: EnvironmentConfig, was: Serve, serve: Serve
 ) -> bool:
-    return before.salt != after.salt or _by(was) != _by(serve)
+    return before.salt != after.salt or _is_split_anew(was, serve)
 
 
-def _by(serve: Serve) -> str:
-    return TARGETING_KEY if serve.rollout is UNSET else serve.rollout.by
+def _is_split_anew(was: Serve, serve: Serve) -> bool:
+    """Return whether units were split by one attribute and are by another now."""
+    if was.rollout is UNSET or serve.rollout is UNSET:
+        return False
+    return was.rollout.by != serve.rollout.by
 
 
 def _arms(serve: Serve) -> list[Arm]:

@@ -1,4 +1,4 @@
-"""The answer to a write of a flag, whichever feature wrote it, and the notes of any write.
+"""What writes of flags have in common, whichever feature makes them: consent asked, notes given.
 
 What an author should know beside the document is in two headers, as JSON, so that the body stays
 what can be sent back: `Matrixflag-Warnings`, the problems that are no errors, and
@@ -14,10 +14,23 @@ from aiohttp import web
 
 from control_plane.flags.model import Written
 from control_plane.flags.rebucketing import Moved
+from control_plane.web.params import query_bool
 from control_plane.web.respond import etag_of, json_response
+from control_plane.web.routing import Param
 from proxy.contract.problems import Problem
 
-__all__ = ["MOVED_HEADER", "WARNINGS_HEADER", "note_headers", "written_response"]
+__all__ = [
+    "MOVED_HEADER",
+    "REBUCKET",
+    "WARNINGS_HEADER",
+    "note_headers",
+    "query_rebucket",
+    "written_response",
+]
+
+REBUCKET = Param(
+    "rebucket", type=bool, description="Allow a change of `salt` or `by`, which moves units."
+)
 
 WARNINGS_HEADER = "Matrixflag-Warnings"
 MOVED_HEADER = "Matrixflag-Moved"
@@ -25,6 +38,11 @@ MOVED_HEADER = "Matrixflag-Moved"
 _MAX_NOTES = 10
 """Of each kind; servers in between drop answers whose headers exceed some 8 KB."""
 _MAX_HEADER_CHARS = 3_000
+
+
+def query_rebucket(request: web.Request) -> bool:
+    """Return whether the caller agrees that units get new buckets."""
+    return query_bool(request, "rebucket") or False
 
 
 def written_response(

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from control_plane.access.requests import author_of
 from control_plane.flags.model import FlagFilter, FlagResource
-from control_plane.flags.responses import written_response
+from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.flags.service import FlagService
 from control_plane.keys import REPLICA
 from control_plane.web.documents import decode_document, read_document
@@ -92,7 +92,7 @@ async def replace_flag(request: web.Request) -> web.StreamResponse:
         body.keys(),
         author_of(request),
         partial(check_if_match, request),
-        rebucket=query_bool(request, "rebucket") or False,
+        rebucket=query_rebucket(request),
     )
     return written_response(written)
 
@@ -107,7 +107,7 @@ async def patch_flag(request: web.Request) -> web.StreamResponse:
         partial(decode_document, kind=FlagInput),
         author_of(request),
         partial(check_if_match, request),
-        rebucket=query_bool(request, "rebucket") or False,
+        rebucket=query_rebucket(request),
     )
     return written_response(written)
 
@@ -157,9 +157,6 @@ def _quote(text: str) -> str:
 
 
 _KEY = Param("key", "path", required=True, description="The flag's key; may contain slashes.")
-_REBUCKET = Param(
-    "rebucket", type=bool, description="Allow a change of `salt` or `by`, which moves units."
-)
 _WRITE_NOTES = (
     "`Matrixflag-Moved` in the answer says how many of 100,000 buckets got another variant in each "
     "place, `Matrixflag-Warnings` what is odd but allowed; both are JSON."
@@ -216,7 +213,7 @@ ROUTES = (
         summary="Replace a flag",
         permission=Permission.WRITE,
         tag="flags",
-        params=(PROJECT, ENVIRONMENT, _KEY, _REBUCKET, IF_MATCH),
+        params=(PROJECT, ENVIRONMENT, _KEY, REBUCKET, IF_MATCH),
         body=FlagInput,
         example={"value": False},
         responses={200: FlagResource},
@@ -230,7 +227,7 @@ ROUTES = (
         summary="Change parts of a flag",
         permission=Permission.WRITE,
         tag="flags",
-        params=(PROJECT, ENVIRONMENT, _KEY, _REBUCKET, IF_MATCH),
+        params=(PROJECT, ENVIRONMENT, _KEY, REBUCKET, IF_MATCH),
         body=dict[str, Any],
         example={"tags": ["payments"], "owner": "team-payments"},
         media_types=(MERGE_PATCH, JSON),

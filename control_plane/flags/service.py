@@ -17,6 +17,7 @@ from control_plane.audit.model import Author
 from control_plane.documents import Precondition, invalid, same_document
 from control_plane.errors import Conflict, NotFound
 from control_plane.flags import authoring
+from control_plane.flags.authoring import Draft
 from control_plane.flags.model import (
     FlagFilter,
     FlagResource,
@@ -101,7 +102,7 @@ class FlagService:
         """
         version = await self._next_version(project, document)
 
-        def build(state: ProjectState) -> tuple[Flag, FlagRecord | None]:
+        def build(state: ProjectState) -> tuple[Draft, FlagRecord | None]:
             check_environment(state, environment)
             if document.key in state.flags:
                 raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
@@ -136,15 +137,16 @@ class FlagService:
             `rebucketing`.
         """
 
-        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
             names = state.environments.keys()
-            flag = authoring.replace(record.flag, document, members, names, environment, new_salt)
-            check_consent(record.flag, flag, rebucket=rebucket)
-            return flag, record
+            draft = authoring.replace(record.flag, document, members, names, environment, new_salt)
+            return draft, record
 
         simple = not authoring.is_full(members)
-        return await self.write(project, environment, "flag.replace", author, build, simple=simple)
+        return await self.write(
+            project, environment, "flag.replace", author, build, simple=simple, rebucket=rebucket
+        )
 
     async def patch(
         self,
@@ -160,15 +162,16 @@ class FlagService:
     ) -> Written:
         """Apply a merge patch to a flag; raises as `replace` does, and what `decode` raises."""
 
-        def build(state: ProjectState) -> tuple[Flag, FlagRecord]:
+        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
             names = state.environments.keys()
-            flag = authoring.patch(record.flag, changes, decode, names, environment, new_salt)
-            check_consent(record.flag, flag, rebucket=rebucket)
-            return flag, record
+            draft = authoring.patch(record.flag, changes, decode, names, environment, new_salt)
+            return draft, record
 
         simple = not authoring.is_full(changes)
-        return await self.write(project, environment, "flag.patch", author, build, simple=simple)
+        return await self.write(
+            project, environment, "flag.patch", author, build, simple=simple, rebucket=rebucket
+        )
 
     async def delete(
         self, project: str, key: str, author: Author, precondition: Precondition, *, force: bool
@@ -194,23 +197,29 @@ class FlagService:
         environment: str,
         action: str,
         author: Author,
-        build: Callable[[ProjectState], tuple[Flag, FlagRecord | None]],
+        build: Callable[[ProjectState], tuple[Draft, FlagRecord | None]],
         *,
         simple: bool = False,
+        rebucket: bool = False,
         first_version: int = 1,
     ) -> Written:
         """Commit what `build` makes of the state: a flag, and the record it replaces, if any.
 
         The flag is validated here. Returns what is to be answered. Of a `simple` body, problems of
         variants are problems of its value.
+
+        Raises:
+            Invalid: with all problems; Conflict: `rebucketing`, unless `rebucket`; `flag_in_use`.
         """
         result: list[Written] = []
 
         def change(state: ProjectState) -> Change:
-            flag, old = build(state)
-            if old is not None and flag.archived and not old.flag.archived:
-                _refuse_in_use(state, flag.key, "archived")
-            warnings = _checked(flag, state, simple=simple)
+            draft, old = build(state)
+            flag, warnings = draft.flag, _checked(draft, state, simple=simple)
+            if old is not None:
+                check_consent(old.flag, flag, rebucket=rebucket)
+                if flag.archived and not old.flag.archived:
+                    _refuse_in_use(state, flag.key, "archived")
             made = flag_change(action, author, flag, old, first_version)
             record = made.edits[0].record if made.edits else old
             assert isinstance(record, FlagRecord)  # noqa: S101 - of a flag's edit, or `old` itself
@@ -271,9 +280,9 @@ def check_environment(state: ProjectState, environment: str) -> None:
         )
 
 
-def _checked(flag: Flag, state: ProjectState, *, simple: bool) -> list[Problem]:
+def _checked(draft: Draft, state: ProjectState, *, simple: bool) -> list[Problem]:
     """Return the warnings about a flag; raises Invalid with all problems when one is an error."""
-    problems = check_flag(flag, state.segment_documents)
+    problems = [*draft.problems, *check_flag(draft.flag, state.segment_documents)]
     if simple:
         problems = list(map(_of_simple_body, problems))
     if has_errors(problems):

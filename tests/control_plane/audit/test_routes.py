@@ -47,13 +47,15 @@ async def test_history_comes_in_pages(api: Api) -> None:
 
 
 async def test_going_back_is_a_new_version_with_the_old_content(api: Api) -> None:
-    """Salts included, so that units get what they got then."""
+    """Salts included, so that units get what they got then; who says so agrees that they move."""
     await api.ask("POST", "/api/v1/flags", json=SIMPLE)
     before = (await api.ask("GET", FLAG)).json
     await api.ask("PUT", FLAG, json={"value": "two"})
     body = {"environments": {"production": {"salt": "another"}}}
     await api.ask("PATCH", FLAG + "?rebucket=true", json=body)
-    reply = await revert(api, version=1)
+    refused = await revert(api, version=1)
+    assert (refused.status, refused.json["code"]) == (409, "rebucketing")
+    reply = await revert(api, "?rebucket=true", version=1)
     assert (reply.status, reply.headers["ETag"]) == (200, '"4"')
     ignored = {"version": 0, "updated_at": ""}
     assert reply.json | ignored == before | ignored
@@ -176,3 +178,14 @@ async def test_the_history_of_a_deleted_flag_ends_some_day(
         assert 89 * 86_400 < client.ttl(key) <= 90 * 86_400
         await revert(api, version=1)
         assert client.ttl(key) == -1
+
+
+@pytest.mark.parametrize("part", [{}, {"environment": "production"}], ids=["whole", "part"])
+async def test_only_the_version_named_is_taken_back(api: Api, part: dict[str, str]) -> None:
+    """What somebody else just changed is not lost by going back."""
+    await three_versions(api)
+    body = {"flag": "f", "version": 1} | part
+    stale = await api.ask("POST", REVERT, json=body, headers={"If-Match": '"2"'})
+    assert (stale.status, stale.headers["ETag"]) == (412, '"3"')
+    reply = await api.ask("POST", REVERT, json=body, headers={"If-Match": '"3"'})
+    assert (reply.status, reply.headers["ETag"]) == (200, '"4"')

@@ -135,6 +135,21 @@ async def test_a_configuration_is_promoted_and_the_salt_stays(
     assert production == staging
 
 
+async def test_promoting_a_split_by_another_attribute_needs_consent(api: Api) -> None:
+    """As any change of `by` does: the salt stays, but every unit gets another bucket."""
+    by_company = rollout(50_000)
+    by_company["rollout"]["by"] = "company"
+    await create(
+        api, staging={"fallthrough": by_company}, production={"fallthrough": rollout(50_000)}
+    )
+    path, body = f"{ENVIRONMENTS}/production/copy", {"flag": "f", "from": "staging"}
+    refused = await api.ask("POST", path, json=body)
+    assert (refused.status, refused.json["code"]) == (409, "rebucketing")
+    reply = await api.ask("POST", path + "?rebucket=true", json=body)
+    assert reply.status == 200
+    assert '"estimated":true' in reply.headers["Matrixflag-Moved"]
+
+
 async def test_promoting_a_rollout_moves_as_few_as_can_be(api: Api) -> None:
     """The target's buckets are its own: ranges come from what it served before."""
     await create(

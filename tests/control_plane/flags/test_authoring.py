@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.documents import invalid
 from control_plane.errors import Conflict, Invalid
 from control_plane.flags import authoring
 from control_plane.flags.model import resource_of, served
@@ -25,21 +26,29 @@ PRODUCTION = "production"
 SALT = salts()
 
 
+def accepted(draft: authoring.Draft) -> Flag:
+    """Return the flag of a draft that the API has nothing against."""
+    if draft.problems:
+        raise invalid(list(draft.problems))
+    return draft.flag
+
+
 def create(body: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Create a flag of a body."""
-    return authoring.create(msgspec.convert(body, FlagInput), ENVIRONMENTS, asked, SALT)
+    document = msgspec.convert(body, FlagInput)
+    return accepted(authoring.create(document, ENVIRONMENTS, asked, SALT))
 
 
 def put(flag: Flag, body: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Replace a flag by a body."""
     document = msgspec.convert(body, FlagInput)
-    return authoring.replace(flag, document, body.keys(), ENVIRONMENTS, asked, SALT)
+    return accepted(authoring.replace(flag, document, body.keys(), ENVIRONMENTS, asked, SALT))
 
 
 def patch(flag: Flag, changes: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Apply a merge patch to a flag."""
     decode = partial(decode_document, kind=FlagInput)
-    return authoring.patch(flag, changes, decode, ENVIRONMENTS, asked, SALT)
+    return accepted(authoring.patch(flag, changes, decode, ENVIRONMENTS, asked, SALT))
 
 
 def read(flag: Flag, environment: str = PRODUCTION) -> dict[str, Any]:

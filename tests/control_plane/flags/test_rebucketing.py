@@ -84,6 +84,26 @@ def test_weights_need_no_consent() -> None:
     check_consent(flag(split(1_000, 99_000)), flag(split(99_000, 1_000)), rebucket=False)
 
 
+def test_a_first_rollout_by_an_attribute_needs_no_consent() -> None:
+    """Nobody had a bucket: how many change is known, and nobody changes without need."""
+    before = flag(Serve(variant="v0"))
+    after = flag(split(70_000, 30_000, by="company"))
+    check_consent(before, after, rebucket=False)
+    assert moved_between(before, after) == [Moved("production", "fallthrough", 30_000)]
+    check_consent(after, before, rebucket=False)
+    assert moved_between(after, before) == [Moved("production", "fallthrough", 30_000)]
+
+
+def test_no_ranges_are_the_same_as_absent_ones() -> None:
+    """`[]` in every arm holds no bucket, and would be counted as if nobody had a variant."""
+    none: Any = [[], []]
+    assert keep_ranges(None, split(60_000, 40_000, ranges=none)) == split(60_000, 40_000)
+    stored = split(50_000, 50_000)
+    assert keep_ranges(stored, split(40_000, 60_000, ranges=none)) == keep_ranges(
+        stored, split(40_000, 60_000, ranges=[UNSET, UNSET])
+    )
+
+
 def test_ranges_that_are_pieces_are_counted_piece_by_piece() -> None:
     """Years of changes leave many."""
     before = split(4, 99_996, ranges=[[(0, 2), (10, 12)], [(2, 10), (12, 100_000)]])

@@ -88,6 +88,56 @@ async def test_all_problems_are_listed_at_once(api: Api) -> None:
     assert (await api.ask("GET", f"{FLAGS}/f")).status == 404
 
 
+async def test_what_the_api_and_the_engine_refuse_is_listed_together(api: Api) -> None:
+    """Members that never change, other environments, weights: one answer, not three."""
+    await create(api)
+    arms = [{"variant": "on", "weight": 1}, {"variant": "of", "weight": 2}]
+    body = {
+        "key": "other",
+        "type": "string",
+        "variants": {"on": True, "off": "x"},
+        "environments": {
+            "production": {"fallthrough": {"rollout": {"arms": arms}}},
+            "a/b": {"fallthrough": {"variant": "on"}},
+            "staging": {"fallthrough": {"variant": "off"}},
+        },
+    }
+    reply = await api.ask("PUT", f"{FLAGS}/f", json=body)
+    assert reply.status == 422
+    found = {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+    arms_at = "/environments/production/fallthrough/rollout/arms"
+    assert found == {
+        ("/key", "read_only"),
+        ("/type", "read_only"),
+        ("/variants/off", "value_type"),
+        ("/environments/a~1b", "unknown_environment"),
+        ("/environments/staging", "other_environment_changed"),
+        (arms_at, "weights_sum"),
+        (f"{arms_at}/1/variant", "unknown_variant"),
+    }
+
+
+async def test_a_key_that_cannot_be_in_an_unknown_environment_is_two_problems(api: Api) -> None:
+    """Of a creation, too."""
+    environments = {"nowhere": {"fallthrough": {"variant": "gone"}}}
+    body = {"key": "a b", "type": "boolean", "variants": {"on": True}, "environments": environments}
+    reply = await api.ask("POST", FLAGS, json=body)
+    found = {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+    assert found == {
+        ("/key", "invalid_key"),
+        ("/environments/nowhere", "unknown_environment"),
+        ("/environments/nowhere/fallthrough/variant", "unknown_variant"),
+    }
+
+
+async def test_a_simple_body_with_another_key_and_a_wrong_value_is_two_problems(api: Api) -> None:
+    """Whichever of them was meant."""
+    await create(api)
+    reply = await api.ask("PUT", f"{FLAGS}/f", json={"key": "g", "value": 1})
+    found = {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+    assert found == {("/key", "read_only"), ("/value", "value_type")}
+
+
 async def test_problems_of_a_simple_value_point_to_the_value(api: Api) -> None:
     """There are no variants in what was sent."""
     reply = await api.ask("POST", FLAGS, json=SIMPLE | {"type": "integer", "value": 2**53})
