@@ -24,6 +24,7 @@ from control_plane.environments.model import Project
 from control_plane.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
 from control_plane.publishing.changes import (
     commit_of,
+    decode_change,
     decode_history,
     new_project,
     now_rfc3339,
@@ -222,8 +223,12 @@ class Replica:
         name = document.key
         try:
             async with asyncio.timeout(self._connections.limits.commit_s), self._mirror.lock(name):
-                if not await self._store.create(*new_project(document, author)):
-                    raise Conflict(f"there is a project {name!r}", code="project_exists")
+                made = new_project(document, author)
+                if not await self._store.create(*made):
+                    stored = (await self._store.positions([name]))[name]
+                    # A command sent again finds the project of its own first attempt.
+                    if stored is None or stored.head != made[1]["head"]:
+                        raise Conflict(f"there is a project {name!r}", code="project_exists")
                 await self._mirror.reload(name)
         except (TimeoutError, RedisError):
             raise _unavailable() from None
@@ -324,11 +329,22 @@ class Replica:
                 self._mirror.apply(state, prepared, step)
                 return change
             await self._mirror.realign(name)
-            # A command sent again finds its own first attempt done: then our head is there.
-            if self._mirror.projects[name].head == step.head:
+            if await self._was_done(name, step):
                 return change
             self.conflicts += 1
         raise Conflict("others changed the project meanwhile, again and again", code="contended")
+
+    async def _was_done(self, name: str, step: Step) -> bool:
+        """Return whether a step that Redis refused had been done before.
+
+        A command sent again finds its own first attempt, whose answer was lost: then our head is
+        there, or others went on from it already.
+        """
+        state = self._mirror.projects[name]
+        if state.sequence <= step.sequence:
+            return state.head == step.head
+        changes = await self._store.changes(name, step.sequence - 1, 1)
+        return any(decode_change(data).head == step.head for _, data in changes)
 
     # Small things
 

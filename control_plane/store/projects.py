@@ -192,11 +192,13 @@ class ProjectStore:
         )
         return bool(done)
 
-    async def changes(self, name: str, after: int) -> list[tuple[int, bytes]]:
+    async def changes(
+        self, name: str, after: int, count: int = MAX_CHANGES
+    ) -> list[tuple[int, bytes]]:
         """Return the changes after a sequence number, oldest first, at most as many as are kept."""
         key = ProjectKeys(name).changes
         entries = await self._connections.run_long(
-            "changes", lambda: self._redis.xrange(key, min=f"{after + 1}-0", count=MAX_CHANGES)
+            "changes", lambda: self._redis.xrange(key, min=f"{after + 1}-0", count=count)
         )
         return [_change(entry) for entry in entries]
 

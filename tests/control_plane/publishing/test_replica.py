@@ -279,6 +279,47 @@ async def test_a_server_that_hangs_does_not_hang_writers(redis_server: RedisServ
                 break
 
 
+async def test_a_repeated_command_finds_its_first_attempt_behind_the_change_of_another(
+    two: tuple[Replica, Replica], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was stored is no conflict with itself because somebody went on from it."""
+    one, other = two
+    commit = one.store.commit
+
+    async def answer_lost(*arguments: object) -> bool:
+        monkeypatch.setattr(one.store, "commit", commit)
+        assert await commit(*arguments)  # type: ignore[arg-type]
+        await other._mirror.realign("default")
+        await put(other, FLAG, "b", flag_record("b"))
+        return await commit(*arguments)  # type: ignore[arg-type]
+
+    def create(state: ProjectState) -> Change:
+        if "a" in state.flags:
+            raise Conflict("there is a flag 'a'")
+        return change(Edit(FLAG, "a", flag_record("a")))
+
+    monkeypatch.setattr(one.store, "commit", answer_lost)
+    await one.commit("default", create)
+    assert one.project("default").flags.keys() == {"a", "b"}
+    assert (one.project("default").sequence, one.conflicts) == (3, 0)
+
+
+async def test_a_project_made_twice_by_a_repeated_command_is_made(
+    replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own first attempt is not somebody else's project."""
+    create = replica.store.create
+
+    async def sent_twice(*arguments: object) -> bool:
+        assert await create(*arguments)  # type: ignore[arg-type]
+        return await create(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(replica.store, "create", sent_twice)
+    assert (await replica.create_project(Project("mobile"), AUTHOR)).name == "mobile"
+    with pytest.raises(AssertionError):  # the first attempt already finds it
+        await replica.create_project(Project("mobile"), AUTHOR)
+
+
 async def test_a_repeated_command_finds_its_own_first_attempt(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
