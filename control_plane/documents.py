@@ -21,11 +21,15 @@ READ_ONLY = frozenset({"version", "created_at", "updated_at"})
 """Members that only a read has; in what is written they are taken and ignored."""
 
 _encoder = msgspec.json.Encoder()
+_unordered = msgspec.json.Encoder(order="deterministic")
 
 
 def same_document(a: object, b: object) -> bool:
-    """Return whether two documents are the same JSON; for Python 1, 1.0 and True are equal."""
-    return _encoder.encode(a) == _encoder.encode(b)
+    """Return whether two documents are the same JSON, whose members have no order.
+
+    Many clients sort them. For Python 1, 1.0 and True are equal; here they are not.
+    """
+    return _unordered.encode(a) == _unordered.encode(b)
 
 
 def merge_patch(document: msgspec.Struct, changes: Mapping[str, Any]) -> bytes:

@@ -31,10 +31,13 @@ class Scope(NamedTuple):
 
 
 def query_scope(request: web.Request) -> Scope:
-    """Return what the query names, or the defaults. Whether they exist is not looked at."""
+    """Return what the query names, or the defaults. Whether they exist is not looked at.
+
+    An empty name is a name, and none there is: `?environment=$UNSET` does not mean production.
+    """
     query = request.query
     return Scope(
-        query.get("project") or DEFAULT_PROJECT, query.get("environment") or DEFAULT_ENVIRONMENT
+        query.get("project", DEFAULT_PROJECT), query.get("environment", DEFAULT_ENVIRONMENT)
     )
 
 

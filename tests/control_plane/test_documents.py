@@ -55,6 +55,14 @@ def test_equal_for_python_is_not_the_same_json(a: Any, b: Any) -> None:
     assert not same_document(a, b)
 
 
+def test_members_have_no_order_and_items_have_one() -> None:
+    """A client that sorts what it read has changed nothing."""
+    assert same_document(
+        {"on": True, "off": {"b": 1, "a": 2}}, {"off": {"a": 2, "b": 1}, "on": True}
+    )
+    assert not same_document([1, 2], [2, 1])
+
+
 def test_the_error_leads_with_an_error_and_lists_all() -> None:
     """Warnings come along, not first."""
     odd = Problem("/a", ProblemCode.ARRAY_VALUE, "odd", severity=Severity.WARNING)

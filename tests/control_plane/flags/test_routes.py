@@ -184,6 +184,18 @@ async def test_a_put_of_what_was_read_publishes_nothing(api: Api) -> None:
     assert len(history.json["items"]) == 1
 
 
+async def test_a_put_of_what_was_read_with_its_members_sorted_publishes_nothing(api: Api) -> None:
+    """As clients write it that keep objects in maps."""
+    await create(api, metadata={"team": "a", "area": "b"})
+    before = revisions(api)
+    read = await api.ask("GET", f"{FLAGS}/f")
+    body = json.dumps(read.json, sort_keys=True)
+    for method in ("PUT", "PATCH"):
+        reply = await api.ask(method, f"{FLAGS}/f", data=body, headers=JSON)
+        assert (reply.status, reply.headers["ETag"]) == (200, '"1"')
+    assert revisions(api) == before
+
+
 async def test_a_simple_put_changes_the_asked_environment_alone(api: Api) -> None:
     """In what is read and in what is published."""
     await create(api)
@@ -346,6 +358,15 @@ async def test_a_parameter_that_makes_no_sense_is_400(api: Api, query: str) -> N
     reply = await api.ask("GET", f"{FLAGS}?{query}")
     assert reply.status == 400
     assert query.partition("=")[0] in reply.json["detail"]
+
+
+@pytest.mark.parametrize("query", ["?environment=", "?project="])
+async def test_an_empty_scope_is_not_the_default_one(api: Api, query: str) -> None:
+    """A variable of a script that is not set must not change production."""
+    await create(api)
+    reply = await api.ask("PUT", f"{FLAGS}/f{query}", json={"value": False})
+    assert reply.status == 404
+    assert (await api.ask("GET", f"{FLAGS}/f")).json["value"] is True
 
 
 async def test_projects_do_not_see_each_other(api: Api) -> None:

@@ -12,6 +12,7 @@ def test_the_scope_has_the_missions_defaults() -> None:
     assert query_scope(make_mocked_request("GET", "/")) == Scope("default", "production")
     asked = make_mocked_request("GET", "/?project=p&environment=e")
     assert query_scope(asked) == Scope("p", "e")
+    assert query_scope(make_mocked_request("GET", "/?project=&environment=")) == Scope("", "")
 
 
 def test_yes_and_no_have_one_spelling_each() -> None:
