@@ -63,12 +63,13 @@ def decode_document(body: bytes, kind: type[T]) -> T:
     if not problems:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
     # The decoder may have stopped at a wrong member in text that is no JSON further on: that it is
-    # none is said first, and alone.
+    # none is said first, and alone. Of numbers that nothing can hold there is no document to list
+    # the problems of.
     document, others = decode(body, object)
     malformed = [p for p in others if p.code is ProblemCode.MALFORMED_JSON]
     if malformed:
         raise BadRequest("the body is not JSON", code="malformed_json", problems=malformed)
-    if not any(p.code is ProblemCode.TOO_DEEP for p in problems):
+    if not others and not any(p.code is ProblemCode.TOO_DEEP for p in problems):
         # A duplicate does not show in the decoded document, so it is listed beside what does.
         hidden = [p for p in problems if p.code is ProblemCode.DUPLICATE_KEY]
         problems = [*hidden, *shape_problems(document, kind)] or problems

@@ -6,6 +6,7 @@ same types.
 """
 
 import re
+from itertools import takewhile
 from typing import TypeVar
 
 import msgspec
@@ -38,7 +39,12 @@ def _problem(text: str) -> Problem:
     match = _PATH.search(text)
     message = text[: match.start()] if match else text
     steps = _STEP.finditer(match["path"]) if match else ()
-    where = pointer(*(s["name"] or s["index"] for s in steps))
+    # `[...]` is a member whose name msgspec does not tell: the place is known as far as there.
+    known = takewhile(lambda step: step["index"] != "...", steps)
+    where = pointer(*(step["name"] or step["index"] for step in known))
+    if message == "Number out of range":
+        message = "a number is larger than any that can be read"
+        return Problem(where, ProblemCode.NUMBER_OUT_OF_RANGE, message, "write it as a string")
     if message.startswith("Object contains unknown field"):
         code = ProblemCode.UNKNOWN_FIELD
     elif message.startswith("Object missing required field"):

@@ -57,6 +57,19 @@ def test_nesting_without_end_is_invalid() -> None:
     assert [p.code for p in caught.value.problems] == [ProblemCode.TOO_DEEP]
 
 
+@pytest.mark.parametrize(
+    ("kind", "pointer"), [(FlagInput, "/value"), (dict, ""), (Segment, "/included/0")]
+)
+def test_a_number_that_nothing_can_hold_is_invalid(kind: type, pointer: str) -> None:
+    """And is named, as far as its place is known."""
+    body = b'{"included":[1e400]}' if kind is Segment else b'{"value":1e400}'
+    with pytest.raises(Invalid) as caught:
+        decode_document(body, kind)
+    (problem,) = caught.value.problems
+    assert (problem.pointer, problem.code) == (pointer, ProblemCode.NUMBER_OUT_OF_RANGE)
+    assert "string" in problem.hint
+
+
 def test_all_problems_of_shape_are_listed() -> None:
     """Not the first only."""
     body = b'{"key":1,"name":2,"nam":3,"when":{"all":[{"segment":4}]}}'
