@@ -9,7 +9,7 @@ from aiohttp import web
 from control_plane.errors import NotFound
 from control_plane.keys import ASSETS, OPENAPI
 from control_plane.web.assets import send
-from control_plane.web.routing import Param, Permission, Route
+from control_plane.web.routing import IF_NONE_MATCH, Param, Permission, Route
 
 __all__ = ["ROUTES"]
 
@@ -114,6 +114,7 @@ ROUTES = (
         summary="OpenAPI 3.1 description",
         permission=Permission.PUBLIC,
         tag="documentation",
+        params=(IF_NONE_MATCH,),
         responses={200: dict},
     ),
     Route(
@@ -123,7 +124,7 @@ ROUTES = (
         summary="Files of the pages",
         permission=Permission.PUBLIC,
         tag="documentation",
-        params=(Param("name", "path", required=True),),
+        params=(Param("name", "path", required=True), IF_NONE_MATCH),
         responses={200: "The file."},
     ),
 )

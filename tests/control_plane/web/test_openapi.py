@@ -59,6 +59,18 @@ def test_every_parameter_of_a_path_is_described(document: dict[str, Any]) -> Non
             assert {part.partition("}")[0] for part in path.split("{")[1:]} == described
 
 
+def _may_be_304(item: dict[str, Any]) -> bool:
+    return "304" in item.get("get", {"responses": ()})["responses"]
+
+
+def test_what_may_be_answered_by_304_says_so(document: dict[str, Any]) -> None:
+    """And how to ask for it: files that pages need have entity tags as well."""
+    conditional = {"/openapi.json", "/docs/assets/{name}", "/api/v1/sync/snapshot"}
+    conditional |= {"/api/v1/flags/{key}", "/api/v1/segments/{key}"}
+    found = {path for path, item in document["paths"].items() if _may_be_304(item)}
+    assert found == conditional
+
+
 def test_schemas_refuse_what_the_decoder_refuses(document: dict[str, Any]) -> None:
     """The one-of shapes are in it, and unknown members are not allowed."""
     schema = {"$ref": "#/components/schemas/Condition", "components": document["components"]}
