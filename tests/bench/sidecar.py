@@ -11,6 +11,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
+from proxy.sync.cache import load, owner_of
 from tests.bench.client import Client
 from tests.bench.definitions import contexts, mixed, two_conditions
 from tests.bench.figures import Figure, below, informative
@@ -104,8 +106,8 @@ def measure_cold_start(scale: Scale, directory: Path) -> Iterator[Figure]:
         store(dev, mixed(count))
         source = ["--control-plane-url", dev["control_plane_url"], "--cache-dir", str(cache)]
         environ = {"MATRIXFLAG_KEY": dev["sidecar_key"]}
-        with running_sidecar(directory, *source, environ=environ) as sidecar:
-            _await_flag(sidecar, mixed(count)[-1]["key"])
+        with running_sidecar(directory, *source, environ=environ):
+            _await_cache(cache, owner_of(dev["control_plane_url"], dev["sidecar_key"]))
     starts = [_ready_s(directory, [*source], environ) for _ in range(scale.starts)]
     name = f"cold start: ready from disk with {count:,} flags"
     yield below(name, median(ready for ready, _ in starts) * 1e3, _READY_MS, "ms")
@@ -140,19 +142,13 @@ def bare_handler(directory: Path) -> Iterator[tuple[str, int]]:
         process.wait(10)
 
 
-def _await_flag(sidecar: Sidecar, key: str) -> None:
-    """Wait until the sidecar serves a flag; it has written its disk cache by when it stops."""
+def _await_cache(directory: Path, owner: str) -> None:
+    """Wait until a sidecar has put its snapshot on disk."""
     deadline = time.monotonic() + _START_S
-    with Client(sidecar.ofrep) as client:
-        while True:
-            try:
-                client.ask("POST", _ROUTE + key, {})
-            except RuntimeError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(_POLL_S)
-            else:
-                return
+    while not load(directory, owner, MAX_SNAPSHOT_BYTES):
+        if time.monotonic() > deadline:
+            raise RuntimeError("the sidecar keeps no snapshot on disk")
+        time.sleep(_POLL_S)
 
 
 def _ready_s(directory: Path, source: list[str], environ: dict[str, str]) -> tuple[float, float]:
@@ -165,11 +161,12 @@ def _ready_s(directory: Path, source: list[str], environ: dict[str, str]) -> tup
         port = free.getsockname()[1]
     arguments = ["proxy", "--port", "0", "--admin-port", str(port), *source]
     start = time.perf_counter()
-    with running(arguments, directory / "cold.log", environ) as process:
+    log = directory / "cold.log"
+    with running(arguments, log, environ) as process:
         deadline = start + _START_S
         while not _is_ready(port):
-            if time.perf_counter() > deadline:
-                raise RuntimeError("not ready from disk")
+            if time.perf_counter() > deadline or process.poll() is not None:
+                raise RuntimeError(f"not ready from disk\n{log.read_text()[-2000:]}")
             time.sleep(_POLL_S)
         return time.perf_counter() - start, cpu_s(process.pid)
 
