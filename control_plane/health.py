@@ -85,6 +85,8 @@ def _examine(app: web.Application) -> Health:
         problems.append("the definitions have not been read yet")
     elif age_ms > _MAX_AGE_MS:
         problems.append(f"the definitions were last confirmed {age_ms / 1000:.0f} s ago")
+    if replica.unreadable:
+        problems.append(f"{len(replica.unreadable)} projects in Redis cannot be read, see the log")
     default = replica.projects.get(DEFAULT_PROJECT)
     revisions = {} if default is None else default.snapshots
     if not replica.loaded:

@@ -8,9 +8,9 @@
 
 Rules: a wrong credential is 401 everywhere but on public routes, which do not look at any, and is
 never anything better, in dev mode neither. Keys are looked up in memory by their hash, so they work
-while Redis is away; comparing hashes tells nothing about keys. Until definitions are loaded no key
-can be told from a wrong one, and whoever may call is answered 503 as well: after a 401 sidecars
-stay away for minutes.
+while Redis is away; comparing hashes tells nothing about keys. A key that is not found is 503 while
+it may be a good one: until all definitions are read, and when Redis has been away for a while,
+because after a 401 sidecars stay away for minutes.
 """
 
 import hmac
@@ -39,6 +39,9 @@ class KeyLookup(Protocol):
 
     @property
     def loaded(self) -> bool: ...
+
+    @property
+    def knows_all_keys(self) -> bool: ...
 
     def find_key(self, key_hash: str) -> KeyRecord | None: ...
 
@@ -115,7 +118,7 @@ class RequestGuard:
         keys = self._keys()
         key = keys.find_key(hash_key(credential))
         if key is None:
-            if not keys.loaded:
+            if not keys.knows_all_keys:
                 raise _not_loaded()
             raise Unauthorized("the credential is not known: wrong, or deleted")
         ends = expires_at_ms(key)
@@ -125,7 +128,7 @@ class RequestGuard:
 
 
 def _not_loaded() -> Unavailable:
-    detail = "the definitions have not been read from Redis yet"
+    detail = "the definitions have not all been read from Redis, or not lately"
     return Unavailable(detail, retry_after_s=_RETRY_AFTER_S, code="not_loaded")
 
 

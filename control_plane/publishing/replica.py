@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -54,6 +54,7 @@ MAX_PUBLISHED_BYTES = MAX_SNAPSHOT_BYTES // 2
 _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
 _SMALL_EDITS = 100  # more are worked out in slices; 100 take some 5 ms
+_STALE_MS = 15_000  # Redis is asked each second; by then a key may have been made elsewhere
 _WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
 
 
@@ -95,6 +96,16 @@ class Replica:
     def loaded(self) -> bool:
         """Whether all projects have been read once; it stays so while Redis is away."""
         return self._mirror.loaded.is_set()
+
+    @property
+    def unreadable(self) -> Collection[str]:
+        """Projects whose data in Redis cannot be read; what was read of them before is served."""
+        return self._mirror.unreadable
+
+    @property
+    def knows_all_keys(self) -> bool:
+        """Whether a key that is not found here is in Redis neither: all was read, and lately."""
+        return self.loaded and not self.unreadable and self.verified_age_ms() < _STALE_MS
 
     @property
     def redis_ok(self) -> bool:

@@ -3,8 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+import redis
 
+from control_plane.store.keys import ProjectKeys
 from tests.support.api import ADMIN_TOKEN, Api, running_api, until
+from tests.support.redis import RedisServer
 
 READ = ("GET", "/api/v1/keys")
 SYNC = ("GET", "/api/v1/sync/snapshot")
@@ -111,6 +114,38 @@ async def test_in_dev_mode_sidecars_still_present_a_key(redis_url: str) -> None:
     """The key names the environment; nothing else does."""
     async with running_api(redis_url, dev=True) as api:
         assert (await api.ask(*SYNC, token=None)).status == 401
+
+
+async def test_a_key_that_may_be_newer_than_what_was_read_is_told_to_come_back(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut off from Redis, a replica cannot say that a key is wrong; those it knows are good."""
+    monkeypatch.setattr("control_plane.publishing.replica._STALE_MS", 1_500)
+    async with running_api(redis_server.url) as api:
+        known = (await api.make_key("sidecar"))["key"]
+        unknown = "mf_sidecar_" + "A" * 43
+        assert (await api.ask(*SYNC, token=unknown)).status == 401
+        redis_server.kill()
+
+        async def is_told() -> bool:
+            return (await api.ask(*SYNC, token=unknown)).status == 503
+
+        await until(is_told)
+        assert (await api.ask(*SYNC, token=known)).status == 200
+
+
+async def test_a_key_of_a_project_that_cannot_be_read_is_told_to_come_back(redis_url: str) -> None:
+    """It may be as good as ever; and `/health` says what is wrong."""
+    async with running_api(redis_url) as api:
+        assert (await api.ask("POST", "/api/v1/projects", json={"key": "odd"})).status == 201
+        made = await api.ask("POST", "/api/v1/keys?project=odd", json={"kind": "sidecar"})
+    with redis.Redis.from_url(redis_url) as client:
+        client.hset(ProjectKeys("odd").meta, mapping={"schema": "99"})
+    async with running_api(redis_url) as api:
+        assert (await api.ask(*SYNC, token=made.json["key"])).status == 503
+        health = await api.ask("GET", "/health")
+        assert (health.status, health.json["status"]) == (503, "degraded")
+        assert "cannot be read" in health.json["problems"][0]
 
 
 async def test_before_keys_are_read_a_sidecar_is_told_to_come_back() -> None:
