@@ -48,9 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = _load(commands[name])
     except _Unavailable as error:
         return _fail(str(error))
-    parser = argparse.ArgumentParser(prog=f"matrixflag {name}", description=command.help)
+    # A secret is no argument, but people try; so `--key SECRET` is not taken for `--key-file`, and
+    # what is not known is told by name only.
+    parser = argparse.ArgumentParser(
+        prog=f"matrixflag {name}", description=command.help, allow_abbrev=False
+    )
     command.configure(parser)
-    parsed = parser.parse_args(arguments[1:])
+    parsed, unknown = parser.parse_known_args(arguments[1:])
+    if unknown:
+        names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unknown arguments: {', '.join(names) or 'words without a flag'}")
     try:
         return command.run(parsed)
     except KeyboardInterrupt:

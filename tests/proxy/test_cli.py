@@ -54,6 +54,15 @@ def test_a_command_has_its_own_help() -> None:
     assert "--key VALUE" not in done.stdout, "other users of the machine see command lines"
 
 
+@pytest.mark.parametrize("arguments", [("--key", "s3cret"), ("--key=s3cret",), ("s3cret",)])
+def test_an_unknown_argument_is_told_without_its_value(arguments: tuple[str, ...]) -> None:
+    """It may be a key, and what is told goes to a log."""
+    done = run("proxy", "--snapshot", "x", *arguments)
+    assert done.returncode == 2
+    assert "unknown arguments" in done.stderr
+    assert "s3cret" not in done.stderr
+
+
 def entries(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
     """Replace the commands that are installed."""
     made = [EntryPoint(n.replace("_", "-"), v, "matrixflag.commands") for n, v in values.items()]
