@@ -154,7 +154,8 @@ async def serve(settings: ProxySettings) -> int:
     try:
         async with running(settings) as sidecar:
             tame_collector()
-            _announce(settings, sidecar)
+            if not _announce(settings, sidecar):
+                return 1
             ends: set[asyncio.Future[Any]] = {stopped, sidecar.refusal}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             if sidecar.refusal.done():
@@ -258,8 +259,8 @@ async def _watch_for_keys(
         served = holder.served
 
 
-def _announce(settings: ProxySettings, sidecar: Running) -> None:
-    """Say where it listens, to the log and to the file that was asked for."""
+def _announce(settings: ProxySettings, sidecar: Running) -> bool:
+    """Say where it listens, to the log and to the file that was asked for; False if it cannot."""
     addresses = {"ofrep": sidecar.ofrep, "admin": sidecar.admin}
     _log.info(
         "matrix-flag %s listens: evaluations at %s, probes and metrics at %s",
@@ -270,5 +271,10 @@ def _announce(settings: ProxySettings, sidecar: Running) -> None:
     )
     if settings.ready_file is not None:
         partial_file = settings.ready_file.with_name(settings.ready_file.name + ".new")
-        partial_file.write_text(json.dumps(addresses) + "\n")
-        partial_file.replace(settings.ready_file)
+        try:
+            partial_file.write_text(json.dumps(addresses) + "\n")
+            partial_file.replace(settings.ready_file)
+        except OSError as error:
+            _log.error("--ready-file %s: %s", settings.ready_file, error.strerror)
+            return False
+    return True

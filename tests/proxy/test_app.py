@@ -148,6 +148,16 @@ def test_a_busy_port_names_the_flag(flags: Path, tmp_path: Path) -> None:
             assert "Traceback" not in output
 
 
+def test_a_ready_file_that_cannot_be_written_names_the_flag(flags: Path, tmp_path: Path) -> None:
+    """Who waits for the file would wait for ever."""
+    there = str(tmp_path / "none" / "ready")
+    arguments = ("--snapshot", str(flags), "--port", "0", "--admin-port", "0")
+    with command(tmp_path, *arguments, "--ready-file", there) as (status, output):
+        assert status == 1
+        assert f"--ready-file {there}: No such file or directory" in output
+        assert "Traceback" not in output
+
+
 def test_a_log_of_json_is_json_in_every_line(flags: Path, tmp_path: Path) -> None:
     """From the first to the last; the addresses are members."""
     with running_sidecar(tmp_path, "--snapshot", flags, "--log-format", "json") as sidecar:
