@@ -13,6 +13,7 @@ from control_plane.publishing import replica as replica_module
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from control_plane.store.keys import KEYS, ProjectKeys
+from proxy.contract.definitions import DEFAULT_ENVIRONMENTS
 from tests.control_plane.publishing.replicas import LIMITS, WAIT_S, body, until_same
 from tests.support.definitions import (
     AUTHOR,
@@ -209,6 +210,8 @@ async def test_a_snapshot_too_large_is_refused_with_the_sizes(
     with pytest.raises(Invalid, match="at most 5000") as refused:
         await put(replica, FLAG, "b", flag_record("b"))
     assert refused.value.code == "snapshot_too_large"
+    for environment in DEFAULT_ENVIRONMENTS:
+        assert repr(environment) in refused.value.detail
     await put(replica, FLAG, "a", flag_record("a", 2, value="x" * 9_000))
     assert replica.project("default").flags["a"].version == 2
 
