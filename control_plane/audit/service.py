@@ -5,6 +5,8 @@ units get again what they got then. It is validated as any write is: what the fl
 be gone.
 """
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
 from control_plane.audit.model import Author, HistoryEntry, RevertInput
@@ -19,6 +21,9 @@ from control_plane.store.keys import HISTORY_VERSIONS
 from proxy.contract.definitions import Flag
 
 __all__ = ["HistoryService"]
+
+_PIECE = 10
+"""Versions read at a time. One may have megabytes, and all of them would fill the memory."""
 
 
 class HistoryService:
@@ -35,10 +40,16 @@ class HistoryService:
         Raises:
             NotFound: there is and was no such flag; Unavailable: Redis did not answer.
         """
-        entries = await self._replica.history(project, key, 0, HISTORY_VERSIONS)
-        if not entries:
-            raise NotFound(f"there is no flag {key[:128]!r}", code="flag_not_found")
-        older = [entry for entry in entries if before is None or entry.version < before]
+        found = False
+        older: list[HistoryEntry] = []
+        async for entry in self._versions(project, key):
+            found = True
+            if before is None or entry.version < before:
+                older.append(entry)
+            if len(older) > limit:
+                break
+        if not found:
+            raise _no_flag(key)
         return older[:limit], older[limit - 1].version if len(older) > limit else None
 
     async def revert(
@@ -87,22 +98,39 @@ class HistoryService:
         )
 
     async def _version(self, project: str, document: RevertInput) -> Flag:
-        entries = await self._replica.history(project, document.flag, 0, HISTORY_VERSIONS)
-        if not entries:
-            raise NotFound(f"there is no flag {document.flag[:128]!r}", code="flag_not_found")
-        for entry in entries:
-            if entry.version == document.version:
-                break
-        else:
-            raise NotFound(
-                f"version {document.version} of {document.flag!r} is not kept; "
-                f"kept are {entries[-1].version} to {entries[0].version}",
-                code="version_not_found",
-            )
-        if entry.flag is None:
-            message = f"in version {entry.version} the flag was deleted"
-            raise Conflict(message, code="version_is_deletion")
-        return entry.flag
+        kept: list[int] = []
+        async for entry in self._versions(project, document.flag):
+            kept.append(entry.version)
+            if entry.version != document.version:
+                continue
+            if entry.flag is None:
+                message = f"in version {entry.version} the flag was deleted"
+                raise Conflict(message, code="version_is_deletion")
+            return entry.flag
+        if not kept:
+            raise _no_flag(document.flag)
+        raise NotFound(
+            f"version {document.version} of {document.flag!r} is not kept; "
+            f"kept are {kept[-1]} to {kept[0]}",
+            code="version_not_found",
+        )
+
+    async def _versions(self, project: str, key: str) -> AsyncIterator[HistoryEntry]:
+        """Yield the versions of a flag, newest first, read as far as somebody asks for them."""
+        last: int | None = None
+        for start in range(0, HISTORY_VERSIONS, _PIECE):
+            entries = await self._replica.history(project, key, start, _PIECE)
+            for entry in entries:
+                # A version made meanwhile shifts the others: the first ones were here before.
+                if last is None or entry.version < last:
+                    last = entry.version
+                    yield entry
+            if len(entries) < _PIECE:
+                return
+
+
+def _no_flag(key: str) -> NotFound:
+    return NotFound(f"there is no flag {key[:128]!r}", code="flag_not_found")
 
 
 def _with_configuration(flag: Flag, old: Flag, environment: str) -> Flag:

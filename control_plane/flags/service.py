@@ -106,8 +106,6 @@ class FlagService:
             check_environment(state, environment)
             if document.key in state.flags:
                 raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
-            if len(state.flags) >= MAX_FLAGS:
-                raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
             names = sorted(state.environments)
             return authoring.create(document, names, environment, new_salt), None
 
@@ -209,12 +207,15 @@ class FlagService:
         variants are problems of its value.
 
         Raises:
-            Invalid: with all problems; Conflict: `rebucketing`, unless `rebucket`; `flag_in_use`.
+            Invalid: with all problems; Conflict: `rebucketing`, unless `rebucket`; `flag_in_use`;
+            `too_many`.
         """
         result: list[Written] = []
 
         def change(state: ProjectState) -> Change:
             draft, old = build(state)
+            if old is None and len(state.flags) >= MAX_FLAGS:
+                raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
             flag, warnings = draft.flag, _checked(draft, state, simple=simple)
             if old is not None:
                 check_consent(old.flag, flag, rebucket=rebucket)

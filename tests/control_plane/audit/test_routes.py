@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from control_plane.audit.model import HistoryEntry
+from control_plane.flags import service as flags_service
+from control_plane.keys import REPLICA
 from tests.support.api import Api, Reply
 from tests.support.redis import RedisServer
 
@@ -44,6 +47,31 @@ async def test_history_comes_in_pages(api: Api) -> None:
     second = (await api.ask("GET", f"{HISTORY}&limit=2&cursor={first['next_cursor']}")).json
     assert [item["version"] for item in first["items"] + second["items"]] == [3, 2, 1]
     assert second["next_cursor"] is None
+
+
+async def test_no_more_is_read_than_is_asked_for(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version may have megabytes; whoever looks at one does not load a hundred."""
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    for number in range(30):
+        await api.ask("PUT", FLAG, json={"value": f"v{number % 3}"})
+    replica = api.app[REPLICA]
+    read: list[int] = []
+    history = replica.history
+
+    async def counting(project: str, key: str, start: int, count: int) -> list[HistoryEntry]:
+        entries = await history(project, key, start, count)
+        read.append(len(entries))
+        return entries
+
+    monkeypatch.setattr(replica, "history", counting)
+    await api.ask("GET", HISTORY + "&limit=1")
+    assert sum(read) == 10
+    items, cursor = [], ""
+    while cursor is not None:
+        page = (await api.ask("GET", f"{HISTORY}&limit=7{cursor and '&cursor='}{cursor}")).json
+        items += [item["version"] for item in page["items"]]
+        cursor = page["next_cursor"]
+    assert items == list(range(31, 0, -1))
 
 
 async def test_going_back_is_a_new_version_with_the_old_content(api: Api) -> None:
@@ -178,6 +206,15 @@ async def test_the_history_of_a_deleted_flag_ends_some_day(
         assert 89 * 86_400 < client.ttl(key) <= 90 * 86_400
         await revert(api, version=1)
         assert client.ttl(key) == -1
+
+
+async def test_a_full_project_takes_no_flag_back(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Going back makes a flag as any creation does."""
+    await three_versions(api)
+    await api.ask("DELETE", FLAG)
+    monkeypatch.setattr(flags_service, "MAX_FLAGS", 0)
+    reply = await revert(api, version=1)
+    assert (reply.status, reply.json["code"]) == (409, "too_many")
 
 
 @pytest.mark.parametrize("part", [{}, {"environment": "production"}], ids=["whole", "part"])
