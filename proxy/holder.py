@@ -8,7 +8,8 @@ Rules:
 - `Served` is one atomic record: header, digest, body and compiled form never come from two
   snapshots, so no reader can see one's revision with the other's answers.
 - Within an epoch of one project and environment an older revision is refused. Another epoch is
-  taken, because a restore must not wedge a fleet, and counted, because it should be rare.
+  taken, because a restore must not wedge a fleet, and counted, because it should be rare. Epochs
+  have no order: which of two is over, the time tells at which each was last known as current.
 - Age is the time since the source last confirmed that this digest is current, by a monotonic
   clock. Counted from what was on disk it is marked estimated, because it hangs on two wall clocks.
 - Not thread-safe; all of it belongs to the event loop.
@@ -38,6 +39,7 @@ __all__ = ["Holder", "Served", "Subscriber"]
 
 _log = logging.getLogger(__name__)
 
+_APART_MS = 15_000  # replicas that are well ask their store each second, and say so in heartbeats
 _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
 
 
@@ -94,7 +96,7 @@ class Holder:
         async with self._loading:
             try:
                 snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes))
-                self._refuse_rollback(snapshot.header)
+                self._refuse_rollback(snapshot.header, age_ms)
             except SnapshotRefused as refused:
                 self.refusals[refused.reason] += 1
                 raise
@@ -132,6 +134,16 @@ class Holder:
             return False
         self._confirm(verified_age_ms, estimated=False)
         return True
+
+    def outlives(self, epoch: str, age_ms: int) -> bool:
+        """Return whether another epoch is over, that was known as current so long ago.
+
+        A replica that was cut off when its project got a new epoch still has the old one.
+        """
+        own_age_ms = self.age_ms()
+        if self.served is None or own_age_ms is None or self.age_estimated:
+            return False
+        return epoch != self.served.header.epoch and age_ms > own_age_ms + _APART_MS
 
     def age_ms(self) -> int | None:
         """Return how long ago what is served was last known to be current; None before."""
@@ -176,13 +188,20 @@ class Holder:
             )
         return Served(snapshot.header, compiled, snapshot.entries, snapshot.digest, body, source)
 
-    def _refuse_rollback(self, header: SnapshotHeader) -> None:
+    def _refuse_rollback(self, header: SnapshotHeader, age_ms: int) -> None:
         held = self.served.header if self.served is not None else None
-        if held is None or _scope(held) != _scope(header) or header.revision >= held.revision:
+        if held is None or _place(held) != _place(header):
             return
-        raise SnapshotRefused(
-            "rolled_back", f"revision {header.revision}, and {held.revision} is being served"
-        )
+        if self.outlives(header.epoch, age_ms):
+            raise SnapshotRefused(
+                "rolled_back",
+                f"epoch {header.epoch[:80]}, known as current {age_ms // 1000} s ago, "
+                "and a later one is being served",
+            )
+        if held.epoch == header.epoch and header.revision < held.revision:
+            raise SnapshotRefused(
+                "rolled_back", f"revision {header.revision}, and {held.revision} is being served"
+            )
 
     def _confirm(self, age_ms: int, *, estimated: bool) -> None:
         """Move the time of confirmation forward; what was known better stays known."""

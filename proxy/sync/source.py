@@ -10,7 +10,8 @@ being one loop, it never fetches twice at once. Neither trusts the other to be a
                         another                           wanted
     heartbeat           the digest                        confirmed, as old as it says
                         another                           wanted
-    heartbeat           a later revision of its epoch     the replica is behind: leave it
+    heartbeat           a later revision of its epoch,    the replica is behind: leave it
+                        or an epoch that outlives its
     304                                                   confirmed, as old as it says
     200                                                   offered to the holder
 
@@ -180,6 +181,8 @@ class _Source:
         pointer = SnapshotPointer(heartbeat.epoch, heartbeat.revision, heartbeat.digest)
         if held is not None and _behind(pointer, held):
             raise SyncError("behind", f"revision {pointer.revision}, {held.revision} is held")
+        if self._holder.outlives(heartbeat.epoch, heartbeat.verified_age_ms):
+            raise SyncError("behind", f"epoch {heartbeat.epoch[:80]} is over")
         self._holder.confirm(pointer.digest, heartbeat.verified_age_ms)
         self._point(pointer)
 

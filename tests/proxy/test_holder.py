@@ -117,6 +117,34 @@ async def test_an_older_revision_is_refused_only_within_its_epoch() -> None:
         await offer(holder, {"a": True}, revision=2, epoch="e2")
 
 
+async def test_an_epoch_that_is_over_is_not_brought_back() -> None:
+    """A replica that was cut off when the project got a new epoch still has the old one."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    await offer(holder, {"a": True}, revision=3, epoch="e2")
+    clock.now_s += 5
+    _, over = make_snapshot({"a": False}, revision=900, epoch="e1")
+    with pytest.raises(SnapshotRefused, match="known as current 60 s ago"):
+        await holder.offer(over, "control-plane", age_ms=60_000)
+    assert answer(holder, "a") is True
+    assert holder.refusals == {"rolled_back": 1}
+    # Replicas that are well differ by seconds; and whoever knows it later than we do is believed.
+    await holder.offer(over, "control-plane", age_ms=15_000)
+    assert answer(holder, "a") is False
+    clock.now_s += 100
+    await holder.offer(make_snapshot({}, epoch="e3")[1], "control-plane", age_ms=100_000)
+    assert holder.served is not None
+    assert holder.served.header.epoch == "e3"
+
+
+async def test_an_estimated_age_keeps_no_epoch_out() -> None:
+    """What was on disk may be of any epoch, and two wall clocks say how old it is."""
+    holder = Holder()
+    await holder.offer(make_snapshot({"a": True}, epoch="e2")[1], "disk", estimated=True)
+    await holder.offer(make_snapshot({"a": False})[1], "control-plane", age_ms=3_600_000)
+    assert answer(holder, "a") is False
+
+
 async def test_revisions_of_another_environment_are_not_compared() -> None:
     """Each environment counts its own."""
     holder = Holder()

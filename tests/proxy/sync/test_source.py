@@ -495,6 +495,21 @@ async def test_a_replica_that_is_behind_is_left(fake: FakeControlPlane) -> None:
         assert sidecar.holder.refusals == {}
 
 
+async def test_a_replica_of_an_epoch_that_is_over_is_left(fake: FakeControlPlane) -> None:
+    """It was cut off when the epoch changed, and its heartbeats say for how long."""
+    fake.verified_age_ms = 60_000
+    old = fake.event(heartbeat=True)
+    fake.verified_age_ms = 0
+    fake.publish({"a": False}, epoch="e2", revision=1)
+    fake.on_stream = sends(old)
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        await sidecar.counted("behind", 2)
+        assert sidecar.value is False
+        assert sidecar.holder.refusals == {}
+        assert fake.asked(SNAPSHOT_PATH) < 20  # polls, and no fetch for what it says
+
+
 async def test_an_older_pointer_is_no_reason_to_fetch(fake: FakeControlPlane) -> None:
     """A stream of a replica that lags by a moment, after a fetch from one that does not."""
     old = fake.event()
@@ -886,6 +901,16 @@ async def test_what_was_fetched_is_on_disk_for_the_next_start(
         assert fake.asked(SNAPSHOT_PATH) == asked + 1
         assert fake.requests[-1].headers.get("X-Matrixflag-Digest") == fake.header.digest
         assert sidecar.swaps.empty()
+
+
+async def test_what_came_last_is_on_disk_when_it_stops_at_once(
+    fake: FakeControlPlane, tmp_path: Path
+) -> None:
+    """Stopped in the same breath as its first snapshot is served, before anything was written."""
+    owner = cache.owner_of(fake.url, KEY)
+    async with running(fake.url, cache_dir=tmp_path) as sidecar:
+        await sidecar.swapped()
+    assert [s.body for s in cache.load(tmp_path, owner, 10**6)] == [fake.body]
 
 
 async def test_each_change_reaches_the_disk(fake: FakeControlPlane, tmp_path: Path) -> None:
