@@ -7,6 +7,7 @@ broken disk keeps a sidecar from starting or serving.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,31 +80,50 @@ async def keep_cache(
     """Write what is served to the cache whenever `fetched` is set; returns only when cancelled.
 
     Several that come during one write are written as one, the newest. At intervals it is noted
-    that what is stored is still current. What was not written is tried again at the next interval.
+    that what is stored is still current, and on the way out once more. What was not written is
+    tried again at the next interval.
     """
     owner = cache.owner_of(settings.control_plane_url, settings.key)
     noted_ms = 0
-    while True:
-        await wait(fetched, settings.confirm_interval_s)
+
+    async def write() -> None:
+        nonlocal stored, noted_ms
         served, age_ms = holder.served, holder.age_ms()
         if served is None or age_ms is None or holder.age_estimated:
-            continue  # nothing, or what came from the disk and nobody confirmed
+            return  # nothing, or what came from the disk and nobody confirmed
         at_ms = round(time.time() * 1000) - age_ms
-        record = _record(served)
+        record, before = _record(served), stored
         try:
             if record != stored:
-                await asyncio.to_thread(
-                    cache.store, directory, owner, served.body, record.digest, at_ms
-                )
-                stored = record
+                stored = record  # also when cancelled meanwhile: the write goes on to its end
+                await _to_its_end(cache.store, directory, owner, served.body, record.digest, at_ms)
             elif at_ms > noted_ms + _WORTH_NOTING_MS:
-                await asyncio.to_thread(cache.confirm, directory, owner, record.digest, at_ms)
+                await _to_its_end(cache.confirm, directory, owner, record.digest, at_ms)
             else:
-                continue
+                return
             noted_ms = at_ms
         except OSError as error:
+            stored = before
             status.fail("cache", error.strerror or type(error).__name__)
             _log.warning("the snapshot was not cached: %s", error)
+
+    try:
+        while True:
+            await wait(fetched, settings.confirm_interval_s)
+            await write()
+    finally:
+        # A sidecar that is stopped right after a snapshot came starts from it next time.
+        await write()
+
+
+async def _to_its_end(work: Callable[..., None], *arguments: object) -> None:
+    """Run blocking work in a thread; being cancelled waits for it, or two writes would meet."""
+    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 def _record(served: Served) -> Record:
