@@ -123,6 +123,7 @@ async def _to_its_end(work: Callable[..., None], *arguments: object) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        task.exception()  # there is nobody left to try again, and no noise is made about it
         raise
 
 
