@@ -17,7 +17,7 @@ import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import EqualJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 __all__ = ["FOLLOW_BLOCK_S", "Connections", "Observer", "RedisError", "RedisLimits"]
@@ -119,7 +119,9 @@ def _client(url: str, limits: RedisLimits, timeout_s: float, repeats: int) -> re
         retry=Retry(
             EqualJitterBackoff(cap=0.2, base=0.02),
             repeats,
-            supported_errors=(RedisConnectionError,),
+            # Read-only is who was the master before a fail-over, and kept our connections: they
+            # are made anew, to whoever has the address now.
+            supported_errors=(RedisConnectionError, ReadOnlyError),
         ),
     )
     return redis.Redis.from_pool(pool)

@@ -1,7 +1,11 @@
 """Commands in bounded time, and what is told of them."""
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from time import monotonic
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -83,6 +87,47 @@ async def test_a_broken_connection_is_replaced_within_the_command(
     redis_server.restart()
     assert await connections.run("ping", connections.commands.ping)
     await connections.close()
+
+
+@asynccontextmanager
+async def address(*servers: RedisServer) -> AsyncIterator[tuple[str, list[RedisServer]]]:
+    """Yield an address, and the servers of which the first is behind it for new connections."""
+    behind = list(servers)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65_536):
+                sink.write(data)
+        sink.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port = urlsplit(behind[0].url).port
+        back_reader, back_writer = await asyncio.open_connection("127.0.0.1", port)
+        for pair in ((reader, back_writer), (back_reader, writer)):
+            tasks.add(asyncio.create_task(pump(*pair)))
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    async with server:
+        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", behind
+        server.close()
+        await asyncio.wait(tasks)
+
+
+async def test_a_master_that_was_demoted_is_left() -> None:
+    """It keeps our connections after a fail-over, and would refuse writes on them for ever."""
+    with RedisServer() as old, RedisServer() as new:
+        async with address(old, new) as (url, behind):
+            connections = Connections(url, LIMITS)
+            script = connections.commands.register_script("return redis.call('INCR', KEYS[1])")
+            assert await connections.run("count", lambda: script(keys=["a"])) == 1
+            with old.client() as client:
+                client.replicaof("127.0.0.1", urlsplit(new.url).port)
+            behind.reverse()
+            assert await connections.run("count", lambda: script(keys=["a"])) == 1
+            with new.client() as client:
+                assert client.get("a") == b"1"
+            await connections.close()
 
 
 async def test_a_cancelled_command_is_no_failure_of_redis(redis_server: RedisServer) -> None:
