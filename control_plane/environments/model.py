@@ -73,12 +73,14 @@ class ProjectRecord(msgspec.Struct, frozen=True):
 
 
 class ProjectResource(msgspec.Struct, frozen=True):
-    """A project as the API shows it."""
+    """A project as the API shows it. Nothing changes a project itself yet, so its version is 1."""
 
     key: str
     name: str
     description: str
+    version: int
     created_at: str
+    updated_at: str
     environments: list[str]
     flags: int
     segments: int

@@ -19,10 +19,11 @@ from control_plane.keys import REPLICA
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import query_scope
-from control_plane.web.respond import check_if_match, json_response, page
+from control_plane.web.respond import check_if_match, content_response, page
 from control_plane.web.routing import (
     CURSOR,
     IF_MATCH,
+    IF_NONE_MATCH,
     LIMIT,
     PROJECT,
     Page,
@@ -44,12 +45,14 @@ async def create_project(request: web.Request) -> web.StreamResponse:
     """Create a project."""
     document = await read_document(request, Project)
     created = await _environments(request).create_project(document, author_of(request))
-    return json_response(created, status=201, location=f"/api/v1/projects/{created.key}")
+    location = f"/api/v1/projects/{created.key}"
+    return content_response(request, created, 201, location)
 
 
 async def get_project(request: web.Request) -> web.StreamResponse:
     """Answer one project."""
-    return json_response(_environments(request).get_project(request.match_info["key"]))
+    found = _environments(request).get_project(request.match_info["key"])
+    return content_response(request, found)
 
 
 async def list_environments(request: web.Request) -> web.StreamResponse:
@@ -68,13 +71,14 @@ async def create_environment(request: web.Request) -> web.StreamResponse:
     location = f"/api/v1/environments/{created.key}"
     if "project" in request.query:
         location += f"?project={project}"
-    return json_response(created, status=201, location=location)
+    return content_response(request, created, 201, location)
 
 
 async def get_environment(request: web.Request) -> web.StreamResponse:
     """Answer one environment."""
     project = query_scope(request).project
-    return json_response(_environments(request).get(project, request.match_info["key"]))
+    found = _environments(request).get(project, request.match_info["key"])
+    return content_response(request, found)
 
 
 async def copy_configuration(request: web.Request) -> web.StreamResponse:
@@ -128,8 +132,8 @@ ROUTES = (
         summary="Read a project",
         permission=Permission.READ,
         tag="projects",
-        params=(_PROJECT_KEY,),
-        responses={200: ProjectResource},
+        params=(_PROJECT_KEY, IF_NONE_MATCH),
+        responses={200: ProjectResource, 304: None},
     ),
     Route(
         method="GET",
@@ -162,8 +166,8 @@ ROUTES = (
         summary="Read an environment",
         permission=Permission.READ,
         tag="environments",
-        params=(PROJECT, _KEY),
-        responses={200: EnvironmentResource},
+        params=(PROJECT, _KEY, IF_NONE_MATCH),
+        responses={200: EnvironmentResource, 304: None},
     ),
     Route(
         method="POST",

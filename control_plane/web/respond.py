@@ -1,9 +1,10 @@
 """Answers: JSON, pages, nothing, and the conditional requests of RFC 9110.
 
-Knows structs and versions, not what they stand for. Entity tags are strong and are the version in
-quotes; a weak tag never matches `If-Match`, because it does not promise equal content.
+Knows structs and versions, not what they stand for. Entity tags are strong: the version in quotes, or,
+where there is none that tells, a hash of the content. A weak tag never matches `If-Match`, because it does not promise equal content.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from control_plane.errors import PreconditionFailed
 
 __all__ = [
     "check_if_match",
+    "content_response",
     "etag_of",
     "json_response",
     "no_content",
@@ -76,6 +78,21 @@ def check_if_match(request: web.Request, version: int) -> None:
     current = etag_of(version)
     if not any(not weak and f'"{tag}"' == current for weak, tag in _ETAGS.findall(header)):
         raise PreconditionFailed(f"the current version is {current}, not {header[:200]}", current)
+
+
+def content_response(
+    request: web.Request, value: Any, status: int = 200, location: str | None = None
+) -> web.Response:
+    """Return the value with an entity tag made of its bytes, or 304 where the reader has them.
+
+    For what changes without getting another version: an environment shows its revision.
+    """
+    answer = json_response(value, status, location=location)
+    etag = f'"{hashlib.sha256(_encoder.encode(value)).hexdigest()[:32]}"'
+    if status == 200 and not_modified(request, etag):
+        return not_modified_response(etag)
+    answer.headers[hdrs.ETAG] = etag
+    return answer
 
 
 def not_modified(request: web.Request, etag: str) -> bool:

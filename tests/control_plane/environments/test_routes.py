@@ -55,6 +55,21 @@ async def test_a_project_is_created_once(api: Api) -> None:
     assert (taken.status, taken.json["code"]) == (409, "project_exists")
 
 
+@pytest.mark.parametrize(("path", "key"), [(PROJECTS, "mobile"), (ENVIRONMENTS, "canary")])
+async def test_what_was_created_has_a_tag_until_it_changes(api: Api, path: str, key: str) -> None:
+    """304 while it is the same, though an environment changes without another version."""
+    created = await api.ask("POST", path, json={"key": key})
+    tag = {"If-None-Match": created.headers["ETag"]}
+    assert (created.json["version"], created.json["updated_at"]) == (1, created.json["created_at"])
+    same = await api.ask("GET", f"{path}/{key}", headers=tag)
+    assert (same.status, same.headers["ETag"], same.body) == (304, tag["If-None-Match"], b"")
+    project = key if path == PROJECTS else "default"
+    await api.ask("POST", f"/api/v1/segments?project={project}", json={"key": "s"})
+    changed = await api.ask("GET", f"{path}/{key}", headers=tag)
+    assert changed.status == 200
+    assert changed.headers["ETag"] != created.headers["ETag"]
+
+
 @pytest.mark.parametrize("path", [PROJECTS, ENVIRONMENTS])
 @pytest.mark.parametrize("key", ["", "a/b", "{x}", "a b", ".a", "ä", "x" * 65, "a\n"])
 async def test_a_key_that_cannot_be_is_refused(api: Api, path: str, key: str) -> None:
