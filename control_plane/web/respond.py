@@ -1,7 +1,8 @@
 """Answers: JSON, pages, nothing, and the conditional requests of RFC 9110.
 
-Knows structs and versions, not what they stand for. Entity tags are strong: the version in quotes, or,
-where there is none that tells, a hash of the content. A weak tag never matches `If-Match`, because it does not promise equal content.
+Knows structs and versions, not what they stand for. Entity tags are strong: the version in quotes,
+or a hash of the content where the version does not tell. A weak tag never matches `If-Match`,
+because it does not promise equal content.
 """
 
 import hashlib

@@ -66,7 +66,8 @@ def _may_be_304(item: dict[str, Any]) -> bool:
 def test_what_may_be_answered_by_304_says_so(document: dict[str, Any]) -> None:
     """And how to ask for it: files that pages need have entity tags as well."""
     conditional = {"/openapi.json", "/docs/assets/{name}", "/api/v1/sync/snapshot"}
-    conditional |= {"/api/v1/flags/{key}", "/api/v1/segments/{key}"}
+    features = ("flags", "segments", "projects", "environments")
+    conditional |= {f"/api/v1/{feature}/{{key}}" for feature in features}
     found = {path for path, item in document["paths"].items() if _may_be_304(item)}
     assert found == conditional
 
