@@ -93,7 +93,7 @@ class ReportAnswer(msgspec.Struct, frozen=True):
     """The sidecar's answer. `ignored` counts those of flags that are not tracked.
 
     `rejected` are the places, within the report, of those that name no flag or variant served here,
-    or whose unit is empty, or whose other members are above `MAX_LABEL_CHARS`.
+    or whose unit is empty, or that have a member above its bound.
     """
 
     accepted: int

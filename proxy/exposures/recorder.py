@@ -14,6 +14,7 @@ from proxy.contract.definitions import TARGETING_KEY
 from proxy.contract.exposures import (
     MAX_BATCH_ITEMS,
     MAX_LABEL_CHARS,
+    MAX_UNIT_CHARS,
     ExposureReport,
     ReportAnswer,
     UsedVariant,
@@ -97,7 +98,7 @@ def _serves(answers: tuple[Answer, ...], variant: str) -> bool:
 def _is_sound(used: UsedVariant) -> bool:
     """Return whether there is a unit, and nothing that makes a record, kept until sent, large."""
     labels = (used.unit_attribute, used.reason, used.rule_id or "")
-    return bool(used.unit) and max(map(len, labels)) <= MAX_LABEL_CHARS
+    return 0 < len(used.unit) <= MAX_UNIT_CHARS and max(map(len, labels)) <= MAX_LABEL_CHARS
 
 
 def _seen(used: UsedVariant, header: SnapshotHeader) -> Seen:

@@ -10,6 +10,7 @@ from proxy.contract.definitions import FlagDefinition
 from proxy.contract.exposures import (
     MAX_BATCH_ITEMS,
     MAX_LABEL_CHARS,
+    MAX_UNIT_CHARS,
     ExposureReport,
     UsedVariant,
 )
@@ -106,5 +107,13 @@ def test_a_report_cannot_make_records_large(member: str) -> None:
         UsedVariant("f", "on", f"u-{extra}", **{member: "x" * (MAX_LABEL_CHARS + extra)})
         for extra in (0, 1)
     ]
+    answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    assert (answer.accepted, answer.rejected) == (1, [1])
+
+
+def test_a_report_of_a_unit_that_is_too_long_is_not_said_to_be_accepted() -> None:
+    """It would be lost."""
+    recorder = Recorder(ExposureBuffer(10))
+    used = [UsedVariant("f", "on", "u" * (MAX_UNIT_CHARS + extra)) for extra in (0, 1)]
     answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
     assert (answer.accepted, answer.rejected) == (1, [1])
