@@ -70,7 +70,8 @@ class Settings:
     )
     redis_timeout_s: float = setting(
         2.0,
-        "Longest wait for an answer of Redis, then the caller gets 503; 30 for changes of megabytes.",
+        "Longest wait for an answer of Redis, then the caller gets 503; 30 for changes of "
+        "megabytes.",
         parse=number(float, 0.001, 3600.0),
     )
     redis_connect_timeout_s: float = setting(
