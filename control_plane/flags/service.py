@@ -28,6 +28,7 @@ from control_plane.flags.rebucketing import check_consent, moved_between
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
 from proxy.contract.authoring import FlagInput
+from proxy.contract.codes import Severity
 from proxy.contract.definitions import Flag
 from proxy.contract.problems import Problem, has_errors
 from proxy.engine import check_flag
@@ -216,7 +217,7 @@ class FlagService:
             draft, old = build(state)
             if old is None and len(state.flags) >= MAX_FLAGS:
                 raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
-            flag, warnings = draft.flag, _checked(draft, state, simple=simple)
+            flag, warnings = draft.flag, _checked(draft, old, state, simple=simple)
             if old is not None:
                 check_consent(old.flag, flag, rebucket=rebucket)
                 if flag.archived and not old.flag.archived:
@@ -281,14 +282,28 @@ def check_environment(state: ProjectState, environment: str) -> None:
         )
 
 
-def _checked(draft: Draft, state: ProjectState, *, simple: bool) -> list[Problem]:
-    """Return the warnings about a flag; raises Invalid with all problems when one is an error."""
-    problems = [*draft.problems, *check_flag(draft.flag, state.segment_documents)]
+def _checked(
+    draft: Draft, old: FlagRecord | None, state: ProjectState, *, simple: bool
+) -> list[Problem]:
+    """Return the warnings about a flag; raises Invalid with all problems when one is an error.
+
+    What was broken already, by a segment that was deleted by force, does not stop a change: a flag
+    has to be switched off most of all when something is wrong with it.
+    """
+    problems = check_flag(draft.flag, state.segment_documents)
+    if old is not None and has_errors(problems):
+        before = check_flag(old.flag, state.segment_documents)
+        problems = [_warning(p) if p in before else p for p in problems]
+    problems = [*draft.problems, *problems]
     if simple:
         problems = list(map(_of_simple_body, problems))
     if has_errors(problems):
         raise invalid(problems)
     return problems
+
+
+def _warning(problem: Problem) -> Problem:
+    return msgspec.structs.replace(problem, severity=Severity.WARNING)
 
 
 def _of_simple_body(problem: Problem) -> Problem:

@@ -154,7 +154,12 @@ def _from_definition(
 ) -> Generator[None, None, CompiledFlag]:
     problems, found = examine_definition(key, definition, segments)
     uses = tuple((name, segments.get(name)) for name in dict.fromkeys(name for _, name in found))
-    problems = errors(problems) + unusable(found, segments)
+    problems = errors(problems)
+    if definition.enabled:
+        problems += unusable(found, segments)
+    else:
+        # Its rules are not asked: switching a flag off works whatever became of its segments.
+        problems = [p for p in problems if p.code is not ProblemCode.UNKNOWN_SEGMENT]
     if problems:
         return _quarantined(key, problems, line, definition, uses)
     yield

@@ -80,6 +80,23 @@ async def test_a_segment_in_use_is_not_deleted_unless_forced(api: Api) -> None:
     assert (await api.ask("GET", f"{SEGMENTS}/beta")).status == 404
 
 
+async def test_a_flag_whose_segment_was_deleted_by_force_can_be_switched_off(api: Api) -> None:
+    """The kill switch, a description, archiving: what was broken before stops none of them."""
+    await create(api)
+    await use(api, "beta", "checkout")
+    await api.ask("DELETE", f"{SEGMENTS}/beta?force=true")
+    off = await api.ask("PATCH", "/api/v1/flags/checkout", json={"enabled": False})
+    assert off.status == 200, off.body
+    assert "unknown_segment" in off.headers["Matrixflag-Warnings"]
+    rules = [{"when": {"segment": "other"}, "serve": {"variant": "on"}}]
+    worse = await api.ask(
+        "PATCH",
+        "/api/v1/flags/checkout",
+        json={"environments": {"staging": {"rules": rules}}},
+    )
+    assert (worse.status, worse.json["problems"][0]["code"]) == (422, "unknown_segment")
+
+
 async def test_a_flag_cannot_name_a_segment_that_is_not_there(api: Api) -> None:
     """Sidecars would quarantine it."""
     refused = await use(api, "nope")

@@ -10,7 +10,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.codes import KeyKind
-from proxy.contract.definitions import FlagDefinition, KeyDefinition, SegmentDefinition
+from proxy.contract.definitions import (
+    Condition,
+    FlagDefinition,
+    KeyDefinition,
+    Rule,
+    SegmentDefinition,
+    Serve,
+)
 from proxy.contract.snapshot import Entry, EntryKind, encode_entry
 from proxy.engine import CompiledSnapshot, compile_flag, compile_snapshot, evaluate, limits
 from proxy.engine import compile as compile_module
@@ -170,6 +177,26 @@ def test_a_warning_quarantines_nothing() -> None:
     """A list for an object is served."""
     flag = compiled(type="object", variants={"off": [1]})
     assert flag.evaluate({}, 0).value == [1]
+
+
+def test_a_disabled_flag_answers_whatever_became_of_its_segments() -> None:
+    """Switching off has to work most of all when something is wrong with the flag."""
+    rule = Rule(Condition(segment="gone"), Serve(variant="on"), "r")
+    definition = FlagDefinition(
+        "boolean",
+        {"on": True, "off": False},
+        Serve(variant="on"),
+        "s",
+        off_variant="off",
+        rules=[rule],
+    )
+    broken = SegmentDefinition(when=Condition(segment="nowhere"))
+    for segments_there in ({}, {"gone": broken}):
+        flag = compile_flag("f", definition, segments_there)
+        assert flag.problems == ()
+        assert (flag.evaluate({}, 0).value, flag.evaluate({}, 0).reason) == (False, "DISABLED")
+        enabled = msgspec.structs.replace(definition, enabled=True)
+        assert compile_flag("f", enabled, segments_there).evaluate({}, 0).status == 400
 
 
 def test_an_unknown_segment_quarantines_until_it_is_there() -> None:
