@@ -36,8 +36,13 @@ class _Dev:
 
 
 def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except OSError:
+        # The terminal was closed, or the pipe's reader is gone: nobody listens any more. What is
+        # buffered would fail again at exit, so it goes nowhere (as Python's `signal` page advises).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 COMMAND = _Dev()

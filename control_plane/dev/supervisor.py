@@ -63,8 +63,8 @@ async def run_dev(settings: DevSettings, say: Say) -> None:
                 child.kill()
             return
         asked = True
+        work.cancel()  # first: the terminal that would be told may be gone
         say("Stopping. Once more, and it does not wait.")
-        work.cancel()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

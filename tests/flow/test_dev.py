@@ -16,7 +16,7 @@ import requests
 
 from tests.flow.dev import FREE_PORTS, Dev, running_dev
 from tests.support.family import family, gone
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, wait_for_json
 from tests.support.redis import RedisServer
 
 FLAG = {"key": "kept", "type": "string", "value": "here", "enabled": True}
@@ -131,6 +131,27 @@ def test_ctrl_c_in_a_terminal_is_a_stop_in_order(tmp_path: Path) -> None:
         redis.Redis.from_url(dev.document["redis_url"]) as client,
     ):
         assert any(client.scan_iter("mf:exposures:*", _type="stream"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_it_stops_though_its_terminal_is_gone(tmp_path: Path, number: signal.Signals) -> None:
+    """Closing the window, or the end of a pipe it writes to, must not leave it running."""
+    data = tmp_path / "data"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy", "dev", "--data-dir", data, *FREE_PORTS],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    try:
+        wait_for_json(data / "dev.json", process, data / "control-plane.log")
+        processes = family(process.pid)
+        assert process.stdout is not None
+        process.stdout.close()
+        process.send_signal(number)
+        assert process.wait(30) == 0
+        assert gone(processes, 5)
+    finally:
+        process.kill()
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:

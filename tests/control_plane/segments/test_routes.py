@@ -91,7 +91,7 @@ async def test_a_flag_whose_segment_was_deleted_by_force_can_be_switched_off(api
     rules = [{"when": {"segment": "other"}, "serve": {"variant": "on"}}]
     worse = await api.ask(
         "PATCH",
-        "/api/v1/flags/checkout",
+        "/api/v1/flags/checkout?environment=staging",
         json={"environments": {"staging": {"rules": rules}}},
     )
     assert (worse.status, worse.json["problems"][0]["code"]) == (422, "unknown_segment")
