@@ -25,13 +25,14 @@ from msgspec import UNSET, UnsetType
 
 from control_plane.documents import invalid, merge_patch, same_document
 from control_plane.errors import Conflict
-from control_plane.flags.model import served
 from control_plane.flags.rebucketing import keep_ranges, serves_of
 from proxy.contract.authoring import (
     FlagInput,
+    disagreements,
     expand,
     normalise_values,
     same_value,
+    served,
     variant_of,
     with_rule_ids,
 )
@@ -87,7 +88,7 @@ def create(
         raise invalid(problems)
     problems = _unknown_environments(flag, environments)
     if document.environments is not UNSET:
-        problems += _disagreements(document, flag, asked)
+        problems += disagreements(document, flag, asked)
     configs = {name: _with_ranges(None, config) for name, config in flag.environments.items()}
     return Draft(msgspec.structs.replace(flag, environments=configs), problems)
 
@@ -266,7 +267,7 @@ def _full(
             hint = f"leave it as it is, or send ?environment={name}"
             code = ProblemCode.OTHER_ENVIRONMENT_CHANGED
             problems.append(Problem(pointer("environments", name), code, message, hint))
-    problems += _disagreements(document, replaced, asked)
+    problems += disagreements(document, replaced, asked)
     return Draft(replaced, problems)
 
 
@@ -304,24 +305,6 @@ def _unknown_environments(flag: Flag, environments: Collection[str]) -> list[Pro
         for name in flag.environments
         if name not in environments
     ]
-
-
-def _disagreements(document: FlagInput, flag: Flag, asked: str) -> list[Problem]:
-    """Return where the `value` and `enabled` of a full body say another thing than the rest."""
-    enabled, value = served(flag, asked)
-    problems = []
-    hint = f"change it in {pointer('environments', asked)} too, or leave it out here"
-    wanted = document.value
-    if wanted is not UNSET:
-        wanted = normalise_values(flag.type, {"": wanted})[""]
-        # A fallthrough to a variant that is not there serves nothing, and is a problem of its own.
-        if value is not None and not same_value(wanted, value):
-            message = f"the rest of the document serves another value in {asked!r}"
-            problems.append(Problem("/value", ProblemCode.VALUE_DISAGREES, message, hint))
-    if document.enabled is not UNSET and document.enabled is not enabled:
-        message = f"the rest of the document has {str(enabled).lower()} for {asked!r}"
-        problems.append(Problem("/enabled", ProblemCode.VALUE_DISAGREES, message, hint))
-    return problems
 
 
 def _name_for(value: Any, variants: Mapping[str, Any]) -> str:

@@ -7,15 +7,16 @@ is the flag as it is stored, in all environments.
 from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from control_plane.flags.rebucketing import Moved
 from control_plane.publishing.facets import facets_of
 from control_plane.publishing.state import FlagRecord
-from proxy.contract.definitions import EnvironmentConfig, Flag, FlagType, Serve
+from proxy.contract.authoring import served
+from proxy.contract.definitions import EnvironmentConfig, FlagType
 from proxy.contract.problems import Problem
 
-__all__ = ["FlagFilter", "FlagResource", "Written", "resource_of", "served"]
+__all__ = ["FlagFilter", "FlagResource", "Written", "resource_of"]
 
 
 class FlagResource(msgspec.Struct, frozen=True):
@@ -86,22 +87,3 @@ def resource_of(record: FlagRecord, environment: str) -> FlagResource:
         created_at=record.created_at,
         updated_at=record.updated_at,
     )
-
-
-def served(flag: Flag, environment: str) -> tuple[bool, Any]:
-    """Return `enabled` and `value` for an environment: what its fallthrough serves.
-
-    Of a rollout it is the heaviest arm's, the first of equals. Where the flag is not configured it
-    is what a first configuration would serve: the first variant, disabled.
-    """
-    config = flag.environments.get(environment)
-    if config is None:
-        return False, next(iter(flag.variants.values()), None)
-    return config.enabled, flag.variants.get(_main_variant(config.fallthrough))
-
-
-def _main_variant(serve: Serve) -> str:
-    if serve.rollout is not UNSET:
-        heaviest = max(serve.rollout.arms, key=lambda arm: arm.weight, default=None)
-        return "" if heaviest is None else heaviest.variant
-    return serve.variant or ""

@@ -27,11 +27,13 @@ from proxy.contract.problems import Problem, pointer
 __all__ = [
     "DefinitionsFile",
     "FlagInput",
+    "disagreements",
     "expand",
     "normalise_values",
     "project",
     "project_segment",
     "same_value",
+    "served",
     "simple_variants",
     "variant_of",
     "with_rule_ids",
@@ -174,6 +176,43 @@ def with_rule_ids(rules: list[Rule]) -> list[Rule]:
             number += 1
         completed.append(msgspec.structs.replace(rule, id=f"rule-{number}"))
     return completed
+
+
+def served(flag: Flag, environment: str) -> tuple[bool, Any]:
+    """Return `enabled` and `value` for an environment: what its fallthrough serves.
+
+    Of a rollout it is the heaviest arm's, the first of equals. Where the flag is not configured it
+    is what a first configuration would serve: the first variant, disabled.
+    """
+    config = flag.environments.get(environment)
+    if config is None:
+        return False, next(iter(flag.variants.values()), None)
+    return config.enabled, flag.variants.get(_main_variant(config.fallthrough))
+
+
+def _main_variant(serve: Serve) -> str:
+    if serve.rollout is not UNSET:
+        heaviest = max(serve.rollout.arms, key=lambda arm: arm.weight, default=None)
+        return "" if heaviest is None else heaviest.variant
+    return serve.variant or ""
+
+
+def disagreements(document: FlagInput, flag: Flag, asked: str) -> list[Problem]:
+    """Return where the `value` and `enabled` of a full body say another thing than the rest."""
+    enabled, value = served(flag, asked)
+    problems = []
+    hint = f"change it in {pointer('environments', asked)} too, or leave it out here"
+    wanted = document.value
+    if wanted is not UNSET:
+        wanted = normalise_values(flag.type, {"": wanted})[""]
+        # A fallthrough to a variant that is not there serves nothing, and is a problem of its own.
+        if value is not None and not same_value(wanted, value):
+            message = f"the rest of the document serves another value in {asked!r}"
+            problems.append(Problem("/value", ProblemCode.VALUE_DISAGREES, message, hint))
+    if document.enabled is not UNSET and document.enabled is not enabled:
+        message = f"the rest of the document has {str(enabled).lower()} for {asked!r}"
+        problems.append(Problem("/enabled", ProblemCode.VALUE_DISAGREES, message, hint))
+    return problems
 
 
 def project(flag: Flag, environment: str) -> FlagDefinition:

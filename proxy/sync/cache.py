@@ -27,7 +27,7 @@ import msgspec
 
 from proxy.contract.access import hash_key
 
-__all__ = ["Saved", "confirm", "load", "owner_of", "store"]
+__all__ = ["Saved", "confirm", "holds_anything", "load", "owner_of", "store"]
 
 _FORMAT = 1
 _SLOTS = ("snapshot-0.cache", "snapshot-1.cache")
@@ -85,6 +85,11 @@ def load(directory: Path, owner: str, max_bytes: int) -> list[Saved]:
             at_ms = max(at_ms, confirmed.at_ms)
         found.append((meta.sequence, Saved(body, at_ms)))
     return [saved for _, saved in sorted(found, key=lambda item: -item[0])]
+
+
+def holds_anything(directory: Path) -> bool:
+    """Return whether there is any slot, usable or not."""
+    return any((directory / name).exists() for name in _SLOTS)
 
 
 def store(directory: Path, owner: str, body: bytes, digest: str, confirmed_at_ms: int) -> None:

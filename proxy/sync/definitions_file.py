@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from proxy.contract import authoring, strict_json
-from proxy.contract.codes import ProblemCode
+from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
 from proxy.contract.definitions import Flag, Segment
 from proxy.contract.digest import SnapshotDigest
@@ -151,7 +151,18 @@ def _items(
 
 def _flag(raw: bytes, environment: str) -> tuple[Flag | None, list[Problem]]:
     document, problems = decode(raw, authoring.FlagInput)
-    return authoring.expand(document, [environment]) if document is not None else (None, problems)
+    if document is None:
+        return None, problems
+    flag, problems = authoring.expand(document, [environment])
+    if flag is None:
+        return None, problems
+    if environment not in flag.environments:
+        message = f"not configured for {environment!r}, so it is disabled here"
+        hint = f"configured for: {', '.join(sorted(flag.environments)[:20]) or 'none'}"
+        where, code = "/environments", ProblemCode.UNKNOWN_ENVIRONMENT
+        return flag, [Problem(where, code, message, hint, Severity.WARNING)]
+    contradictions = authoring.disagreements(document, flag, environment)
+    return (None if contradictions else flag), contradictions
 
 
 def _segment(raw: bytes) -> tuple[Segment | None, list[Problem]]:
@@ -203,7 +214,7 @@ def _entry(
     else:
         found = check_segment(document, segments)
         definition = authoring.project_segment(document)
-    problems = under(item.where, found)
+    problems = item.problems + under(item.where, found)
     unusable = any(p.code is ProblemCode.INVALID_KEY and p.pointer == "/key" for p in found)
     if unusable or (isinstance(document, Flag) and document.archived):
         return None, problems

@@ -54,6 +54,10 @@ async def start_from_disk(
     except TimeoutError:
         status.fail("cache", f"not read within {_READ_TIMEOUT_S:g} s")
         return None
+    if not found and await asyncio.to_thread(cache.holds_anything, directory):
+        reason = "what is stored is damaged, or belongs to another control plane, address or key"
+        status.fail("cache", reason)
+        _log.warning("nothing usable in the cache %s: %s", directory, reason)
     for saved in found:
         age_ms = round(time.time() * 1000) - saved.confirmed_at_ms
         try:

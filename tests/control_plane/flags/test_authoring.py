@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from control_plane.documents import invalid
 from control_plane.errors import Conflict, Invalid
 from control_plane.flags import authoring
-from control_plane.flags.model import resource_of, served
+from control_plane.flags.model import resource_of
 from control_plane.flags.rebucketing import moved_between
 from control_plane.publishing.state import FlagRecord
 from control_plane.web.documents import decode_document
-from proxy.contract.authoring import FlagInput
+from proxy.contract.authoring import FlagInput, served
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Flag
 from proxy.engine import check_flag

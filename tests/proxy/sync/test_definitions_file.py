@@ -67,6 +67,27 @@ def test_a_simple_flag_is_served() -> None:
     assert content.problems == []
 
 
+@pytest.mark.parametrize(
+    ("given", "pointer"),
+    [({"value": "Y"}, "/flags/0/value"), ({"enabled": False}, "/flags/0/enabled")],
+)
+def test_a_full_flag_that_contradicts_itself_is_quarantined(
+    given: dict[str, Any], pointer: str
+) -> None:
+    """The API refuses it too; nobody knows which of the two was meant."""
+    content = read({"flags": [FULL | given, SIMPLE]})
+    assert answers(content) == {"full": "PARSE_ERROR", "a": True}
+    assert codes(content) == [(pointer, ProblemCode.VALUE_DISAGREES)]
+
+
+def test_a_flag_that_an_environment_does_not_have_is_disabled_and_said() -> None:
+    """A misspelt environment would switch everything off without a word."""
+    content = read({"flags": [FULL]}, environment="prodution")
+    assert codes(content) == [("/flags/0/environments", ProblemCode.UNKNOWN_ENVIRONMENT)]
+    assert "production, staging" in content.problems[0].hint
+    assert content.problems[0].severity == "warning"
+
+
 def test_a_full_flag_is_served_as_its_environment_says() -> None:
     """Each environment has its own."""
     assert answers(read({"flags": [FULL]}, "production")) == {"full": "X"}

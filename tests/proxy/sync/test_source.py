@@ -903,6 +903,17 @@ async def test_what_was_fetched_is_on_disk_for_the_next_start(
         assert sidecar.swaps.empty()
 
 
+async def test_a_cache_of_no_use_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Damaged, or of another key: whoever wonders why a start took the network is told."""
+    url = f"http://127.0.0.1:{free_port()}"
+    header, body = make_snapshot({"a": False})
+    cache.store(tmp_path, cache.owner_of(url, "another key"), body, header.digest, 1_000)
+    async with running(url, cache_dir=tmp_path) as sidecar:
+        await sidecar.counted("cache", 1)
+        assert sidecar.holder.served is None
+    assert "nothing usable in the cache" in caplog.text
+
+
 async def test_what_came_last_is_on_disk_when_it_stops_at_once(
     fake: FakeControlPlane, tmp_path: Path
 ) -> None:
