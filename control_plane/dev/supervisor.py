@@ -121,7 +121,7 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
         )
         data.announce(document)
         stack.callback(data.withdraw)
-        say(welcome(document, data.document_path))
+        say(welcome(document, data.document_path, embedded=not settings.redis_url))
         bounding = asyncio.create_task(_bound_logs(children))
         stack.callback(bounding.cancel)
         ended = await _first_to_end(children)

@@ -9,11 +9,12 @@ from control_plane.dev.sample import SAMPLE, SAMPLE_KEY
 __all__ = ["curl_lines", "welcome"]
 
 
-def welcome(document: DevDocument, document_path: Path) -> str:
+def welcome(document: DevDocument, document_path: Path, *, embedded: bool) -> str:
     """Return the text: where everything is, and three lines to paste."""
     ask, change, count = curl_lines(document)
+    kept = document_path.parent if embedded else "the Redis of --redis-url or REDIS_URL"
     return f"""\
-Matrix Flag is running. Ctrl-C stops it; what you change is kept in {document_path.parent}
+Matrix Flag is running. Ctrl-C stops it; what you change is kept in {kept}
 
   control plane  {document.control_plane_url}   API; /docs and /redoc describe it, /health
   its metrics    {document.metrics_url}/metrics

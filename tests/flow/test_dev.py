@@ -233,6 +233,7 @@ def test_a_redis_of_ones_own_is_used(tmp_path: Path, redis_server: RedisServer) 
         assert dev.document["redis_url"] == redis_server.url
         assert not any("valkey" in p.name() for p in family(dev.process.pid))
         assert dev.evaluate("hello-matrix")["value"] == "Hello!"
+        assert "kept in the Redis of --redis-url or REDIS_URL" in dev.said()
     with redis_server.client() as client:
         assert client.exists("mf:{default}:flags")
 
