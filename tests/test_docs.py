@@ -1,11 +1,16 @@
 """The reference pages say what the code does: settings, metrics, codes, links."""
 
+import json
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from proxy.contract.codes import ErrorCode, ProblemCode, Reason
+from proxy.contract.definitions import Condition, FlagDefinition, Rule, Serve
+from proxy.engine import compile_flag
+from proxy.engine.operators import OPERATORS
 from tests.support.reference import DOCS, ROOT, TABLES, api_codes, between
 
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -37,6 +42,36 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     """A moved page takes its links along."""
     for target, _ in _LINK.findall(page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def operator_examples() -> list[tuple[str, str, str]]:
+    """Return the operator, condition and context of each row of docs/targeting.md."""
+    found = between("operators").search((DOCS / "targeting.md").read_text())
+    assert found is not None
+    return re.findall(r"^\| `(\w+)` \|[^|]*\| `(.+?)` \| `(.+?)` \|$", found[2], re.MULTILINE)
+
+
+def test_every_operator_has_an_example() -> None:
+    """And nothing is promised that there is not."""
+    assert [operator for operator, _, _ in operator_examples()] == list(OPERATORS)
+
+
+@pytest.mark.parametrize(("operator", "condition", "context"), operator_examples())
+def test_an_example_of_an_operator_holds(operator: str, condition: str, context: str) -> None:
+    """Served by the rule for its context, and not for a context of something else."""
+    when = msgspec.json.decode(condition, type=Condition)
+    assert when.op == operator
+    rule = Rule(when, Serve(variant="yes"), "example")
+    definition = FlagDefinition(
+        "string", {"yes": "y", "no": "n"}, Serve(variant="no"), "s", enabled=True, rules=[rule]
+    )
+    flag = compile_flag("f", definition, {})
+    assert flag.problems == ()
+    assert flag.evaluate(json.loads(context), 0).value == "y"
+    opposite = msgspec.structs.replace(when, negate=True)
+    turned = msgspec.structs.replace(rule, when=opposite)
+    flag = compile_flag("f", msgspec.structs.replace(definition, rules=[turned]), {})
+    assert flag.evaluate(json.loads(context), 0).value == "n"
 
 
 def test_the_glossary_is_in_order() -> None:
