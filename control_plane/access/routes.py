@@ -118,7 +118,8 @@ ROUTES = (
         example={"kind": "server", "name": "shop, production"},
         responses={201: CreatedKey},
         description="`key` in the answer is shown this once. Rotate with overlap: make a new key, "
-        "roll it out, delete the old one.",
+        "roll it out, delete the old one. The first server or client key of an environment closes "
+        "evaluation to applications without a key, also on the sidecar's own machine.",
     ),
     Route(
         method="GET",
