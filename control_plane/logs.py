@@ -13,23 +13,23 @@ from aiohttp.web import RequestPayloadError
 
 __all__ = ["JsonFormatter", "configure"]
 
-_TEXT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+_TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 _encoder = msgspec.json.Encoder()
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one JSON object: `at`, `level`, `logger`, `message` and, for errors, `trace`."""
+    """A record as one JSON object, with the members that the sidecar's lines have, too."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         line = {
-            "at": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
+            line["exception"] = self.formatException(record.exc_info)
         return _encoder.encode({k: _sayable(v) for k, v in line.items()}).decode()
 
 

@@ -6,7 +6,7 @@ Called by commands only; a module that logs just gets its logger.
 import json
 import logging
 import sys
-from datetime import UTC, datetime
+import time
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
@@ -19,7 +19,7 @@ _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 class _JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -43,7 +43,9 @@ def _is_ours(record: logging.LogRecord) -> bool:
 def set_up(level: str, log_format: str) -> None:
     """Send all logging to standard error. Members of `extra={"fields": {...}}` stand in JSON."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines() if log_format == "json" else logging.Formatter(_TEXT))
+    formatter = _JsonLines() if log_format == "json" else logging.Formatter(_TEXT)
+    formatter.converter = time.gmtime  # UTC, as the control plane's, so that lines can be compared
+    handler.setFormatter(formatter)
     handler.addFilter(_is_ours)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # It tells of each connection that ends in the middle of a request; clients come and go.

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp.http_exceptions import BadHttpMessage
@@ -10,6 +11,7 @@ from aiohttp.web import RequestPayloadError
 
 from control_plane import logs
 from control_plane.logs import JsonFormatter
+from proxy import logs as sidecar_logs
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +33,8 @@ def test_a_json_line_is_one_object_with_the_trace_in_it(capsys: pytest.CaptureFi
     assert document["level"] == "error"
     assert document["logger"] == "a.b"
     assert document["message"] == "it failed"
-    assert "second" in document["trace"]
-    assert document["at"].endswith("Z")
+    assert "second" in document["exception"]
+    assert document["time"].endswith("Z")
 
 
 def test_text_lines_respect_the_level(capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,7 +42,7 @@ def test_text_lines_respect_the_level(capsys: pytest.CaptureFixture[str]) -> Non
     logs.configure("WARNING", "text")
     logging.getLogger("a").info("quiet")
     logging.getLogger("a").warning("heard")
-    assert capsys.readouterr().err.rstrip().endswith("WARNING a heard")
+    assert capsys.readouterr().err.rstrip().endswith("WARNING a: heard")
 
 
 @pytest.mark.parametrize("error", [RequestPayloadError("no gzip"), BadHttpMessage("no HTTP")])
@@ -57,3 +59,15 @@ def test_what_cannot_be_encoded_is_still_a_line() -> None:
     """A log line about bad text must not fail on it."""
     record = logging.LogRecord("a", 20, __file__, 1, "bad \udc80 text", (), sys.exc_info())
     json.loads(JsonFormatter().format(record))
+
+
+def test_both_programs_write_the_same_members(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever collects the logs of sidecars and control planes reads them as one."""
+    members = {"time", "level", "logger", "message", "exception"}
+    for set_up in (logs.configure, sidecar_logs.set_up):
+        set_up("info", "json")
+        logging.getLogger("a").error("failed", exc_info=ValueError("x"))
+        line = json.loads(capsys.readouterr().err)
+        assert line.keys() == members
+        age = datetime.now(UTC) - datetime.fromisoformat(line["time"])
+        assert timedelta() <= age < timedelta(minutes=1)  # UTC, whatever the machine's zone

@@ -161,8 +161,10 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
         for process in processes[1:]:
             if "control_plane.dev.api" in process.cmdline():
                 process.suspend()  # it would take long to stop
+        sidecar = [p for p in processes[1:] if "proxy" in p.cmdline()]
+        assert len(sidecar) == 1
         dev.process.send_signal(signal.SIGTERM)
-        time.sleep(1)  # the sidecar has ended by then, and the control plane is waited for
+        assert gone(sidecar, 20)  # it is stopped first; now the control plane is waited for
         started = time.monotonic()
         dev.process.send_signal(signal.SIGTERM)
         dev.process.wait(30)
