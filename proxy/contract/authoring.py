@@ -13,6 +13,7 @@ from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import (
+    BUCKETS,
     EnvironmentConfig,
     Flag,
     FlagDefinition,
@@ -181,8 +182,9 @@ def with_rule_ids(rules: list[Rule]) -> list[Rule]:
 def served(flag: Flag, environment: str) -> tuple[bool, Any]:
     """Return `enabled` and `value` for an environment: what its fallthrough serves.
 
-    Of a rollout it is the heaviest arm's, the first of equals. Where the flag is not configured it
-    is what a first configuration would serve: the first variant, disabled.
+    Of a rollout it is the heaviest arm's, the first of equals; of a ramp what is heavier at its
+    end. Where the flag is not configured it is what a first configuration would serve: the first
+    variant, disabled.
     """
     config = flag.environments.get(environment)
     if config is None:
@@ -194,6 +196,8 @@ def _main_variant(serve: Serve) -> str:
     if serve.rollout is not UNSET:
         heaviest = max(serve.rollout.arms, key=lambda arm: arm.weight, default=None)
         return "" if heaviest is None else heaviest.variant
+    if serve.ramp is not UNSET:
+        return serve.ramp.variant if serve.ramp.to * 2 >= BUCKETS else serve.ramp.else_
     return serve.variant or ""
 
 
@@ -227,6 +231,7 @@ def project(flag: Flag, environment: str) -> FlagDefinition:
         salt=flag.key if isinstance(config.salt, UnsetType) else config.salt,
         enabled=config.enabled,
         off_variant=config.off_variant,
+        prerequisites=config.prerequisites,
         targets=config.targets,
         rules=config.rules,
         metadata=flag.metadata,
@@ -237,7 +242,7 @@ def project(flag: Flag, environment: str) -> FlagDefinition:
 
 def project_segment(segment: Segment) -> SegmentDefinition:
     """Return the segment as sidecars are sent it."""
-    return SegmentDefinition(segment.when, segment.included, segment.excluded)
+    return SegmentDefinition(segment.when, segment.included, segment.excluded, segment.units)
 
 
 def _completed(config: EnvironmentConfig, new_salt: Callable[[], str] | None) -> EnvironmentConfig:

@@ -36,13 +36,17 @@ __all__ = [
     "FlagDefinition",
     "FlagType",
     "KeyDefinition",
+    "Prerequisite",
+    "Ramp",
     "Rollout",
     "Rule",
     "Segment",
     "SegmentDefinition",
     "Serve",
     "Target",
-    "required_in",
+    "UnitList",
+    "UnitLists",
+    "Window",
 ]
 
 BUCKETS = 100_000
@@ -60,15 +64,8 @@ FlagType = Literal["boolean", "string", "integer", "number", "object"]
 ONE_OF: dict[type[msgspec.Struct], tuple[tuple[str, ...], ...]] = {}
 """Groups of members, by wire name, of which a value of a type has exactly one.
 
-The first member of a group marks it; `required_in` tells which others cannot be left out.
+The first member of a group marks it and cannot be left out; the others can.
 """
-
-_REQUIRED_WITH = {"attribute": ("op",)}
-
-
-def required_in(group: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the members of a group of `ONE_OF` that cannot be left out."""
-    return (group[0], *_REQUIRED_WITH.get(group[0], ()))
 
 
 @cache
@@ -80,11 +77,10 @@ def _accepted(kind: type[msgspec.Struct]) -> frozenset[tuple[bool, ...]]:
     wire_names = [field.encode_name for field in msgspec.structs.fields(kind)]
     accepted = set()
     for group in ONE_OF[kind]:
-        required = required_in(group)
-        optional = [member for member in group if member not in required]
+        first, *optional = group
         for count in range(len(optional) + 1):
             for chosen in combinations(optional, count):
-                present = {*required, *chosen}
+                present = {first, *chosen}
                 accepted.add(tuple(name not in present for name in wire_names))
     return frozenset(accepted)
 
@@ -97,7 +93,7 @@ def _require_one_of(value: msgspec.Struct) -> None:
         return
     names = (field.encode_name for field in msgspec.structs.fields(kind))
     present = {name for name, missing in zip(names, absent, strict=True) if not missing}
-    shapes = ", ".join("+".join(required_in(group)) for group in ONE_OF[kind])
+    shapes = ", ".join(group[0] for group in ONE_OF[kind])
     raise ValueError(f"exactly one of {shapes} is needed; got {', '.join(sorted(present)) or '{}'}")
 
 
@@ -105,7 +101,8 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A test of the context: one of `all`, `any`, `not`, `segment`, or a leaf.
 
     A leaf is `attribute`, `op`, `values` and the options `negate` and `fold` (compare with case
-    folded). `{"all": []}` is true, `{"any": []}` is false.
+    folded). Operators over time take the time of the evaluation where there is no `attribute`;
+    `from`, `to` and `zone` are theirs. `{"all": []}` is true, `{"any": []}` is false.
     """
 
     all: list["Condition"] | UnsetType = UNSET
@@ -117,6 +114,9 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     values: list[Any] | UnsetType = UNSET
     negate: bool | UnsetType = UNSET
     fold: bool | UnsetType = UNSET
+    from_: str | UnsetType = msgspec.field(name="from", default=UNSET)
+    to: str | UnsetType = UNSET
+    zone: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _require_one_of(self)
@@ -127,7 +127,7 @@ ONE_OF[Condition] = (
     ("any",),
     ("not",),
     ("segment",),
-    ("attribute", "op", "values", "negate", "fold"),
+    ("op", "attribute", "values", "negate", "fold", "from", "to", "zone"),
 )
 
 
@@ -149,17 +149,33 @@ class Rollout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     by: str = TARGETING_KEY
 
 
+class Ramp(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A rollout of `variant` that grows, or shrinks, linearly with time; the rest get `else`.
+
+    `from` and `to` are its shares, of `BUCKETS`, at `start` and at `end`, which are RFC 3339.
+    """
+
+    variant: str
+    else_: str = msgspec.field(name="else")
+    start: str
+    end: str
+    from_: int = msgspec.field(name="from", default=0)
+    to: int = BUCKETS
+    by: str = TARGETING_KEY
+
+
 class Serve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is answered: one variant for all, or a rollout over several."""
+    """What is answered: one variant for all, a rollout over several, or a ramp to another."""
 
     variant: str | UnsetType = UNSET
     rollout: Rollout | UnsetType = UNSET
+    ramp: Ramp | UnsetType = UNSET
 
     def __post_init__(self) -> None:
         _require_one_of(self)
 
 
-ONE_OF[Serve] = (("variant",), ("rollout",))
+ONE_OF[Serve] = (("variant",), ("rollout",), ("ramp",))
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -169,27 +185,46 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     units: list[str]
 
 
+class Prerequisite(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Another flag of the project that must serve one of `variants`, or this one is off."""
+
+    flag: str
+    variants: list[str]
+
+
+class Window(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A span of time, RFC 3339: `from` is in it, `until` is not. Absent or null is without end."""
+
+    from_: str | UnsetType | None = msgspec.field(name="from", default=UNSET)
+    until: str | UnsetType | None = UNSET
+
+
 class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`serve` for the contexts that fulfil `when`. `id` is unique in its flag and environment."""
+    """`serve` for the contexts that fulfil `when`. `id` is unique in its flag and environment.
+
+    Outside of `active` the rule does not match.
+    """
 
     when: Condition
     serve: Serve
     id: str | UnsetType = UNSET
     description: str | UnsetType = UNSET
+    active: Window | UnsetType = UNSET
 
 
 class EnvironmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one environment serves a flag.
 
-    Evaluated in order: disabled, targets, rules (first match), fallthrough. `off_variant` is what
-    a disabled flag answers; absent, the application's own default. `salt` keeps the buckets of
-    this flag apart from others'.
+    Evaluated in order: disabled, prerequisites, targets, rules (first match), fallthrough.
+    `off_variant` is what a disabled flag answers, and one whose prerequisite fails; absent, the
+    application's own default. `salt` keeps the buckets of this flag apart from others'.
     """
 
     fallthrough: Serve
     enabled: bool = False
     salt: str | UnsetType = UNSET
     off_variant: str | UnsetType = UNSET
+    prerequisites: list[Prerequisite] = []
     targets: list[Target] = []
     rules: list[Rule] = []
 
@@ -212,8 +247,25 @@ class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     archived: bool = False
 
 
+class UnitList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A long list of units: how many, and the blobs that hold them (`proxy.contract.units`)."""
+
+    count: int
+    blobs: list[str]
+
+
+class UnitLists(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The long lists of a segment, kept outside of its definition."""
+
+    included: UnitList | UnsetType = UNSET
+    excluded: UnitList | UnsetType = UNSET
+
+
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A named condition of a project. `included` units are in, `excluded` out, else `when` says."""
+    """A named condition of a project. `included` units are in, `excluded` out, else `when` says.
+
+    Lists of more than a thousand are in `units` instead.
+    """
 
     key: str
     name: str = ""
@@ -222,6 +274,7 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     when: Condition = Condition(any=[])
     included: list[str] = []
     excluded: list[str] = []
+    units: UnitLists | UnsetType = UNSET
 
 
 class FlagDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -233,6 +286,7 @@ class FlagDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     salt: str
     enabled: bool = False
     off_variant: str | UnsetType = UNSET
+    prerequisites: list[Prerequisite] = []
     targets: list[Target] = []
     rules: list[Rule] = []
     metadata: dict[str, Any] = {}
@@ -248,6 +302,7 @@ class SegmentDefinition(
     when: Condition = Condition(any=[])
     included: list[str] = []
     excluded: list[str] = []
+    units: UnitLists | UnsetType = UNSET
 
 
 class KeyDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.contract.definitions import ONE_OF, required_in
+from proxy.contract.definitions import ONE_OF
 
 __all__ = ["json_schemas"]
 
@@ -32,7 +32,7 @@ def _one_of(schema: dict[str, Any], groups: tuple[tuple[str, ...], ...]) -> dict
             {
                 "type": "object",
                 "properties": {member: schema["properties"][member] for member in group},
-                "required": list(required_in(group)),
+                "required": [group[0]],
                 "additionalProperties": False,
             }
             for group in groups

@@ -32,7 +32,7 @@ def test_a_good_document_is_decoded() -> None:
         (GOOD.replace(b'{"variant":"on"}', b"{}"), "/fallthrough", "not_one_of"),
         (
             GOOD[:-1] + b',"rules":[{"when":{"all":[]},"serve":{"variant":"on"}},'
-            b'{"when":{"all":[{"op":"x"}]},"serve":{"variant":"on"}}]}',
+            b'{"when":{"all":[{"attribute":"x"}]},"serve":{"variant":"on"}}]}',
             "/rules/1/when/all/0",
             "not_one_of",
         ),

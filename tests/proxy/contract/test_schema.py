@@ -39,7 +39,7 @@ LEAF = {"attribute": "a", "op": "equals", "values": ["x"]}
         ({"all": []}, True),
         ({}, False),
         ({"attribute": "a"}, False),
-        ({"op": "exists"}, False),
+        ({"op": "exists"}, True),
         ({"values": []}, False),
         ({"all": [], "any": []}, False),
         ({"segment": "s", "negate": True}, False),
