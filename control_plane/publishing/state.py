@@ -170,6 +170,24 @@ class Segments(Mapping[str, Segment]):
         return len(self._records)
 
 
+class Flags(Mapping[str, Flag]):
+    """The flags of a state by key, without copying them; follows the state."""
+
+    __slots__ = ("_records",)
+
+    def __init__(self, records: Mapping[str, FlagRecord]) -> None:
+        self._records = records
+
+    def __getitem__(self, key: str) -> Flag:
+        return self._records[key].flag
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+
 class ProjectState:
     """A project's records, its indexes and its snapshots. Owned by one event loop."""
 
@@ -180,6 +198,7 @@ class ProjectState:
         "environments",
         "epoch",
         "facets",
+        "flag_documents",
         "flag_order",
         "flags",
         "head",
@@ -206,6 +225,7 @@ class ProjectState:
         self.flag_order: list[str] = []
         """Keys of flags in order; code points sort as their UTF-8 does."""
         self.facets = FacetIndex()
+        self.flag_documents = Flags(self.flags)
         self.segment_documents = Segments(self.segments)
         self._uses: dict[Name, frozenset[Name]] = {}
         self._users: dict[Name, set[Name]] = {}
@@ -428,12 +448,16 @@ def segments_in(conditions: Iterable[Condition]) -> frozenset[str]:
 
 def _references(record: Record | None) -> frozenset[Name]:
     """Return the records that a record cannot do without."""
+    flags: Iterable[str] = ()
     match record:
         case FlagRecord(flag=flag):
-            rules = (rule for config in flag.environments.values() for rule in config.rules)
-            used = segments_in(rule.when for rule in rules)
+            configs = flag.environments.values()
+            segments = segments_in(rule.when for config in configs for rule in config.rules)
+            flags = {needed.flag for config in configs for needed in config.prerequisites}
         case SegmentRecord(segment=segment):
-            used = segments_in((segment.when,))
+            segments = segments_in((segment.when,))
         case _:
-            used = frozenset()
-    return frozenset(Name(RecordKind.SEGMENT, key) for key in used)
+            return frozenset()
+    used = [Name(RecordKind.SEGMENT, key) for key in segments]
+    used += [Name(RecordKind.FLAG, key) for key in flags]
+    return frozenset(used)

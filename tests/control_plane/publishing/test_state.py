@@ -24,6 +24,7 @@ from control_plane.publishing.state import (
     encode_record,
 )
 from proxy.contract.codes import KeyKind
+from proxy.contract.definitions import Prerequisite
 from tests.support.definitions import (
     AT,
     ENVIRONMENTS,
@@ -236,6 +237,38 @@ def test_following_changes_and_loading_their_result_give_the_same(edits: list[Ed
 def test_a_record_is_read_as_it_was_written(kind: RecordKind, record: Record) -> None:
     """Of every kind."""
     assert decode_record(kind, "x", encode_record(record)) == record
+
+
+def test_who_has_a_flag_as_prerequisite_is_known() -> None:
+    """In any environment, and until the last of them lets go."""
+    project = state()
+    record = flag_record("f", segment="beta")
+    configs = dict(record.flag.environments)
+    needs = [Prerequisite("api", ["v2"]), Prerequisite("plan", ["pro"])]
+    configs["staging"] = changed(configs["staging"], prerequisites=needs)
+    configs["production"] = changed(configs["production"], prerequisites=needs[:1])
+    apply(
+        project, Edit(FLAG, "f", changed(record, flag=changed(record.flag, environments=configs)))
+    )
+    assert project.users(FLAG, "api") == project.users(FLAG, "plan") == [Name(FLAG, "f")]
+    assert project.users(SEGMENT, "beta") == [Name(FLAG, "f")]
+    configs["staging"] = record.flag.environments["staging"]
+    apply(
+        project, Edit(FLAG, "f", changed(record, flag=changed(record.flag, environments=configs)))
+    )
+    assert (project.users(FLAG, "api"), project.users(FLAG, "plan")) == ([Name(FLAG, "f")], [])
+    apply(project, Edit(FLAG, "f", None))
+    assert project.users(FLAG, "api") == project.users(SEGMENT, "beta") == []
+
+
+def test_the_documents_of_flags_follow_the_state() -> None:
+    """Without a copy, which would cost each write as much as there are flags."""
+    project = state()
+    documents = project.flag_documents
+    apply(project, Edit(FLAG, "a", flag_record("a")))
+    assert dict(documents) == {"a": flag_record("a").flag}
+    apply(project, Edit(FLAG, "a", None))
+    assert (len(documents), documents.get("a")) == (0, None)
 
 
 @pytest.mark.parametrize("data", [b"", b"{}", b"\xff", b'{"flag":{}}', b"[" * 10_000])
