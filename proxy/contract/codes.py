@@ -82,6 +82,8 @@ class ProblemCode(StrEnum):
     DUPLICATE_RULE_ID = "duplicate_rule_id"
     DUPLICATE_VARIANT = "duplicate_variant"
     DUPLICATE_UNIT = "duplicate_unit"
+    MISSING_BLOB = "missing_blob"
+    INVALID_BLOB = "invalid_blob"
     UNKNOWN_ENVIRONMENT = "unknown_environment"
     VALUE_DISAGREES = "value_disagrees"
     READ_ONLY = "read_only"
