@@ -18,7 +18,16 @@ from mmh3 import mmh3_32_uintdigest
 
 from proxy.contract.definitions import BUCKETS, Arm
 
-__all__ = ["Piece", "bucket", "layout", "reallocate", "salt_prefix", "threshold", "unit_bytes"]
+__all__ = [
+    "Piece",
+    "bucket",
+    "layout",
+    "reallocate",
+    "salt_prefix",
+    "text_bytes",
+    "threshold",
+    "unit_bytes",
+]
 
 _LIMIT = 2**53
 """Integers from here on are not exact in every client; such a unit counts as missing."""
@@ -58,9 +67,17 @@ def unit_bytes(value: Any) -> bytes | None:
     return None
 
 
-def threshold(cut: int) -> int:
-    """Return the smallest hash whose bucket is not below `cut`."""
-    return -((-cut << 32) // BUCKETS)
+def text_bytes(value: Any) -> bytes | None:
+    """Return what is hashed of `targetingKey`, which is a non-empty string or missing."""
+    return unit_bytes(value) if value.__class__ is str else None
+
+
+def threshold(cut: int, size: int = BUCKETS) -> int:
+    """Return the smallest hash whose number, of 32 bits scaled to `size`, is not below `cut`.
+
+    For cuts of 0 to `size`; `2**32`, more than any hash, for `size` itself.
+    """
+    return -((-cut << 32) // size)
 
 
 class Piece(NamedTuple):
