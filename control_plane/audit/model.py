@@ -38,7 +38,9 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     """One version of a flag, as it was stored; without `flag` the version in which it was deleted.
 
     `action` says what made it: `flag.create`, `.replace`, `.patch`, `.copy`, `.revert`, `.delete`,
-    or the `environment.create` that gave it one more configuration.
+    or the `environment.create` that gave it one more configuration. `revisions` says at which
+    revision of each environment it came to be: what an environment served at a revision is the
+    newest version whose own is not above it. Versions of before this was kept have none.
     """
 
     version: int
@@ -47,6 +49,7 @@ class HistoryEntry(msgspec.Struct, frozen=True):
     address: str
     action: str
     flag: Flag | None
+    revisions: dict[str, int] = {}
 
 
 class RevertInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -156,11 +156,13 @@ def commit_of(
     for environment, published in step.published.items():
         meta[f"revision:{environment}"] = str(published.revision)
         meta[f"published_at:{environment}"] = published.at
+    revisions = {name: snapshot.revision for name, snapshot in state.snapshots.items()}
+    revisions |= {name: published.revision for name, published in step.published.items()}
     prefix = f"{_unix_ms(change.at)} ".encode()
     writes = []
     for edit in prepared.edits:
         record = None if edit.record is None else encode_record(edit.record)
-        entry = _history_entry(state, change, edit)
+        entry = _history_entry(state, change, edit, revisions)
         history = None if entry is None else prefix + _encoder.encode(entry)
         writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
         yield
@@ -265,7 +267,9 @@ def _message(
     )
 
 
-def _history_entry(state: ProjectState, change: Change, edit: Edit) -> HistoryEntry | None:
+def _history_entry(
+    state: ProjectState, change: Change, edit: Edit, revisions: dict[str, int]
+) -> HistoryEntry | None:
     """Return the version to keep of a flag; of other records none are kept."""
     if edit.kind is not RecordKind.FLAG:
         return None
@@ -274,7 +278,8 @@ def _history_entry(state: ProjectState, change: Change, edit: Edit) -> HistoryEn
     else:
         version, flag = state.flags[edit.key].version + 1, None
     author = change.author
-    return HistoryEntry(version, change.at, author.actor, author.address, change.action, flag)
+    by = (author.actor, author.address)
+    return HistoryEntry(version, change.at, *by, change.action, flag, revisions)
 
 
 def _unix_ms(at: str) -> int:

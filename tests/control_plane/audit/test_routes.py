@@ -3,11 +3,15 @@
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from control_plane.audit.model import HistoryEntry
 from control_plane.flags import service as flags_service
 from control_plane.keys import REPLICA
+from proxy.contract.authoring import project
+from proxy.contract.definitions import Flag
+from proxy.contract.snapshot import encode_entry
 from tests.support.api import Api, Reply
 from tests.support.redis import RedisServer
 
@@ -37,6 +41,33 @@ async def test_every_version_says_who_made_it_when_and_from_where(api: Api) -> N
         assert (item["actor"], item["address"]) == ("admin", "127.0.0.1")
         assert item["at"].endswith("Z")
     assert items[-1]["flag"]["variants"] == {"default": "one"}
+
+
+async def test_what_was_served_at_a_revision_can_be_found(api: Api) -> None:
+    """The newest version whose revision of that environment is not above it."""
+    snapshots = api.app[REPLICA].project("default").snapshots
+    served: dict[str, dict[int, bytes | None]] = {"production": {}, "staging": {}}
+
+    def note() -> None:
+        for name, lines in served.items():
+            lines[snapshots[name].revision] = snapshots[name].line("flag", "f")
+
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    note()
+    for number in range(4):
+        environment = ("production", "staging")[number % 2]
+        value = {"value": f"v{number}"}
+        assert (await api.ask("PUT", f"{FLAG}?environment={environment}", json=value)).status == 200
+        note()
+        made = await api.ask("POST", "/api/v1/segments", json={"key": f"s-{number}"})
+        assert made.status == 201
+        note()
+    items = (await api.ask("GET", HISTORY)).json["items"]
+    for environment, lines in served.items():
+        for revision, line in lines.items():
+            found = next(i for i in items if i["revisions"][environment] <= revision)
+            flag = msgspec.convert(found["flag"], Flag)
+            assert encode_entry("flag", "f", project(flag, environment)) == line
 
 
 async def test_history_comes_in_pages(api: Api) -> None:

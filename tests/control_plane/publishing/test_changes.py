@@ -3,7 +3,12 @@
 import msgspec
 import pytest
 
-from control_plane.environments.model import Project, ProjectRecord
+from control_plane.environments.model import (
+    Environment,
+    EnvironmentRecord,
+    Project,
+    ProjectRecord,
+)
 from control_plane.publishing.changes import (
     commit_of,
     decode_change,
@@ -22,7 +27,14 @@ from control_plane.publishing.state import (
 )
 from control_plane.store.keys import MAX_CHANGE_BYTES
 from control_plane.store.projects import Commit
-from tests.support.definitions import AT, AUTHOR, flag_record, segment_record
+from tests.support.definitions import (
+    AT,
+    AUTHOR,
+    ENVIRONMENTS,
+    changed,
+    flag_record,
+    segment_record,
+)
 
 FLAG, SEGMENT = RecordKind.FLAG, RecordKind.SEGMENT
 
@@ -78,6 +90,30 @@ def test_each_version_of_a_flag_is_kept_and_of_nothing_else() -> None:
     assert (decode_history(entry).version, decode_history(entry).actor) == (5, "tester")
     gone = decode_history((kept[2] or b"").partition(b" ")[2])
     assert (gone.version, gone.flag) == (4, None)
+
+
+def test_a_version_says_at_which_revisions_it_came_to_be() -> None:
+    """Of environments that it changes the new one, of others the one they stay at."""
+    project = state()
+    for name in ENVIRONMENTS:
+        made = EnvironmentRecord(Environment(name), 1, AT, AT)
+        apply(project, Edit(RecordKind.ENVIRONMENT, name, made))
+    record = flag_record("a")
+    apply(project, Edit(FLAG, "a", record))
+    before = {name: snapshot.revision for name, snapshot in project.snapshots.items()}
+    configs = dict(record.flag.environments)
+    configs["staging"] = changed(configs["staging"], enabled=False)
+    edit = Edit(FLAG, "a", changed(record, flag=changed(record.flag, environments=configs)))
+    entry = (committed(project, edit).writes[0].history or b"").partition(b" ")[2]
+    assert decode_history(entry).revisions == before | {"staging": before["staging"] + 1}
+
+
+def test_a_version_of_before_revisions_were_kept_is_read() -> None:
+    """Nothing that was stored becomes unreadable."""
+    commit = committed(state(), Edit(FLAG, "a", flag_record("a")))
+    entry = msgspec.json.decode((commit.writes[0].history or b"").partition(b" ")[2])
+    del entry["revisions"]
+    assert decode_history(msgspec.json.encode(entry)).revisions == {}
 
 
 def test_a_change_too_large_tells_to_read_everything() -> None:
