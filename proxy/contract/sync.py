@@ -7,6 +7,7 @@ yet, but its form is fixed: a reader that meets one it cannot apply fetches the 
 import msgspec
 
 __all__ = [
+    "BLOBS_PATH",
     "DIGEST_HEADER",
     "HEARTBEAT_S",
     "IDLE_S",
@@ -26,6 +27,8 @@ __all__ = [
 
 STREAM_PATH = "/api/v1/sync/stream"
 SNAPSHOT_PATH = "/api/v1/sync/snapshot"
+BLOBS_PATH = "/api/v1/sync/blobs"
+"""With a slash and a digest: a blob of a long list of units (`proxy.contract.units`)."""
 
 INSTANCE_HEADER = "X-Matrixflag-Instance"
 """Of a request: what the sidecar calls itself."""
