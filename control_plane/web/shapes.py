@@ -6,6 +6,7 @@ briefly and never quote a whole document.
 """
 
 from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
 from functools import cache
 from itertools import islice
 from typing import Any
@@ -63,7 +64,8 @@ def _unknown(error: ValidationError) -> Iterator[Problem]:
     for name in _instance(error):
         if name not in known:
             message = f"the member {_shown(name)} is unknown"
-            hint = f"known: {', '.join(known)}"
+            near = get_close_matches(name[:_SHOWN_CHARS], known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             yield Problem(_at(error, name), ProblemCode.UNKNOWN_FIELD, message, hint)
 
 
@@ -74,13 +76,19 @@ def _missing(error: ValidationError) -> Iterator[Problem]:
 
 
 def _one_of(error: ValidationError) -> Iterator[Problem]:
-    """Explain by the one alternative the author meant, if its first member says which."""
+    """Explain by the one alternative the author meant, if its first member says which.
+
+    Where none of the first members is there, the others say it if they can be of one only.
+    """
     branches = _rule(error)
     if not isinstance(error.instance, dict):
         yield _problem(error, ProblemCode.WRONG_TYPE, f"{_shown(error.instance)} is not an object")
         return
     marks = [branch["required"][0] for branch in branches]
     meant = [i for i, mark in enumerate(marks) if mark in error.instance]
+    if not meant:
+        groups = [branch["properties"] for branch in branches]
+        meant = [i for i, group in enumerate(groups) if any(m in error.instance for m in group)]
     if len(meant) == 1:
         context = error.context or ()
         yield from _problems(e for e in context if e.schema_path[0] == meant[0])

@@ -69,7 +69,8 @@ def test_schema_and_decoder_agree_on_what_is_served(document: dict[str, Any]) ->
         ({}, Condition, "", ProblemCode.NOT_ONE_OF, "exactly one of all, any, not, segment"),
         ({"all": [], "any": []}, Condition, "", ProblemCode.NOT_ONE_OF, "there is 'all', 'any'"),
         ({"attribute": "a"}, Condition, "/op", ProblemCode.MISSING_FIELD, "op is missing"),
-        ({"segment": "s", "op": "in"}, Condition, "/op", ProblemCode.UNKNOWN_FIELD, "'op'"),
+        ({"segment": "s", "fold": True}, Condition, "/fold", ProblemCode.UNKNOWN_FIELD, "'fold'"),
+        ({"segment": "s", "op": "in"}, Condition, "", ProblemCode.NOT_ONE_OF, "'segment', 'op'"),
         (3, Condition, "", ProblemCode.WRONG_TYPE, "3 is not an object"),
         (
             {"not": {"all": [{"segment": "a"}, {"segment": None}]}},
@@ -96,6 +97,22 @@ def test_what_an_author_meant_explains_a_one_of() -> None:
     assert found == {("/op", ProblemCode.WRONG_TYPE), ("/valuess", ProblemCode.UNKNOWN_FIELD)}
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("descripton", "did you mean 'description'?"),
+        ("nam", "did you mean 'name'?"),
+        ("zzz", "known: key, name, description, tags, when, included, excluded, units"),
+        ("x" * 1_000_000, "known: key, name, description, tags, when, included, excluded, units"),
+    ],
+    ids=range(4),
+)
+def test_an_unknown_member_is_told_the_nearest_known(name: str, hint: str) -> None:
+    """A spelling mistake is the most common one; where there is none near, all are told."""
+    (problem,) = shape_problems({"key": "a", name: 1}, Segment)
+    assert problem.hint == hint
+
+
 def test_a_hostile_document_makes_a_short_answer() -> None:
     """Neither many problems nor long ones."""
     many = {"key": "a"} | {f"x{n}": 1 for n in range(10_000)}
@@ -113,7 +130,9 @@ def test_a_flag_with_everything_wrong_is_explained() -> None:
         "type": "bool",
         "environments": {
             "production": {
-                "rules": [{"when": {"op": "in"}, "serve": {"rollout": {"arms": [{"weight": "1"}]}}}]
+                "rules": [
+                    {"when": {"values": []}, "serve": {"rollout": {"arms": [{"weight": "1"}]}}}
+                ]
             }
         },
     }
@@ -121,7 +140,7 @@ def test_a_flag_with_everything_wrong_is_explained() -> None:
     assert {p.pointer for p in shape_problems(document, FlagInput)} == {
         "/type",
         f"{at}/fallthrough",
-        f"{at}/rules/0/when",
+        f"{at}/rules/0/when/op",
         f"{at}/rules/0/serve/rollout/arms/0/variant",
         f"{at}/rules/0/serve/rollout/arms/0/weight",
     }
