@@ -24,6 +24,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Generator, Mapping
 from hashlib import sha256
+from typing import TypeAlias
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import UnitList
@@ -35,7 +36,7 @@ __all__ = ["UnitSet", "unit_set"]
 _FEW_BYTES = 64 * UNIT_BYTES
 """What `bytes.find` goes through in less time than one more halving takes."""
 
-_Part = tuple[bytes, array[int]]
+_Part: TypeAlias = "tuple[bytes, array[int]]"
 """A blob, and where in it each of 256 ranges of hashes begins, in bytes, and the last one ends."""
 
 
