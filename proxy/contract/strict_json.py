@@ -1,18 +1,23 @@
-"""Finds what a JSON decoder hides: members given twice, nesting without end, broken UTF-8.
+"""Finds what a JSON decoder hides: members given twice, nesting without end, broken UTF-8, places.
 
 Decoders keep the last of two members of one name, so a reviewer who reads the first is misled.
 `scan` walks the tokens once, without recursion, and knows nothing of what the document means.
 It does not replace the decoder: text that it accepts may still be malformed.
+
+`locate` tells where in the text the things are that pointers name, so that a problem can be shown
+in an editor. It is a walk of its own, because it is run only where there are problems.
 """
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
 
-__all__ = ["MAX_DEPTH", "scan"]
+__all__ = ["MAX_DEPTH", "Location", "Place", "locate", "place_at", "scan"]
 
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays accepted in a document; a condition tree needs about 10."""
@@ -20,6 +25,9 @@ MAX_DEPTH = 64
 _TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\],:]', re.DOTALL)
 # The closing quote is optional so that a string without end is one token: were it no match, each
 # escaped quote in it would be tried as a beginning, and 100 KB would take minutes.
+
+_PIECES = re.compile(_TOKENS.pattern + r'|[^\s{}\[\],:"]+', re.DOTALL)
+# `_TOKENS`, and numbers and literals, which only have to be found to know where they are.
 
 _MAX_PROBLEMS = 100  # a hostile document must not make a long answer
 
@@ -80,3 +88,136 @@ def _unescaped(piece: str) -> str:
         return msgspec.json.decode(piece, type=str)
     except (msgspec.DecodeError, UnicodeError):
         return piece  # malformed: the decoder will say where
+
+
+class Place(NamedTuple):
+    """A place in a text, counted from 1. A column is a character, whatever its width."""
+
+    line: int
+    column: int
+
+
+class Location(NamedTuple):
+    """Where a thing stands: the name it has in its object, and its value.
+
+    What has no name, an element of an array, has its value's place twice.
+    """
+
+    name: Place
+    value: Place
+
+
+class _Wanted:
+    """A node of the tree of pointers that are looked for; offsets are -1 until it is found."""
+
+    __slots__ = ("below", "name", "value")
+
+    def __init__(self) -> None:
+        self.below: dict[str, _Wanted] = {}
+        self.name = -1
+        self.value = -1
+
+
+def locate(data: bytes, pointers: Iterable[str]) -> dict[str, Location]:
+    """Return where each pointer leads; for what is not there, the nearest thing around it that is.
+
+    Of members given several times it is the last, which decoders keep. Takes any bytes, malformed
+    ones too. Cost: less than a microsecond a piece, and no memory for what no pointer leads into.
+    """
+    text = data.decode("utf-8", "replace")
+    root = _Wanted()
+    wanted = {each: _insert(root, each) for each in pointers}
+    _find(text, root)
+    found: dict[str, tuple[int, int]] = {}
+    for each, way in wanted.items():
+        nearest = next((node for node in reversed(way) if node.value >= 0), root)
+        name = nearest.name if nearest is way[-1] and nearest.name >= 0 else nearest.value
+        found[each] = (max(name, 0), max(nearest.value, 0))
+    places = _places(text, {offset for pair in found.values() for offset in pair})
+    return {each: Location(places[name], places[value]) for each, (name, value) in found.items()}
+
+
+def place_at(data: bytes, byte: int) -> Place:
+    """Return the place of a byte, counted from 0; past the end, the end."""
+    before = data[:byte].decode("utf-8", "replace")
+    after = data[byte : byte + 1].decode("latin-1")  # which may be the second half of a "\r\n"
+    return _places(before + after, {len(before)})[len(before)]
+
+
+def _insert(root: _Wanted, wanted: str) -> list[_Wanted]:
+    """Return the nodes from the root to where a pointer leads, made where they are missing."""
+    way = [root]
+    for step in wanted.split("/")[1:]:
+        name = step.replace("~1", "/").replace("~0", "~")
+        way.append(way[-1].below.setdefault(name, _Wanted()))
+    return way
+
+
+def _find(text: str, root: _Wanted) -> None:
+    """Walk the text and note where the wanted nodes are. Containers without any are skipped."""
+    containers: list[tuple[_Wanted, bool]] = []  # the open ones that hold wanted nodes; is object
+    indexes: list[int] = []
+    coming: _Wanted | None = root  # what the next value is, if it is wanted
+    skipped = 0  # depth within a container that holds nothing wanted
+    expect_name = False
+    for match in _PIECES.finditer(text):
+        first = text[match.start()]
+        if skipped:
+            if first in "{[":
+                skipped += 1
+            elif first in "}]":
+                skipped -= 1
+        elif first in "{[":
+            expect_name = False
+            if coming is not None:
+                coming.value = match.start()
+            if coming is None or not coming.below:
+                skipped = 1
+                coming = None
+                continue
+            containers.append((coming, first == "{"))
+            indexes.append(0)
+            expect_name = first == "{"
+            coming = None if expect_name else coming.below.get("0")
+        elif first in "}]":
+            if not containers:
+                return  # malformed, or the end
+            containers.pop()
+            indexes.pop()
+            coming = None
+            expect_name = False
+        elif first == ",":
+            if not containers:
+                return
+            node, expect_name = containers[-1]
+            indexes[-1] += 1
+            coming = None if expect_name else node.below.get(str(indexes[-1]))
+        elif expect_name and first == '"':
+            expect_name = False
+            coming = containers[-1][0].below.get(_unescaped(match.group()))
+            if coming is not None:
+                coming.name = match.start()
+        elif first != ":" and coming is not None:
+            coming.value = match.start()
+            coming = None
+
+
+def _places(text: str, offsets: Iterable[int]) -> dict[int, Place]:
+    """Return the place of each offset. Linear in the text, however many offsets there are."""
+    places: dict[int, Place] = {}
+    line, start, done = 1, 0, 0
+    for offset in sorted(offsets):
+        # a line ends with "\n", "\r\n" or "\r"; between the two of one there is no line
+        end = offset - 1 if text[offset - 1 : offset + 1] == "\r\n" else offset
+        returns = text.count("\r", done, end)
+        line += text.count("\n", done, end) + returns
+        if returns:
+            line -= text.count("\r\n", done, end)
+        last = text.rfind("\n", done, end)
+        if returns:
+            last = max(last, text.rfind("\r", done, end))
+        if last >= 0:
+            start = last + 1
+        done = end
+        places[offset] = Place(line, offset - start + 1)
+    return places
