@@ -11,8 +11,17 @@ This is its whole interface; the modules behind it are its own affair.
 
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import bucket, reallocate
-from proxy.engine.compile import CompiledFlag, CompiledSnapshot, compile_flag, compile_snapshot
+from proxy.engine.compile import (
+    CompiledFlag,
+    CompiledSnapshot,
+    compile_changes,
+    compile_flag,
+    compile_snapshot,
+)
 from proxy.engine.evaluate import evaluate
+from proxy.engine.memo import Memo
+from proxy.engine.ramps import ramp_arms
+from proxy.engine.timing import Timing
 from proxy.engine.validate import check_definition, check_flag, check_segment
 
 __all__ = [
@@ -20,6 +29,9 @@ __all__ = [
     "Answer",
     "CompiledFlag",
     "CompiledSnapshot",
+    "Memo",
+    "Timing",
+    "compile_changes",
     "compile_flag",
     "compile_snapshot",
     "evaluate",
@@ -29,5 +41,6 @@ __all__ = [
     "check_segment",
     # split units
     "bucket",
+    "ramp_arms",
     "reallocate",
 ]

@@ -10,16 +10,15 @@ response. What clients that ship today need of it:
 - `metadata` is flat, and left out when empty.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from proxy.contract.authoring import normalise_values
 from proxy.contract.codes import ErrorCode
-from proxy.contract.definitions import TARGETING_KEY, FlagDefinition
+from proxy.contract.definitions import TARGETING_KEY
 from proxy.engine.program import Outcome
 
 __all__ = ["Answer", "AnswerMaker", "encode", "error_answer", "not_found"]
@@ -74,21 +73,34 @@ class _LargeAnswer(Answer):
 
 
 class AnswerMaker:
-    """Makes the answers of one flag: each outcome once, each value encoded once."""
+    """Makes the answers of one flag: each outcome once, each value encoded once.
 
-    def __init__(self, key: str, definition: FlagDefinition) -> None:
+    Outcomes name variants of `variants`, whose values are written as they are.
+    """
+
+    def __init__(self, key: str, variants: Mapping[str, Any], metadata: dict[str, Any]) -> None:
         self._key = key
-        self._variants = normalise_values(definition.type, definition.variants)
-        self._metadata = definition.metadata
+        self._variants = variants
+        self._metadata = metadata
         self._start = b'{"key":' + encode(key)
-        self._plain_end = _metadata_end(definition.metadata)
+        self._plain_end = _metadata_end(metadata)
         self._values: dict[str, bytes] = {}
         self._made: dict[Outcome, Answer] = {}
+        self._others: list[AnswerMaker] = []
 
     @property
     def made(self) -> tuple[Answer, ...]:
         """Every answer made, in order."""
-        return tuple(self._made.values())
+        others = (answer for other in self._others for answer in other.made)
+        return (*self._made.values(), *others)
+
+    def answering(self, variants: Mapping[str, Any] | None) -> Callable[[Outcome], Answer]:
+        """Return what makes answers of outcomes; of other variants than the flag's if given."""
+        if variants is None:
+            return self.answer
+        other = AnswerMaker(self._key, variants, self._metadata)
+        self._others.append(other)
+        return other.answer
 
     def answer(self, outcome: Outcome) -> Answer:
         """Return the answer of an outcome: the same one for an equal outcome."""
@@ -103,12 +115,14 @@ class AnswerMaker:
                 self._key,
                 outcome.error,
                 outcome.details,
-                metadata=self._metadata,
+                metadata={**self._metadata, **dict(outcome.metadata)},
                 unit_attribute=outcome.unit_attribute,
             )
         metadata, end = self._metadata, self._plain_end
-        if outcome.rule_id is not None:
-            metadata = {**metadata, "ruleId": outcome.rule_id}
+        if outcome.rule_id is not None or outcome.metadata:
+            metadata = {**metadata, **dict(outcome.metadata)}
+            if outcome.rule_id is not None:
+                metadata["ruleId"] = outcome.rule_id
             end = _metadata_end(metadata)
         variant = outcome.variant or ""
         value = UNSET if outcome.variant is None else self._variants[outcome.variant]

@@ -13,6 +13,9 @@ __all__ = [
     "MAX_METADATA_BYTES",
     "MAX_NAME_CHARS",
     "MAX_PATH_CHARS",
+    "MAX_PREREQUISITES",
+    "MAX_PREREQUISITES_IN_ALL",
+    "MAX_PREREQUISITE_NESTING",
     "MAX_PROBLEMS",
     "MAX_RULES",
     "MAX_SEGMENT_CONDITIONS",
@@ -52,6 +55,16 @@ are checked and made into sets in about 2 ms."""
 
 MAX_SEGMENT_UNITS = 20_000
 """Included and excluded units of one segment, together; for the same reason."""
+
+MAX_PREREQUISITES = 20
+"""Of a flag in one environment."""
+
+MAX_PREREQUISITE_NESTING = 10
+"""Flags that ask one another in a row: each is one call deeper in evaluation."""
+
+MAX_PREREQUISITES_IN_ALL = 100
+"""Flags that are asked for one flag, those that they ask put in place: each can cost what one flag
+costs at most."""
 
 MAX_SEGMENT_NESTING = 16
 """Segments within segments: each level is one call deeper in evaluation."""

@@ -5,31 +5,39 @@ it was written, not the folded program: a flag whose only rule never holds still
 fallthrough is `DEFAULT` and not `STATIC`.
 """
 
+from collections.abc import Callable
+
 from msgspec import UnsetType
 
 from proxy.contract.codes import ErrorCode, Reason
 from proxy.contract.definitions import (
+    BUCKETS,
     TARGETING_KEY,
     Condition,
     FlagDefinition,
+    Prerequisite,
+    Ramp,
     Rollout,
     SegmentDefinition,
     Serve,
+    Window,
 )
 from proxy.engine import program as p
-from proxy.engine.bucketing import layout
+from proxy.engine.answers import Answer
+from proxy.engine.bucketing import layout, salt_prefix, text_bytes, unit_bytes
 from proxy.engine.operators import OPERATORS, Leaf
+from proxy.engine.times import parse_moment
+from proxy.engine.units import UnitSet
 
 __all__ = ["flag_program", "segment_expression"]
 
 
 def flag_program(definition: FlagDefinition) -> p.Program:
     """Return the program of a flag."""
+    off = None if isinstance(definition.off_variant, UnsetType) else definition.off_variant
     if not definition.enabled:
-        off = definition.off_variant
-        variant = None if isinstance(off, UnsetType) else off
-        return p.Program((), p.Outcome(variant, Reason.DISABLED))
-    steps: list[p.Lookup | p.Rule] = []
+        return p.Program((), p.Outcome(off, Reason.DISABLED))
+    steps: list[p.Step] = [_gate(wanted, off) for wanted in definition.prerequisites]
     if definition.targets:
         groups = [
             (target.units, p.Outcome(target.variant, Reason.TARGETING_MATCH))
@@ -38,27 +46,72 @@ def flag_program(definition: FlagDefinition) -> p.Program:
         steps.append(p.Lookup(TARGETING_KEY, tuple(groups)))
     for rule in definition.rules:
         rule_id = None if isinstance(rule.id, UnsetType) else rule.id
-        served = _serve(rule.serve, definition.salt, Reason.TARGETING_MATCH, rule_id, None)
-        steps.append(p.Rule(_expression(rule.when), served))
-    plain = Reason.DEFAULT if definition.targets or definition.rules else Reason.STATIC
-    missing = _missing_unit(definition.fallthrough)
-    otherwise = _serve(definition.fallthrough, definition.salt, plain, None, missing)
-    return p.reachable(steps, otherwise)
+        when = _expression(rule.when)
+        if not isinstance(rule.active, UnsetType):
+            when = p.all_of((_window(rule.active), when))
+        served = _serve(rule.serve, definition.salt, Reason.TARGETING_MATCH, rule_id, p.NEXT)
+        steps.append(p.Rule(when, served, rule_id))
+    fallthrough = definition.fallthrough
+    missing = _missing_unit(fallthrough)
+    otherwise = _serve(
+        fallthrough, definition.salt, Reason.DEFAULT if steps else Reason.STATIC, None, missing
+    )
+    return p.Program(tuple(steps), otherwise)
 
 
-def segment_expression(definition: SegmentDefinition) -> p.Expression:
-    """Return the condition of a segment: included units, then excluded ones, then `when`."""
+def segment_expression(
+    definition: SegmentDefinition,
+    included: UnitSet | None = None,
+    excluded: UnitSet | None = None,
+) -> p.Expression:
+    """Return the condition of a segment: included units, then excluded ones, then `when`.
+
+    The sets are those of its long lists, where it has any.
+    """
     expression = _expression(definition.when)
-    if definition.excluded:
-        excluded = _among(definition.excluded)
-        expression = p.all_of((p.negation(excluded), expression))
-    if definition.included:
-        expression = p.any_of((_among(definition.included), expression))
-    return expression
+    for out in (_among(definition.excluded), _held(excluded, "excluded")):
+        expression = p.all_of((p.negation(out), expression))
+    inside = (_among(definition.included), _held(included, "included"))
+    return p.any_of((*inside, expression))
+
+
+def _gate(wanted: Prerequisite, off: str | None) -> p.Gate:
+    closed = p.Outcome(off, Reason.DEFAULT, metadata=(("prerequisite", wanted.flag),))
+    serves = p.Answered(wanted.flag, _serves(wanted.variants), tuple(wanted.variants))
+    return p.Gate(serves, closed)
+
+
+def _serves(variants: list[str]) -> Callable[[Answer], bool]:
+    """Return a test whether a flag is on and serves one of the variants."""
+    wanted = frozenset(variants)
+
+    def serves(answer: Answer) -> bool:
+        reason = answer.reason
+        return answer.variant in wanted and reason is not None and reason != "DISABLED"
+
+    return serves
 
 
 def _among(units: list[str]) -> p.Expression:
-    return p.Probe(TARGETING_KEY, OPERATORS["in"].compile(units, False))
+    if not units:
+        return p.FALSE
+    return p.Probe(TARGETING_KEY, OPERATORS["in"].compile(units, False), source=units)
+
+
+def _held(units: UnitSet | None, name: str) -> p.Expression:
+    if units is None:
+        return p.FALSE
+    leaf = Leaf("{f}.__class__ is str and {0}({x})", (units.contains,))
+    return p.Probe(TARGETING_KEY, leaf, source=name)
+
+
+def _window(window: Window) -> p.Window:
+    since, until = p.ALWAYS
+    if window.from_:
+        since = parse_moment(window.from_) or 0
+    if window.until:
+        until = parse_moment(window.until) or 0
+    return p.Window(since, until, window)
 
 
 def _expression(condition: Condition) -> p.Expression:
@@ -78,37 +131,49 @@ def _leaf(condition: Condition) -> p.Expression:
     operator = OPERATORS[str(condition.op)]
     values = [] if isinstance(condition.values, UnsetType) else condition.values
     leaf: Leaf = operator.compile(values, condition.fold is True)
-    test = p.Probe(str(condition.attribute), leaf)
-    return p.negation(test) if operator.negated is not (condition.negate is True) else test
+    attribute = None if isinstance(condition.attribute, UnsetType) else condition.attribute
+    negated = operator.negated is not (condition.negate is True)
+    return p.Probe(attribute, leaf, negated, condition)
 
 
 def _serve(
-    serve: Serve, salt: str, plain: Reason, rule_id: str | None, missing: p.Outcome | None
+    serve: Serve, salt: str, plain: Reason, rule_id: str | None, missing: p.Outcome | p.Next
 ) -> p.Serve:
-    if isinstance(serve.rollout, UnsetType):
-        return p.Outcome(str(serve.variant), plain, rule_id)
-    return _split(serve.rollout, salt, rule_id, missing)
+    if not isinstance(serve.rollout, UnsetType):
+        return _rollout(serve.rollout, salt, rule_id, missing)
+    if not isinstance(serve.ramp, UnsetType):
+        return _ramp(serve.ramp, salt, rule_id, missing)
+    return p.Outcome(str(serve.variant), plain, rule_id)
 
 
-def _split(rollout: Rollout, salt: str, rule_id: str | None, missing: p.Outcome | None) -> p.Split:
-    pieces = layout(rollout.arms)
-    return p.Split(
-        by=rollout.by,
-        salt=salt,
-        numbers=rollout.by != TARGETING_KEY,
-        cuts=tuple(piece.high for piece in pieces[:-1]),
-        outcomes=tuple(
-            p.Outcome(piece.variant, Reason.SPLIT, rule_id, rollout.by) for piece in pieces
-        ),
-        missing=missing,
+def _rollout(
+    rollout: Rollout, salt: str, rule_id: str | None, missing: p.Outcome | p.Next
+) -> p.Split:
+    arms = tuple(
+        p.Arm(piece.low, piece.high, p.Outcome(piece.variant, Reason.SPLIT, rule_id, rollout.by))
+        for piece in layout(rollout.arms)
     )
+    return p.Split(_bucketing(rollout.by, salt), arms, arms[-1].serve, missing)
 
 
-def _missing_unit(serve: Serve) -> p.Outcome | None:
-    """Return what a rollout answers when its unit is missing and there is no further rule."""
-    if isinstance(serve.rollout, UnsetType):
-        return None
-    by = serve.rollout.by
+def _ramp(ramp: Ramp, salt: str, rule_id: str | None, missing: p.Outcome | p.Next) -> p.Split:
+    end = p.Ramp(parse_moment(ramp.start) or 0, parse_moment(ramp.end) or 0, ramp.from_, ramp.to)
+    grown = p.Outcome(ramp.variant, Reason.SPLIT, rule_id, ramp.by)
+    rest = p.Outcome(ramp.else_, Reason.SPLIT, rule_id, ramp.by)
+    return p.Split(_bucketing(ramp.by, salt), (p.Arm(0, end, grown),), rest, missing)
+
+
+def _bucketing(by: str, salt: str) -> p.Bucketing:
+    encode = text_bytes if by == TARGETING_KEY else unit_bytes
+    return p.Bucketing((salt_prefix(salt), p.Part(by, encode)), reduce="scale", size=BUCKETS)
+
+
+def _missing_unit(serve: Serve) -> p.Outcome | p.Next:
+    """Return what a split answers when its unit is missing and there is no further rule."""
+    split = serve.ramp if isinstance(serve.rollout, UnsetType) else serve.rollout
+    if isinstance(split, UnsetType):
+        return p.NEXT
+    by = split.by
     if by == TARGETING_KEY:
         code = ErrorCode.TARGETING_KEY_MISSING
         details = "the flag is split by targetingKey, and the context has no such non-empty string"

@@ -1,58 +1,84 @@
 """The rule program: the one internal form that every source of definitions translates into.
 
 In memory only, between a definition and its compiled flag; never stored, never sent. A program is
-a list of steps, tried in order, and what is answered when none decides:
+a list of steps, tried in order, and what is served when none decides:
 
+    Gate     a condition that must hold, or its outcome is served    (prerequisites)
     Lookup   a table from one attribute's value to an outcome        (targets)
     Rule     a condition, and what is served where it holds          (rules)
 
-What is served is an `Outcome`, an answer already decided, or a `Split` of units over outcomes.
+What is served is an `Outcome`, an answer already decided; a `Split` of units over outcomes; a
+`Computed` choice of an outcome by name; or `NEXT`, which goes on with the following step. A
+`Timeline` is one program after another, each from a moment on.
+
 Structure is normalised here (constants folded, nested lists flattened, negations pushed together);
 leaves keep their source's own operators, compiled to a `Leaf` each, because coercion rules differ
-between sources and that is exactly what bit-for-bit means.
+between sources and that is exactly what bit-for-bit means. For the same reason a split's hash, its
+key, its reduction and the pieces of its range, gaps included, are all data.
 
 Rules:
 - Values, not behaviour: frozen structs, which cost a tenth of a frozen dataclass to make; there are
   some twenty to a flag, and none refers back, so the collector need not know them.
 - Whoever translates has validated; nothing here raises.
-- A `Split` that cannot tell the unit serves `missing`; None there means that the rule does not
-  match and the next step is tried.
-
-Next to come, each in one place: prerequisites as a step `Gate`, active windows as a condition over
-time, ramps as a `Split` whose cuts are functions of time.
+- What a program does may depend on the context and on the time, which both are arguments, and on
+  nothing else.
+- `explain` walks the same program that `codegen` compiles. A new kind of node needs both.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import msgspec
 
 from proxy.contract.codes import ErrorCode, Reason
+from proxy.contract.definitions import TARGETING_KEY
 from proxy.engine.operators import Leaf
 
 __all__ = [
+    "ALWAYS",
     "FALSE",
+    "NEXT",
     "TRUE",
     "All",
     "AnyOf",
+    "Answered",
+    "Arm",
+    "Bucketing",
     "Call",
+    "Computed",
     "Constant",
     "Expression",
+    "Gate",
     "InSegment",
     "Lookup",
+    "Next",
     "Not",
+    "Operand",
     "Outcome",
+    "Part",
+    "Probe",
     "Program",
+    "Ramp",
     "Rule",
     "Serve",
     "Split",
-    "Probe",
+    "Step",
+    "Timeline",
+    "Window",
+    "Within",
     "all_of",
     "any_of",
+    "comes_to_next",
     "leaf_count",
     "negation",
     "reachable",
 ]
+
+ALWAYS = (-(2**63), 2**63)
+"""A span of Unix milliseconds that every moment is in."""
+
+
+# Conditions
 
 
 class Constant(msgspec.Struct, frozen=True, gc=False):
@@ -89,49 +115,189 @@ class InSegment(msgspec.Struct, frozen=True, gc=False):
     key: str
 
 
-class Probe(msgspec.Struct, frozen=True, gc=False):
-    """A leaf over the value of an attribute."""
+class Operand(msgspec.Struct, frozen=True, gc=False):
+    """A value of a context that the name of an attribute alone does not find.
 
-    attribute: str
+    `fetch(context)` never raises and gives None for what is missing; `reads` are the top-level
+    members of a context that it looks at, None when that cannot be said.
+    """
+
+    name: str
+    fetch: Callable[[dict[str, Any]], Any]
+    reads: frozenset[str] | None
+
+
+class Probe(msgspec.Struct, frozen=True, gc=False):
+    """A leaf over the value of an attribute, or with None over the time, in Unix milliseconds.
+
+    `source` is the condition as its author wrote it, for explanations. A probe of the time is
+    taken to change its mind at any moment; a span of time is better said by a `Window`.
+    """
+
+    attribute: str | Operand | None
     leaf: Leaf
+    negated: bool = False
+    source: Any = None
+
+
+class Window(msgspec.Struct, frozen=True, gc=False):
+    """Holds from a moment on until before another, both in Unix milliseconds."""
+
+    from_ms: int
+    until_ms: int
+    source: Any = None
+
+
+class Within(msgspec.Struct, frozen=True, gc=False):
+    """Holds for units whose number is in one of half-open ranges; not for who has none."""
+
+    bucketing: "Bucketing"
+    ranges: tuple[tuple[int, int], ...]
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """Holds where the `Answer` of another flag is what `passes` wants; `wanted` says so to people.
+
+    For a flag that is not there `passes` is asked about `FLAG_NOT_FOUND`.
+    """
+
+    key: str
+    passes: Callable[[Any], bool]
+    wanted: Any = None
 
 
 class Call(msgspec.Struct, frozen=True, gc=False):
     """A part of a condition that was compiled to a function of its own; made by `codegen` only."""
 
-    function: Callable[[dict[str, Any], int], bool]
+    function: Callable[..., bool]
 
 
-Expression = Constant | All | AnyOf | Not | InSegment | Probe | Call
+Expression = Constant | All | AnyOf | Not | InSegment | Probe | Window | Within | Answered | Call
+
+
+# What is served
 
 
 class Outcome(msgspec.Struct, frozen=True, gc=False):
-    """One thing a flag can answer: a variant (None for the code default), or an error."""
+    """One thing a flag can answer: a variant (None for the code default), or an error.
+
+    `metadata` is what the answer carries besides the flag's own, flat.
+    """
 
     variant: str | None = None
     reason: Reason | None = None
     rule_id: str | None = None
-    unit_attribute: str = "targetingKey"
+    unit_attribute: str = TARGETING_KEY
     error: ErrorCode | None = None
     details: str = ""
+    metadata: tuple[tuple[str, str | int | float | bool], ...] = ()
+
+
+class Next(msgspec.Struct, frozen=True, gc=False):
+    """Decides nothing: the following step is tried. There is one, `NEXT`."""
+
+
+NEXT = Next()
+
+
+class Part(msgspec.Struct, frozen=True, gc=False):
+    """The part of a hash's key that comes from the context.
+
+    `encode(value)` returns its bytes, None for a value that cannot be a unit; it never raises.
+    """
+
+    attribute: str | Operand
+    encode: Callable[[Any], bytes | None]
+
+
+class Bucketing(msgspec.Struct, frozen=True, gc=False):
+    """The number that a context falls on: a hash of a key, reduced to `size` numbers.
+
+    `key` is what is hashed, constant bytes and parts of the context, in order; without one of the
+    parts there is no number. `hash` is a name of `proxy.engine.hashing.HASHES`. Reduced by
+    `modulo`: `h % size`; by `scale`, of 32 bits: `(h * size) >> 32`; by `none`: the hash itself.
+    """
+
+    key: tuple[bytes | Part, ...]
+    hash: str = "murmur3_32"
+    seed: int = 0
+    reduce: Literal["none", "modulo", "scale"] = "none"
+    size: int = 0
+
+
+class Ramp(msgspec.Struct, frozen=True, gc=False):
+    """The end of a range that moves with time, in a straight line, and stands before and after.
+
+    Between `start_ms` and `end_ms` it is `from_ + (to - from_) * passed // whole`. With `slope` it
+    is `int(from_ + steps * slope)`, in double precision, `steps` whole steps of `step_ms`.
+    """
+
+    start_ms: int
+    end_ms: int
+    from_: int
+    to: int
+    slope: float | None = None
+    step_ms: int = 1
+
+    def bound(self, now_ms: int) -> int:
+        """Return the end of the range at a time."""
+        if now_ms < self.start_ms:
+            return self.from_
+        if now_ms >= self.end_ms:
+            return self.to
+        passed = now_ms - self.start_ms
+        if self.slope is None:
+            return self.from_ + (self.to - self.from_) * passed // (self.end_ms - self.start_ms)
+        steps = now_ms // self.step_ms - self.start_ms // self.step_ms
+        return int(self.from_ + steps * self.slope)
+
+
+class Arm(msgspec.Struct, frozen=True, gc=False):
+    """Who has a number in `[low, high)` is served `serve`."""
+
+    low: int
+    high: int | Ramp
+    serve: Outcome | Next
 
 
 class Split(msgspec.Struct, frozen=True, gc=False):
-    """Units told apart by the attribute `by`, over ranges of buckets.
+    """Units told apart by a number. `arms` are disjoint, in order, with gaps between them or not.
 
-    `cuts` are the buckets where one outcome ends and the next begins; there is one outcome more
-    than cuts. With `numbers` a unit may be a number, too.
+    Who is in no arm is served `otherwise`, who has no number `missing`.
     """
 
-    by: str
-    salt: str
-    numbers: bool
-    cuts: tuple[int, ...]
-    outcomes: tuple[Outcome, ...]
-    missing: Outcome | None
+    bucketing: Bucketing
+    arms: tuple[Arm, ...]
+    otherwise: Outcome | Next
+    missing: Outcome | Next
 
 
-Serve = Outcome | Split
+class Computed(msgspec.Struct, frozen=True, gc=False):
+    """An outcome chosen by a name that `choose(context, now_ms)` returns.
+
+    None is served `nothing`, a name without an outcome `unknown`. `reads` are the top-level members
+    of a context that it looks at, None when that cannot be said; `timed` whether it uses the time.
+    """
+
+    choose: Callable[[dict[str, Any], int], str | None]
+    outcomes: tuple[tuple[str, Outcome], ...]
+    nothing: Outcome | Next
+    unknown: Outcome | Next
+    reads: frozenset[str] | None = None
+    timed: bool = False
+
+
+Serve = Outcome | Next | Split | Computed
+
+
+# Steps
+
+
+class Gate(msgspec.Struct, frozen=True, gc=False):
+    """Decides, by `closed`, where `passes` does not hold."""
+
+    passes: Expression
+    closed: Outcome
 
 
 class Lookup(msgspec.Struct, frozen=True, gc=False):
@@ -142,17 +308,35 @@ class Lookup(msgspec.Struct, frozen=True, gc=False):
 
 
 class Rule(msgspec.Struct, frozen=True, gc=False):
-    """Decides where `when` holds."""
+    """Decides where `when` holds, unless what it serves comes to `NEXT`."""
 
     when: Expression
     serve: Serve
+    id: str | None = None
+
+
+Step = Gate | Lookup | Rule
 
 
 class Program(msgspec.Struct, frozen=True, gc=False):
-    """Steps in order, and what is served where none decides."""
+    """Steps in order, and what is served where none decides, which never comes to `NEXT`.
 
-    steps: tuple[Lookup | Rule, ...]
+    `variants` are those its outcomes name, when they are others than the flag's.
+    """
+
+    steps: tuple[Step, ...]
     otherwise: Serve
+    variants: Mapping[str, Any] | None = None
+
+
+class Timeline(msgspec.Struct, frozen=True, gc=False):
+    """Programs, each from a moment on, in Unix milliseconds ascending; the first since ever."""
+
+    first: Program
+    then: tuple[tuple[int, Program], ...]
+
+
+# Making them small
 
 
 def all_of(items: Iterable[Expression]) -> Expression:
@@ -185,23 +369,45 @@ def negation(item: Expression) -> Expression:
     """Return the opposite; of a negation, what it negates."""
     if isinstance(item, Constant):
         return FALSE if item.value else TRUE
+    if isinstance(item, Probe):
+        return msgspec.structs.replace(item, negated=not item.negated)
     return item.item if isinstance(item, Not) else Not(item)
 
 
-def reachable(steps: Iterable[Lookup | Rule], otherwise: Serve) -> Program:
-    """Return the program without rules that never hold, and without what follows a certain one."""
-    kept: list[Lookup | Rule] = []
-    for step in steps:
+def comes_to_next(serve: Serve) -> bool:
+    """Return whether what is served may be that the following step is tried."""
+    match serve:
+        case Next():
+            return True
+        case Split():
+            served = (serve.otherwise, serve.missing, *(arm.serve for arm in serve.arms))
+            return NEXT in served
+        case Computed():
+            return NEXT in (serve.nothing, serve.unknown)
+        case _:
+            return False
+
+
+def reachable(program: Program) -> Program:
+    """Return the program without steps that never decide, and without what follows a certain one.
+
+    For compiling: an explanation shows all that was written.
+    """
+    kept: list[Step] = []
+    for step in program.steps:
         if isinstance(step, Lookup):
             if any(values for values, _ in step.groups):
                 kept.append(step)
-        elif step.when is TRUE and not (
-            isinstance(step.serve, Split) and step.serve.missing is None
-        ):
-            return Program(tuple(kept), step.serve)
-        elif step.when is not FALSE:
+        elif isinstance(step, Gate):
+            if step.passes is FALSE:
+                return Program(tuple(kept), step.closed, program.variants)
+            if step.passes is not TRUE:
+                kept.append(step)
+        elif step.when is TRUE and not comes_to_next(step.serve):
+            return Program(tuple(kept), step.serve, program.variants)
+        elif step.when is not FALSE and step.serve is not NEXT:
             kept.append(step)
-    return Program(tuple(kept), otherwise)
+    return Program(tuple(kept), program.otherwise, program.variants)
 
 
 def leaf_count(expression: Expression) -> int:

@@ -5,12 +5,13 @@ from collections.abc import Container
 from msgspec import UnsetType
 
 from proxy.contract.codes import ProblemCode
-from proxy.contract.definitions import BUCKETS, TARGETING_KEY, Arm, Rollout, Serve
+from proxy.contract.definitions import BUCKETS, TARGETING_KEY, Arm, Ramp, Rollout, Serve
 from proxy.engine import limits
 from proxy.engine.findings import Findings, Path
 from proxy.engine.texts import check_count
+from proxy.engine.times import parse_moment
 
-__all__ = ["check_serve", "check_variant"]
+__all__ = ["check_moment", "check_serve", "check_variant"]
 
 
 def check_variant(path: Path, name: str, variants: Container[str], findings: Findings) -> None:
@@ -23,15 +24,49 @@ def check_serve(path: Path, serve: Serve, variants: Container[str], findings: Fi
         check_variant((*path, "variant"), serve.variant, variants, findings)
     if not isinstance(serve.rollout, UnsetType):
         _check_rollout((*path, "rollout"), serve.rollout, variants, findings)
+    if not isinstance(serve.ramp, UnsetType):
+        _check_ramp((*path, "ramp"), serve.ramp, variants, findings)
+
+
+def check_moment(path: Path, text: str, findings: Findings) -> int | None:
+    """Return a time in Unix milliseconds; report text that is none."""
+    moment = parse_moment(text)
+    if moment is None:
+        message = "this is no time with a zone"
+        hint = "write it as RFC 3339: 2026-12-01T09:00:00Z"
+        findings.add(path, ProblemCode.INVALID_TIME, message, hint)
+    return moment
+
+
+def _check_ramp(path: Path, ramp: Ramp, variants: Container[str], findings: Findings) -> None:
+    _check_by((*path, "by"), ramp.by, findings)
+    check_variant((*path, "variant"), ramp.variant, variants, findings)
+    check_variant((*path, "else"), ramp.else_, variants, findings)
+    if ramp.variant == ramp.else_:
+        message = f"both sides are {ramp.variant!r}, so nothing would change"
+        findings.add((*path, "else"), ProblemCode.DUPLICATE_VARIANT, message)
+    for name, share in (("from", ramp.from_), ("to", ramp.to)):
+        if not 0 <= share <= BUCKETS:
+            message = f"a share is 0 to {BUCKETS}, in 1/{BUCKETS}"
+            findings.add((*path, name), ProblemCode.OUT_OF_RANGE, message)
+    start = check_moment((*path, "start"), ramp.start, findings)
+    end = check_moment((*path, "end"), ramp.end, findings)
+    if start is not None and end is not None and start >= end:
+        message = "a ramp ends after it begins"
+        findings.add((*path, "end"), ProblemCode.OUT_OF_RANGE, message)
+
+
+def _check_by(path: Path, by: str, findings: Findings) -> None:
+    if not 0 < len(by) <= limits.MAX_PATH_CHARS:
+        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
+        hint = f"leave it out to split by {TARGETING_KEY}"
+        findings.add(path, ProblemCode.OUT_OF_RANGE, message, hint)
 
 
 def _check_rollout(
     path: Path, rollout: Rollout, variants: Container[str], findings: Findings
 ) -> None:
-    if not 0 < len(rollout.by) <= limits.MAX_PATH_CHARS:
-        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
-        hint = f"leave it out to split by {TARGETING_KEY}"
-        findings.add((*path, "by"), ProblemCode.OUT_OF_RANGE, message, hint)
+    _check_by((*path, "by"), rollout.by, findings)
     arms = (*path, "arms")
     check_count(arms, len(rollout.arms), limits.MAX_VARIANTS, "arms", findings)
     taken: dict[str, int] = {}

@@ -9,32 +9,37 @@ from collections.abc import Generator, Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
-from proxy.contract.definitions import SegmentDefinition
-from proxy.contract.problems import Problem, pointer
+from proxy.contract.definitions import SegmentDefinition, UnitList
+from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import Entry
 from proxy.engine.codegen import Predicate, predicate
 from proxy.engine.conditions import leaf_total, nesting_problems, references
 from proxy.engine.findings import Path
 from proxy.engine.graph import dependency_order
+from proxy.engine.memo import Memo
 from proxy.engine.native import segment_expression
+from proxy.engine.timing import NEVER, Timing, together
+from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
-__all__ = ["CompiledSegment", "compile_segments", "errors", "unusable"]
+__all__ = ["CompiledSegment", "compile_segments", "errors", "joined", "unusable"]
 
 
-def _never(_context: dict[str, Any], _now_ms: int) -> bool:
+def _never(_context: dict[str, Any], _now_ms: int, _memo: Memo | None = None, /) -> bool:
     return False
 
 
 class CompiledSegment(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One segment. `holds(context, now_ms)` never raises; not asked where there are problems."""
+    """One segment. `holds(context, now_ms, memo)` never raises; not asked if there are problems."""
 
     key: str
     holds: Predicate = _never
-    attributes: frozenset[str] = frozenset()
+    attributes: frozenset[str] | None = frozenset()
+    timing: Timing = NEVER
     problems: tuple[Problem, ...] = ()
     nesting: int = 1
     conditions: int = 0
@@ -42,6 +47,8 @@ class CompiledSegment(msgspec.Struct, frozen=True, eq=False, gc=False):
     names: tuple[tuple[str, "CompiledSegment | None"], ...] = ()
     """The segments it names, as they were when it was compiled."""
     line: bytes = b""
+    units: tuple[UnitSet | None, UnitSet | None] = (None, None)
+    """Its long lists, of included and of excluded units."""
 
     def __repr__(self) -> str:
         return f"<CompiledSegment {self.key!r}: {len(self.problems) or 'no'} problems>"
@@ -50,9 +57,14 @@ class CompiledSegment(msgspec.Struct, frozen=True, eq=False, gc=False):
 def compile_segments(
     sources: Mapping[str, Entry | SegmentDefinition],
     previous: Mapping[str, CompiledSegment] | None = None,
+    blobs: Mapping[str, bytes] | None = None,
 ) -> Generator[None, None, dict[str, CompiledSegment]]:
-    """Compile all segments, yielding between small steps; unchanged ones are taken over."""
+    """Compile all segments, yielding between small steps; unchanged ones are taken over.
+
+    `blobs` hold the long lists of units, by their digests; a segment that lacks one is not usable.
+    """
     old = previous or {}
+    blobs = blobs or {}
     definitions: dict[str, SegmentDefinition | None] = {}
     named: dict[str, list[str]] = {}
     compiled: dict[str, CompiledSegment] = {}
@@ -79,6 +91,7 @@ def compile_segments(
         elif (
             definitions[key] is None
             and before is not None
+            and not _lacks_blobs(before)
             and all(compiled.get(name) is segment for name, segment in before.names)
         ):
             compiled[key] = before
@@ -88,7 +101,9 @@ def compile_segments(
                 definition, _ = _decoded(sources[key])
             if definition is not None:
                 line = _line(sources[key])
-                compiled[key] = yield from _compiled(key, definition, compiled, sources, line)
+                known = before.units if before is not None else (None, None)
+                sets = yield from _unit_sets(definition, blobs, known)
+                compiled[key] = yield from _compiled(key, definition, compiled, sources, line, sets)
         yield
     for key in cyclic:
         message = "the segment contains itself, or one that does"
@@ -129,16 +144,51 @@ def _line(source: Entry | SegmentDefinition) -> bytes:
     return source.line if isinstance(source, Entry) else b""
 
 
+_UnitSets = tuple[UnitSet | Problem | None, UnitSet | Problem | None]
+
+
+def _unit_sets(
+    definition: SegmentDefinition,
+    blobs: Mapping[str, bytes],
+    previous: tuple[UnitSet | None, UnitSet | None],
+) -> Generator[None, None, _UnitSets]:
+    """Return the sets of included and of excluded units, or what is wrong with them."""
+    if isinstance(definition.units, UnsetType):
+        return None, None
+    included = yield from _unit_set(definition.units.included, blobs, previous[0], "included")
+    excluded = yield from _unit_set(definition.units.excluded, blobs, previous[1], "excluded")
+    return included, excluded
+
+
+def _unit_set(
+    units: UnitList | UnsetType,
+    blobs: Mapping[str, bytes],
+    previous: UnitSet | None,
+    name: str,
+) -> Generator[None, None, UnitSet | Problem | None]:
+    if isinstance(units, UnsetType):
+        return None
+    made = yield from unit_set(units, blobs, previous)
+    return under(pointer("units", name), [made])[0] if isinstance(made, Problem) else made
+
+
+def _lacks_blobs(segment: CompiledSegment) -> bool:
+    return any(problem.code is ProblemCode.MISSING_BLOB for problem in segment.problems)
+
+
 def _compiled(
     key: str,
     definition: SegmentDefinition,
     done: Mapping[str, CompiledSegment],
     known: Mapping[str, object],
     line: bytes,
+    sets: _UnitSets,
 ) -> Generator[None, None, CompiledSegment]:
     problems, found = examine_segment(key, definition, known)
     names = tuple((name, done.get(name)) for name in dict.fromkeys(name for _, name in found))
     problems = errors(problems) + unusable(found, done)
+    problems += [found for found in sets if isinstance(found, Problem)]
+    included, excluded = (None if isinstance(units, Problem) else units for units in sets)
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     yield
@@ -151,6 +201,26 @@ def _compiled(
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     inner = {name: done[name].holds for _, name in found}
-    holds, read = yield from predicate(segment_expression(definition), inner)
-    attributes = read.union(*(done[name].attributes for _, name in found))
-    return CompiledSegment(key, holds, attributes, (), nesting, conditions, names, line)
+    expression = segment_expression(definition, included, excluded)
+    made = yield from predicate(expression, inner)
+    return CompiledSegment(
+        key,
+        made.function,
+        attributes=joined([made.reads, *(done[name].attributes for _, name in found)]),
+        timing=together([made.timing, *(done[name].timing for _, name in found)]),
+        nesting=nesting,
+        conditions=conditions,
+        names=names,
+        line=line,
+        units=(included, excluded),
+    )
+
+
+def joined(reads: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
+    """Return all that is read, None when it is not known of one part."""
+    members: set[str] = set()
+    for read in reads:
+        if read is None:
+            return None
+        members |= read
+    return frozenset(members)

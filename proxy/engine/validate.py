@@ -9,8 +9,9 @@ a sidecar is sent. Pointers are into the document that was given.
 """
 
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Container, Mapping
 from datetime import date
+from typing import NamedTuple
 
 from msgspec import UnsetType
 
@@ -23,8 +24,10 @@ from proxy.contract.definitions import (
     Segment,
     SegmentDefinition,
     Target,
+    Window,
 )
-from proxy.contract.problems import Problem
+from proxy.contract.problems import Problem, pointer, under
+from proxy.contract.units import list_problem
 from proxy.engine import limits
 from proxy.engine.conditions import (
     check_conditions,
@@ -34,11 +37,14 @@ from proxy.engine.conditions import (
 )
 from proxy.engine.findings import Findings, Path
 from proxy.engine.graph import cycle_through, dependency_order, users_of
-from proxy.engine.rollouts import check_serve, check_variant
+from proxy.engine.prerequisites import check_chains, check_prerequisites
+from proxy.engine.rollouts import check_moment, check_serve, check_variant
 from proxy.engine.texts import CONTROL, check_count, check_length, has_utf8
 from proxy.engine.variants import check_outcomes
 
 __all__ = [
+    "Named",
+    "References",
     "check_definition",
     "check_flag",
     "check_segment",
@@ -56,10 +62,32 @@ _SALT = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 
 
+Named = list[tuple[Path, str]]
+"""Places in a document that name something, and the name."""
+
+
+class References(NamedTuple):
+    """What a flag names: segments in its conditions, flags in its prerequisites."""
+
+    segments: Named
+    flags: Named
+
+
 def check_flag(
-    flag: Flag, segments: Mapping[str, Segment], *, imported_key: bool = False
+    flag: Flag,
+    segments: Mapping[str, Segment],
+    flags: Mapping[str, Flag] | None = None,
+    *,
+    asking: Collection[str] | None = None,
+    imported_key: bool = False,
 ) -> list[Problem]:
-    """Return every problem of a flag. `segments` are those of its project, by key."""
+    """Return every problem of a flag, also those it makes for flags that ask it.
+
+    `segments` and `flags` are those of its project, by key; what flags hold under its own key is
+    not looked at. Without flags its prerequisites are not compared with them. `asking` are the keys
+    of all flags that have prerequisites anywhere, for callers that know them: finding them is what
+    costs in a large project.
+    """
     findings = Findings()
     _check_key(("key",), flag.key, findings, imported_key=imported_key)
     _check_labels(flag, findings)
@@ -75,7 +103,10 @@ def check_flag(
                 "a salt is 1 to 64 letters, digits, - and _",
                 "leave it out and one is made",
             )
-        _check_config(path, config, flag.variants, segments, findings)
+        _check_config(path, flag.key, config, flag.variants, segments, findings)
+    if flags is not None:
+        others = flags if asking is None else {k: f for k in asking if (f := flags.get(k))}
+        check_chains(flag, flags, others, findings)
     return findings.problems
 
 
@@ -88,15 +119,15 @@ def check_definition(
 
 def examine_definition(
     key: str, definition: FlagDefinition, segments: Container[str]
-) -> tuple[list[Problem], list[tuple[Path, str]]]:
-    """Return what `check_definition` does, and each place that names a segment."""
+) -> tuple[list[Problem], References]:
+    """Return what `check_definition` does, and what the flag names."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
     check_outcomes(definition, findings)
     if not definition.salt or not has_utf8(definition.salt):
         message = "a salt is text that is not empty"
         findings.add(("salt",), ProblemCode.INVALID_SALT, message)
-    named = _check_config((), definition, definition.variants, segments, findings)
+    named = _check_config((), key, definition, definition.variants, segments, findings)
     return findings.problems, named
 
 
@@ -116,7 +147,7 @@ def check_segment(segment: Segment, segments: Mapping[str, Segment]) -> list[Pro
 
 def examine_segment(
     key: str, definition: SegmentDefinition, segments: Container[str]
-) -> tuple[list[Problem], list[tuple[Path, str]]]:
+) -> tuple[list[Problem], Named]:
     """Return every problem that a segment has by itself, and each place that names another."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
@@ -174,15 +205,17 @@ def _check_date(path: Path, text: str, findings: Findings) -> None:
 
 def _check_config(
     path: Path,
+    key: str,
     config: EnvironmentConfig | FlagDefinition,
     variants: Container[str],
     segments: Container[str],
     findings: Findings,
-) -> list[tuple[Path, str]]:
-    """Report what is wrong with a configuration, and return each place that names a segment."""
+) -> References:
+    """Report what is wrong with a configuration, and return what it names."""
     check_serve((*path, "fallthrough"), config.fallthrough, variants, findings)
     if not isinstance(config.off_variant, UnsetType):
         check_variant((*path, "off_variant"), config.off_variant, variants, findings)
+    asked = check_prerequisites((*path, "prerequisites"), key, config.prerequisites, findings)
     units = _check_targets((*path, "targets"), config.targets, variants, findings)
     rules = (*path, "rules")
     check_count(rules, len(config.rules), limits.MAX_RULES, "rules", findings)
@@ -195,6 +228,8 @@ def _check_config(
         if not isinstance(rule.description, UnsetType):
             check_length((*here, "description"), rule.description, limits.MAX_TEXT_CHARS, findings)
         check_serve((*here, "serve"), rule.serve, variants, findings)
+        if not isinstance(rule.active, UnsetType):
+            _check_window((*here, "active"), rule.active, findings)
         conditions.append(((*here, "when"), rule.when))
     found = check_conditions(conditions, segments, findings)
     if units + found.values > limits.MAX_VALUES_IN_ALL:
@@ -204,7 +239,17 @@ def _check_config(
             f"{units + found.values} values and units in all, at most {limits.MAX_VALUES_IN_ALL}",
             "move lists into segments",
         )
-    return found.references
+    return References(found.references, asked)
+
+
+def _check_window(path: Path, window: Window, findings: Findings) -> None:
+    since, until = (
+        check_moment((*path, name), text, findings) if isinstance(text, str) else None
+        for name, text in (("from", window.from_), ("until", window.until))
+    )
+    if since is not None and until is not None and since >= until:
+        message = "the window ends before it begins, so the rule would never match"
+        findings.add((*path, "until"), ProblemCode.OUT_OF_RANGE, message)
 
 
 def _check_rule_id(
@@ -266,6 +311,12 @@ def _check_membership(
     seen: set[str] = set()
     _check_units(("included",), segment.included, seen, findings)
     _check_units(("excluded",), segment.excluded, seen, findings)
+    if not isinstance(segment.units, UnsetType):
+        lists = (("included", segment.units.included), ("excluded", segment.units.excluded))
+        for name, units_list in lists:
+            wrong = None if isinstance(units_list, UnsetType) else list_problem(units_list)
+            if wrong is not None:
+                findings.problems += under(pointer("units", name), [wrong])
     units = len(segment.included) + len(segment.excluded)
     check_count((), units, limits.MAX_SEGMENT_UNITS, "units", findings)
     found = check_conditions([(("when",), segment.when)], segments, findings)

@@ -105,7 +105,7 @@ def test_only_an_unknown_flag_is_404() -> None:
 
 def test_each_outcome_is_made_once() -> None:
     """So that its count is in one place."""
-    maker = AnswerMaker("flag", definition())
+    maker = AnswerMaker("flag", {"on": True}, {})
     one = maker.answer(Outcome("on", Reason.STATIC))
     assert maker.answer(Outcome("on", Reason.STATIC)) is one
     assert maker.answer(Outcome("on", Reason.DEFAULT)) is not one

@@ -17,6 +17,7 @@ from proxy.engine import hashing
 from proxy.engine.bucketing import bucket, salt_prefix, text_bytes, unit_bytes
 from proxy.engine.hashing import HASH_BITS, HASHES, NO_NUMBER, first_number, number_of
 from proxy.engine.program import Bucketing, Operand, Part
+from tests.proxy.engine.reference import lookup
 from tests.proxy.engine.strategies import any_json, contexts
 from tests.vectors.murmur3 import murmur3_x86_32
 
@@ -258,25 +259,12 @@ def test_the_number_of_our_own_bucketing_is_the_bucket() -> None:
 @given(contexts(), st.sampled_from(["targetingKey", "a.b", "list[0]", "n", "[0]"]))
 def test_the_number_is_by_the_value_that_a_name_finds(context: dict[str, Any], name: str) -> None:
     """With the paths of every other attribute, and -1 for what is no unit; nothing raises."""
-    by_fetch = Operand("the same", lambda c: _lookup(c, name), None)
+    value = lookup(context, name)
+    by_fetch = Operand("the same", lambda _: value, None)
     number = number_of(ours("s", name))(context)
     assert number == number_of(ours("s", by_fetch))(context)
-    unit = unit_bytes(_lookup(context, name))
+    unit = unit_bytes(value)
     assert number == (NO_NUMBER if unit is None else bucket("s", unit.decode()))
-
-
-def _lookup(context: dict[str, Any], name: str) -> Any:
-    """Return what a name finds, by the steps that each of the names above stands for."""
-    if name in context:
-        return context[name]
-    steps: dict[str, list[str | int]] = {"a.b": ["a", "b"], "list[0]": ["list", 0]}
-    value: Any = context
-    for step in steps.get(name, ["nothing"]):
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
 
 
 def test_a_member_with_a_dot_in_its_name_comes_first() -> None:

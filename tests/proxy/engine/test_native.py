@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from proxy.engine.native import flag_program, segment_expression
-from proxy.engine.program import FALSE, AnyOf, Not, Rule, Split
+from proxy.engine.program import FALSE, AnyOf, Not, Rule, Split, reachable
 from tests.proxy.engine.builders import (
     FALLTHROUGH_SPLIT,
     compiled,
@@ -132,13 +132,15 @@ def test_the_unit_attribute_of_other_answers_is_the_targeting_key() -> None:
 
 def test_a_rule_that_always_holds_ends_the_program() -> None:
     """What follows cannot be reached, so it costs nothing."""
-    program = flag_program(definition(rules=[rule(EVERYONE), rule(leaf("x", "exists"))]))
+    rules = [rule(EVERYONE), rule(leaf("x", "exists"))]
+    program = reachable(flag_program(definition(rules=rules)))
     assert program.steps == ()
 
 
 def test_a_split_that_may_not_match_does_not_end_it() -> None:
     """Without a unit the next rule is tried."""
-    program = flag_program(definition(rules=[rule(EVERYONE, ALL_ON), rule(leaf("x", "exists"))]))
+    rules = [rule(EVERYONE, ALL_ON), rule(leaf("x", "exists"))]
+    program = reachable(flag_program(definition(rules=rules)))
     assert len(program.steps) == 2
     first = program.steps[0]
     assert isinstance(first, Rule)

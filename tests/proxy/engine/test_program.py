@@ -15,6 +15,7 @@ from proxy.engine.program import (
     Not,
     Outcome,
     Probe,
+    Program,
     Rule,
     all_of,
     any_of,
@@ -44,8 +45,10 @@ ON, OFF = Outcome("on", Reason.TARGETING_MATCH), Outcome("off", Reason.DEFAULT)
         (all_of([AnyOf((A, B)), A]), All((AnyOf((A, B)), A))),
         (negation(TRUE), FALSE),
         (negation(FALSE), TRUE),
-        (negation(A), Not(A)),
-        (negation(Not(A)), A),
+        (negation(A), Probe("a", Leaf("{f} == {0}", (1,)), negated=True)),
+        (negation(negation(A)), A),
+        (negation(All((A, B))), Not(All((A, B)))),
+        (negation(Not(All((A, B)))), All((A, B))),
     ],
 )
 def test_expressions_are_folded(made: Expression, expected: Expression) -> None:
@@ -62,12 +65,12 @@ def test_leaves_are_tests_and_segments() -> None:
 def test_rules_that_never_hold_are_left_out() -> None:
     """And tables with nothing in them."""
     empty = Lookup("targetingKey", (((), ON),))
-    program = reachable([empty, Rule(FALSE, ON), Rule(A, ON)], OFF)
+    program = reachable(Program((empty, Rule(FALSE, ON), Rule(A, ON)), OFF))
     assert program.steps == (Rule(A, ON),)
 
 
 def test_a_certain_rule_is_what_is_served_otherwise() -> None:
     """Nothing after it is reached."""
-    program = reachable([Rule(A, OFF), Rule(TRUE, ON), Rule(B, OFF)], OFF)
+    program = reachable(Program((Rule(A, OFF), Rule(TRUE, ON), Rule(B, OFF)), OFF))
     assert program.steps == (Rule(A, OFF),)
     assert program.otherwise is ON

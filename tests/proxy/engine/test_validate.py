@@ -212,7 +212,7 @@ def test_a_definition_is_checked_as_a_flag_is() -> None:
         ("/rules/0/serve/variant", "unknown_variant"),
         ("/rules/0/when/any/0/segment", "unknown_segment"),
     ]
-    assert [name for _, name in named] == ["gone", "beta"]
+    assert [name for _, name in named.segments] == ["gone", "beta"]
 
 
 # Segments
