@@ -81,6 +81,8 @@ class ProblemCode(StrEnum):
     UNKNOWN_OPERATOR = "unknown_operator"
     OPERATOR_VALUES = "operator_values"
     OPERATOR_OPTION = "operator_option"
+    INVALID_PATTERN = "invalid_pattern"
+    UNKNOWN_ZONE = "unknown_zone"
     WEIGHTS_SUM = "weights_sum"
     WEIGHT_RANGES = "weight_ranges"
     RANGES_OVERLAP = "ranges_overlap"
