@@ -2,10 +2,11 @@
 
 `offer` is the only way in, for disk, stream, poll and file alike: bytes are read and verified,
 compiled aside in slices, and become current by swapping one reference. What is refused leaves the
-last good one in place. Where bytes come from, and when, is not known here.
+last good one in place. Where bytes come from, and when, is not known here; the blobs of its long
+unit lists are asked for from whoever offers a snapshot, once it is known which it needs.
 
 Rules:
-- `Served` is one atomic record: header, digest, body and compiled form never come from two
+- `Served` is one atomic record: header, digest, body, blobs and compiled form never come from two
   snapshots, so no reader can see one's revision with the other's answers.
 - Within an epoch of one project and environment an older revision is refused. Another epoch is
   taken, because a restore must not wedge a fleet, and counted, because it should be rare. Epochs
@@ -19,7 +20,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 
 from proxy.contract.digest import SnapshotDigest
@@ -32,10 +33,11 @@ from proxy.contract.snapshot import (
     SnapshotRefused,
     read_snapshot,
 )
+from proxy.contract.units import UNIT_BYTES, blobs_of
 from proxy.engine import CompiledSnapshot, compile_snapshot
 from proxy.slices import run_in_slices
 
-__all__ = ["Holder", "Served", "Subscriber"]
+__all__ = ["Holder", "LoadBlobs", "Served", "Subscriber"]
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +55,28 @@ class Served:
     digest: SnapshotDigest = field(repr=False)
     body: bytes = field(repr=False)
     source: str
+    blobs: Mapping[str, bytes] = field(repr=False, default_factory=dict)
+    """The blobs of its unit lists, by their digests, and no others."""
+
+    @property
+    def blob_bytes(self) -> int:
+        """How much memory the blobs take; what finds units in them takes little more."""
+        return sum(map(len, self.blobs.values()))
+
+    @property
+    def units(self) -> int:
+        """How many units the long lists hold, those of a part that lists share once."""
+        return self.blob_bytes // UNIT_BYTES
 
 
 Subscriber = Callable[[Served | None, Served], None]
+
+LoadBlobs = Callable[
+    [SnapshotHeader, Mapping[str, int], Mapping[str, bytes]], Awaitable[Mapping[str, bytes]]
+]
+"""Given a snapshot's header, the digests of the blobs that it needs, with the most bytes each may
+have, and the blobs of what is being served: returns the needed ones, each verified. What is left
+out makes the segments that need it unusable. What it raises leaves what is served in place."""
 
 
 class Holder:
@@ -82,29 +103,39 @@ class Holder:
         self._confirmed_at_s = 0.0
 
     async def offer(
-        self, body: bytes, source: str, *, age_ms: int = 0, estimated: bool = False
+        self,
+        body: bytes,
+        source: str,
+        *,
+        blobs: LoadBlobs | None = None,
+        age_ms: int = 0,
+        estimated: bool = False,
     ) -> Served:
         """Verify, compile and serve a snapshot; return what is served then.
 
-        `age_ms` is how long ago the source knew it to be current. Offers wait for each other. One
-        that is what is being served already only confirms it.
+        `blobs` is asked for those that it needs, if any, once it is verified; without it there are
+        none. `age_ms` is how long ago the source knew it to be current. Offers wait for each other,
+        and for each other's blobs. One that is what is being served already only confirms it.
 
         Raises:
             SnapshotRefused: and what was served before is served on.
+            Exception: what `blobs` raised; the same.
         """
         received_s = self._clock()
         async with self._loading:
             try:
                 snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes))
                 self._refuse_rollback(snapshot.header, age_ms)
+                served = self.served
+                same = served is not None and _same_record(served.header, snapshot.header)
+                loaded = {} if same else await self._load_blobs(snapshot, blobs)
             except SnapshotRefused as refused:
                 self.refusals[refused.reason] += 1
                 raise
-            served = self.served
-            if served is not None and _same_record(served.header, snapshot.header):
+            if served is not None and same:
                 served = self.served = replace(served, source=source)
             else:
-                served = await self._compile(snapshot, body, source)
+                served = await self._compile(snapshot, loaded, body, source)
             # what the source knew when the bytes came has aged while they were read and compiled
             age_ms = _bounded(age_ms) + round((self._clock() - received_s) * 1000)
             if served is self.served:
@@ -173,10 +204,22 @@ class Holder:
 
         return unsubscribe
 
-    async def _compile(self, snapshot: Snapshot, body: bytes, source: str) -> Served:
+    async def _load_blobs(self, snapshot: Snapshot, load: LoadBlobs | None) -> Mapping[str, bytes]:
+        if load is None:
+            return {}
+        needed = await run_in_slices(_needed_blobs(snapshot))
+        if not needed:
+            return {}
+        held = self.served.blobs if self.served is not None else {}
+        blobs = await load(snapshot.header, needed, held)
+        return {digest: blobs[digest] for digest in needed if digest in blobs}
+
+    async def _compile(
+        self, snapshot: Snapshot, blobs: Mapping[str, bytes], body: bytes, source: str
+    ) -> Served:
         old = self.served
         previous = old.compiled if old is not None else None
-        compiled = await run_in_slices(compile_snapshot(snapshot.entries, previous))
+        compiled = await run_in_slices(compile_snapshot(snapshot.entries, previous, blobs))
         if old is not None and _scope(old.header) != _scope(snapshot.header):
             self.epoch_changes += 1
             _log.warning(
@@ -186,7 +229,9 @@ class Holder:
                 _place(old.header),
                 old.header.epoch,
             )
-        return Served(snapshot.header, compiled, snapshot.entries, snapshot.digest, body, source)
+        return Served(
+            snapshot.header, compiled, snapshot.entries, snapshot.digest, body, source, blobs
+        )
 
     def _refuse_rollback(self, header: SnapshotHeader, age_ms: int) -> None:
         held = self.served.header if self.served is not None else None
@@ -210,6 +255,19 @@ class Holder:
             self._confirmed_at_s, self.age_estimated = at_s, False
         elif self.age_estimated == estimated:
             self._confirmed_at_s = max(self._confirmed_at_s, at_s)
+
+
+def _needed_blobs(snapshot: Snapshot) -> Generator[None, None, dict[str, int]]:
+    """Return the digests of the blobs, each with the most bytes it can have, yielding in between.
+
+    A blob that two lists have is as long as the shorter of them at most.
+    """
+    needed: dict[str, int] = {}
+    for name, entry in snapshot.entries.items():
+        for digest, most in blobs_of({name: entry}).items():
+            needed[digest] = min(most, needed.get(digest, most))
+        yield
+    return needed
 
 
 def _scope(header: SnapshotHeader) -> tuple[str, str, str]:

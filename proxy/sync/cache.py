@@ -1,9 +1,11 @@
 """Keeps the last snapshot on disk, so that a sidecar starts while its control plane is away.
 
-Two slots. A slot is one file: a line of JSON about the body, a newline, the body as it was
-received. The next snapshot goes to the slot that is not the newest, by write, fsync and rename, so
-that a whole one is there whenever the power goes. A third small file notes when the newest was
-last confirmed to be current, which costs less than writing it anew.
+Two slots. A slot is one file: a line of JSON about the rest, a newline, the digests of the blobs
+that the snapshot needs, 32 bytes each, and the body as it was received. The next snapshot goes to
+the slot that is not the newest, by write, fsync and rename, so that a whole one is there whenever
+the power goes. A third small file notes when the newest was last confirmed to be current, which
+costs less than writing it anew. The blobs themselves are `proxy.sync.blob_files`': they are there
+before the slot that needs them, and go when no slot does.
 
 Rules:
 - What is read is untrusted. Torn, foreign, oversized or hostile files, links and pipes are passed
@@ -13,12 +15,7 @@ Rules:
 - Everything here blocks: call it in an executor.
 """
 
-import contextlib
-import os
-import stat
-import tempfile
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +23,8 @@ from typing import NamedTuple
 import msgspec
 
 from proxy.contract.access import hash_key
+from proxy.sync import blob_files
+from proxy.sync.files import alone, read_file, remove_stale, replace_file, sync_directory
 
 __all__ = ["Saved", "confirm", "holds_anything", "load", "owner_of", "store"]
 
@@ -33,7 +32,8 @@ _FORMAT = 1
 _SLOTS = ("snapshot-0.cache", "snapshot-1.cache")
 _CONFIRMED = "confirmed.json"
 _MAX_META_BYTES = 4096
-_STALE_S = 3600.0  # no write takes this long
+_DIGEST_BYTES = 32
+_MAX_BLOBS = 2**20  # of a slot, as it says itself; 32 MB of digests
 _MAX_SEQUENCE = 2**53  # counts writes; one a millisecond reaches it in 285,000 years
 
 
@@ -51,7 +51,11 @@ class _Meta(msgspec.Struct, frozen=True):
     digest: str
     confirmed_at_ms: int
     size: int
+    """Of the body."""
     sha256: str
+    """Of digests and body."""
+    blobs: int = 0
+    """How many digests."""
 
 
 class _Confirmed(msgspec.Struct, frozen=True):
@@ -73,12 +77,14 @@ def load(directory: Path, owner: str, max_bytes: int) -> list[Saved]:
     found = []
     confirmed = _read_confirmed(directory / _CONFIRMED)
     for name in _SLOTS:
-        data = _read(directory / name, max_bytes + _MAX_META_BYTES)
+        data = read_file(directory / name, max_bytes + _MAX_META_BYTES + _MAX_BLOBS * _DIGEST_BYTES)
         meta = _read_meta(data[:_MAX_META_BYTES])
-        if meta is None or meta.owner != owner:
+        if meta is None or meta.owner != owner or meta.size > max_bytes:
             continue
-        body = data[data.index(b"\n") + 1 :]
-        if len(body) != meta.size or sha256(body).hexdigest() != meta.sha256:
+        start = data.index(b"\n") + 1
+        body = data[start + meta.blobs * _DIGEST_BYTES :]
+        whole = sha256(memoryview(data)[start:]).hexdigest() == meta.sha256
+        if len(body) != meta.size or not whole:
             continue
         at_ms = meta.confirmed_at_ms
         if confirmed is not None and (confirmed.owner, confirmed.digest) == (owner, meta.digest):
@@ -92,25 +98,47 @@ def holds_anything(directory: Path) -> bool:
     return any((directory / name).exists() for name in _SLOTS)
 
 
-def store(directory: Path, owner: str, body: bytes, digest: str, confirmed_at_ms: int) -> None:
-    """Keep a snapshot, whose header names `digest`. When this returns it survives a power cut.
+def store(
+    directory: Path,
+    owner: str,
+    body: bytes,
+    digest: str,
+    confirmed_at_ms: int,
+    blobs: Mapping[str, bytes] | None = None,
+    known: set[str] | None = None,
+) -> None:
+    """Keep a snapshot, whose header names `digest`, and the blobs that it needs, by their digests.
+
+    When this returns it survives a power cut. `known` are digests of blobs that this process has
+    seen whole in the directory, which spares looking again; it is brought up to date.
 
     Raises:
         OSError: and what was kept before is kept.
     """
+    blobs = blobs or {}
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    sequences = [_sequence(directory / name) for name in _SLOTS]
-    meta = _Meta(
-        format=_FORMAT,
-        owner=owner,
-        sequence=max(sequences) + 1,
-        digest=digest,
-        confirmed_at_ms=confirmed_at_ms,
-        size=len(body),
-        sha256=sha256(body).hexdigest(),
-    )
-    slot = _SLOTS[sequences.index(min(sequences))]
-    _replace(directory / slot, msgspec.json.encode(meta) + b"\n", body)
+    with alone(directory):
+        remove_stale(directory)
+        # A slot names only blobs that are there; and none goes that a slot names.
+        blob_files.write(directory, blobs, set() if known is None else known)
+        sequences = [_sequence(directory / name) for name in _SLOTS]
+        digests = b"".join(bytes.fromhex(name) for name in blobs)
+        content = sha256(digests)
+        content.update(body)
+        meta = _Meta(
+            format=_FORMAT,
+            owner=owner,
+            sequence=max(sequences) + 1,
+            digest=digest,
+            confirmed_at_ms=confirmed_at_ms,
+            size=len(body),
+            sha256=content.hexdigest(),
+            blobs=len(blobs),
+        )
+        slot = _SLOTS[sequences.index(min(sequences))]
+        replace_file(directory / slot, msgspec.json.encode(meta) + b"\n", digests, body)
+        sync_directory(directory)
+        blob_files.sweep(directory, _needed(directory))
 
 
 def confirm(directory: Path, owner: str, digest: str, at_ms: int) -> None:
@@ -120,46 +148,31 @@ def confirm(directory: Path, owner: str, digest: str, at_ms: int) -> None:
         OSError: the note could not be written.
     """
     note = _Confirmed(owner, digest, at_ms)
-    _replace(directory / _CONFIRMED, msgspec.json.encode(note))
+    replace_file(directory / _CONFIRMED, msgspec.json.encode(note))
+    sync_directory(directory)
 
 
-def _replace(path: Path, *parts: bytes) -> None:
-    """Put a file in place whole or not at all."""
-    with _temporary(path) as (descriptor, temporary):
-        with os.fdopen(descriptor, "wb") as file:
-            file.writelines(parts)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)  # the rename itself
-    finally:
-        os.close(directory)
-
-
-@contextlib.contextmanager
-def _temporary(path: Path) -> Iterator[tuple[int, Path]]:
-    """A new file, mode 0600, beside `path`; gone afterwards unless it was renamed.
-
-    Part of its name is random, for two writers at once. Old ones, of processes that were killed,
-    are removed.
-    """
-    prefix = f".{path.name}."
-    for stale in path.parent.glob(prefix + "*.tmp"):
-        with contextlib.suppress(OSError):
-            if time.time() - stale.stat().st_mtime > _STALE_S:
-                stale.unlink()
-    descriptor, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
-    try:
-        yield descriptor, Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
+def _needed(directory: Path) -> set[str]:
+    """Return the digests of the blobs that a slot needs, whoever owns it."""
+    needed: set[str] = set()
+    for name in _SLOTS:
+        path = directory / name
+        head = read_file(path, _MAX_META_BYTES, whole=False)
+        meta = _read_meta(head)
+        if meta is None or not meta.blobs:
+            continue
+        start = head.index(b"\n") + 1
+        end = start + meta.blobs * _DIGEST_BYTES
+        data = read_file(path, end, whole=False)[start:end]
+        needed.update(
+            data[at : at + _DIGEST_BYTES].hex() for at in range(0, len(data), _DIGEST_BYTES)
+        )
+    return needed
 
 
 def _sequence(path: Path) -> int:
     """Return the sequence of a slot, -1 for one that holds nothing usable."""
-    meta = _read_meta(_read(path, _MAX_META_BYTES, whole=False))
+    meta = _read_meta(read_file(path, _MAX_META_BYTES, whole=False))
     return meta.sequence if meta is not None else -1
 
 
@@ -171,30 +184,12 @@ def _read_meta(data: bytes) -> _Meta | None:
         meta = msgspec.json.decode(line, type=_Meta)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-    return meta if meta.format == _FORMAT and 0 <= meta.sequence < _MAX_SEQUENCE else None
+    sane = 0 <= meta.sequence < _MAX_SEQUENCE and 0 <= meta.blobs <= _MAX_BLOBS
+    return meta if meta.format == _FORMAT and sane else None
 
 
 def _read_confirmed(path: Path) -> _Confirmed | None:
     try:
-        return msgspec.json.decode(_read(path, _MAX_META_BYTES), type=_Confirmed)
+        return msgspec.json.decode(read_file(path, _MAX_META_BYTES), type=_Confirmed)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
-
-
-def _read(path: Path, max_bytes: int, *, whole: bool = True) -> bytes:
-    """Return the file's bytes, or its first `max_bytes` unless `whole`; empty if unusable."""
-    try:
-        # no link and no pipe: neither is ours, and opening a pipe would wait for a writer
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError):
-        return b""
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or (whole and status.st_size > max_bytes):
-            return b""
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read(max_bytes)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Asks the control plane: opens its stream, fetches its snapshot. One request at a time, no policy.
+"""Asks the control plane: opens its stream, fetches its snapshot and blobs. No policy.
 
 When to ask, and what to do with the answer, is `proxy.sync.source`'s. Here every way in which a
 request can fail becomes a SyncError, and every read has a bound in time and in size.
@@ -20,6 +20,7 @@ import aiohttp
 
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.contract.sync import (
+    BLOBS_PATH,
     DIGEST_HEADER,
     INSTANCE_HEADER,
     REVISION_HEADER,
@@ -124,19 +125,35 @@ class ControlPlaneClient:
                     return Fetched(None, age_ms)
                 if response.status != 200:
                     raise _http_error(response)
-                body = await self._body(response)
+                body = await _body(response, settings.max_snapshot_bytes)
                 return Fetched(body, age_ms + round((time.monotonic() - said_at) * 1000))
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in response.content.iter_any():
-            pieces.append(piece)
-            size += len(piece)
-            if size > self._settings.max_snapshot_bytes:
-                response.close()
-                break
-        return b"".join(pieces)
+    async def fetch_blob(self, digest: str, max_bytes: int) -> bytes:
+        """Fetch a blob of units, 64 hexadecimal digits naming it; what came is not verified.
+
+        Of one that is longer than `max_bytes` a little more than that is returned.
+        """
+        settings = self._settings
+        timeout = aiohttp.ClientTimeout(
+            total=settings.blob_timeout_s,
+            sock_connect=settings.connect_timeout_s,
+            sock_read=settings.answer_timeout_s,
+        )
+        # hashes do not compress
+        headers = self._headers(None) | {
+            "Accept": "application/octet-stream",
+            "Accept-Encoding": "identity",
+        }
+        with _network_errors():
+            async with self._session.get(
+                f"{self._base}{BLOBS_PATH}/{digest}",
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
+            ) as response:
+                if response.status != 200:
+                    raise _http_error(response)
+                return await _body(response, max_bytes)
 
     def _headers(self, held: SnapshotHeader | None) -> dict[str, str]:
         headers = {"Authorization": f"Bearer {self._settings.key}"}
@@ -163,6 +180,19 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
         seconds = (date - now).total_seconds()
     return min(max(0.0, seconds), _MAX_RETRY_AFTER_S)
+
+
+async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Return the body; of one longer than `max_bytes` a little more than that."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size > max_bytes:
+            response.close()
+            break
+    return b"".join(pieces)
 
 
 def _fits_header(value: str) -> bool:

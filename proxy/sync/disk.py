@@ -7,13 +7,15 @@ broken disk keeps a sidecar from starting or serving.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.contract.snapshot import SnapshotRefused
+from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.holder import Holder, Served
-from proxy.sync import cache
+from proxy.sync import blob_files, cache
+from proxy.sync.blobs import READ_TIMEOUT_S
+from proxy.sync.errors import SyncError
 from proxy.sync.pace import wait
 from proxy.sync.settings import SyncSettings
 from proxy.sync.status import SyncStatus
@@ -22,7 +24,6 @@ __all__ = ["Record", "keep_cache", "start_from_disk"]
 
 _log = logging.getLogger(__name__)
 
-_READ_TIMEOUT_S = 5.0  # a disk that hangs must not keep us from asking the control plane
 _WORTH_NOTING_MS = 20  # less is the difference of two clocks, not a confirmation
 
 
@@ -47,23 +48,45 @@ async def start_from_disk(
         return None
     owner = cache.owner_of(settings.control_plane_url, settings.key)
     try:
-        async with asyncio.timeout(_READ_TIMEOUT_S):
+        async with asyncio.timeout(READ_TIMEOUT_S):
             found = await asyncio.to_thread(
                 cache.load, directory, owner, settings.max_snapshot_bytes
             )
     except TimeoutError:
-        status.fail("cache", f"not read within {_READ_TIMEOUT_S:g} s")
+        status.fail("cache", f"not read within {READ_TIMEOUT_S:g} s")
         return None
     if not found and await asyncio.to_thread(cache.holds_anything, directory):
         reason = "what is stored is damaged, or belongs to another control plane, address or key"
         status.fail("cache", reason)
         _log.warning("nothing usable in the cache %s: %s", directory, reason)
+
+    async def blobs(
+        _header: SnapshotHeader, needed: Mapping[str, int], _held: Mapping[str, bytes]
+    ) -> Mapping[str, bytes]:
+        """Return what lies beside the slots; all of it, or the slot is passed over."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                present = await asyncio.to_thread(blob_files.read, directory, needed)
+        except TimeoutError:
+            raise SyncError("cache", f"blobs not read within {READ_TIMEOUT_S:g} s") from None
+        if missing := len(needed.keys() - present.keys()):
+            raise SyncError(
+                "cache", f"{missing} of {len(needed)} blobs of units are missing or damaged"
+            )
+        status.blobs["disk"] += len(present)
+        return present
+
     for saved in found:
         age_ms = round(time.time() * 1000) - saved.confirmed_at_ms
         try:
-            served = await holder.offer(saved.body, "disk", age_ms=age_ms, estimated=True)
+            served = await holder.offer(
+                saved.body, "disk", blobs=blobs, age_ms=age_ms, estimated=True
+            )
         except SnapshotRefused as refused:
             status.fail("cache", str(refused))
+        except SyncError as error:
+            status.fail("cache", error.detail)
+            _log.warning("a snapshot in the cache %s is not usable: %s", directory, error.detail)
         except Exception as error:
             status.fail("internal", f"the cached snapshot: {type(error).__name__}")
             _log.exception("the cached snapshot cannot be served")
@@ -89,6 +112,7 @@ async def keep_cache(
     """
     owner = cache.owner_of(settings.control_plane_url, settings.key)
     noted_ms = 0
+    known: set[str] = set()  # blobs that are on disk, seen whole
 
     async def write() -> None:
         nonlocal stored, noted_ms
@@ -100,7 +124,10 @@ async def keep_cache(
         try:
             if record != stored:
                 stored = record  # also when cancelled meanwhile: the write goes on to its end
-                await _to_its_end(cache.store, directory, owner, served.body, record.digest, at_ms)
+                await _to_its_end(
+                    cache.store,
+                    *(directory, owner, served.body, record.digest, at_ms, served.blobs, known),
+                )
             elif at_ms > noted_ms + _WORTH_NOTING_MS:
                 await _to_its_end(cache.confirm, directory, owner, record.digest, at_ms)
             else:

@@ -4,10 +4,14 @@ SyncError
   kind `connect`, `timeout`, `idle`, `closed`: the network's, or a control plane that is away
   kind `http_<...>`: the control plane refused the request
   kind `protocol`, `behind`: the control plane said something that cannot be right
+  kind `blob`: a blob of units came, and is not what its name says
+  kind `cache`: the disk's
   kind `internal`: ours
+Superseded
+  none of these: nothing went wrong, and there is something newer
 """
 
-__all__ = ["SyncError"]
+__all__ = ["Superseded", "SyncError"]
 
 _DENIED = frozenset({"http_401", "http_403"})
 _UNSUPPORTED = frozenset({"http_404", "http_501"})
@@ -34,3 +38,7 @@ class SyncError(Exception):
     def unsupported(self) -> bool:
         """Whether the control plane does not have what was asked for."""
         return self.kind in _UNSUPPORTED
+
+
+class Superseded(Exception):
+    """A newer snapshot was published while the blobs of this one were being fetched."""

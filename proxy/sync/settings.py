@@ -35,11 +35,19 @@ class SyncSettings:
     startup_policy: StartupPolicy = "allow-disk"
     """`require-fresh` leaves the cache unread; the others start from it."""
     max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES
+    max_blob_bytes_in_all: int = 1024 * 1024 * 1024
+    """Of the unit lists of one snapshot: 90 million units; more is an attack on memory."""
     connect_timeout_s: float = 5.0
     answer_timeout_s: float = 10.0
     """Until the headers of an answer, and between two pieces of a snapshot."""
     fetch_timeout_s: float = 120.0
-    """For a whole snapshot: 64 MB at 0.5 MB/s."""
+    """For a whole snapshot: 64 MB at 0.5 MB/s. For its blobs too; what came in time is kept."""
+    blob_timeout_s: float = 30.0
+    """For one blob: 12 MB at 0.5 MB/s, and most have 50 KB."""
+    blob_connections: int = 4
+    """Blobs that are fetched at once: a sidecar with a new list of a million fetches 256."""
+    blob_patience_s: float = 2.0
+    """After fetching blobs for so long a newer snapshot takes the place of the one they are for."""
     idle_s: float = IDLE_S
     """A stream without a heartbeat for this long is dead."""
     poll_interval_s: float = 15.0

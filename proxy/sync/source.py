@@ -13,7 +13,8 @@ being one loop, it never fetches twice at once. Neither trusts the other to be a
     heartbeat           a later revision of its epoch,    the replica is behind: leave it
                         or an epoch that outlives its
     304                                                   confirmed, as old as it says
-    200                                                   offered to the holder
+    200                                                   offered to the holder, which asks for the
+                                                          blobs that it needs (`proxy.sync.blobs`)
 
 Rules:
 - Full snapshots only; a delta counts as news that there is one. Applying it comes later.
@@ -24,7 +25,7 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
 import aiohttp
@@ -40,9 +41,10 @@ from proxy.contract.sync import (
 )
 from proxy.holder import Holder
 from proxy.supervise import supervise
+from proxy.sync.blobs import BlobLoader
 from proxy.sync.client import ControlPlaneClient
 from proxy.sync.disk import keep_cache, start_from_disk
-from proxy.sync.errors import SyncError
+from proxy.sync.errors import Superseded, SyncError
 from proxy.sync.events import Event, EventParser, EventTooLarge
 from proxy.sync.pace import Gate, new_backoff, wait
 from proxy.sync.settings import SyncSettings
@@ -103,6 +105,7 @@ class _Source:
         self._control_plane = control_plane
         self._settings = settings
         self._gate = Gate(settings)
+        self._blobs = BlobLoader(control_plane, status, settings, self._superseded)
         self._asked_once = asyncio.Event()
         self._news = asyncio.Event()  # the fetching loop has something new to think about
         self._wanted: SnapshotPointer | None = None
@@ -243,8 +246,11 @@ class _Source:
             asked_for = self._wanted
             try:
                 await self._fetch()
+            except Superseded:
+                continue  # its blobs that came are kept, and mostly needed for the newer one too
             except SyncError as error:
-                failure, delay_s = error, backoff.next_s()
+                wrong = error.kind == "blob"  # as a snapshot that is refused: it will be the same
+                failure, delay_s = error, (refused if wrong else backoff).next_s()
             except SnapshotRefused as error:
                 failure, delay_s = SyncError("refused", str(error)), refused.next_s()
             except Exception as error:
@@ -270,10 +276,30 @@ class _Source:
             self._restamped = _stamp(wanted)
         fetched = await self._control_plane.fetch(held)
         if fetched.body is not None:
-            await self._holder.offer(fetched.body, "control-plane", age_ms=fetched.verified_age_ms)
+            await self._holder.offer(
+                fetched.body,
+                "control-plane",
+                blobs=self._load_blobs,
+                age_ms=fetched.verified_age_ms,
+            )
+            self._blobs.settled()
             self.fetched.set()
         elif held is not None:
             self._holder.confirm(held.digest, fetched.verified_age_ms)
+
+    async def _load_blobs(
+        self, header: SnapshotHeader, needed: Mapping[str, int], held: Mapping[str, bytes]
+    ) -> Mapping[str, bytes]:
+        # The key is good. This may take long, and only the stream tells of something newer.
+        self._asked_once.set()
+        return await self._blobs.load(header, needed, held)
+
+    def _superseded(self, header: SnapshotHeader) -> bool:
+        """Return whether the stream named something else as current, and nothing older."""
+        wanted = self._wanted
+        if wanted is None or wanted.digest == header.digest:
+            return False
+        return not _older(wanted, header)
 
     def _fetch_succeeded(self) -> None:
         self._gate.succeeded()

@@ -27,11 +27,14 @@ class SyncStatus:
 
     The keys of `errors` are few and fixed by `proxy.sync`: `connect`, `timeout`, `idle`, `closed`,
     `protocol`, `http_<code>` for 401, 403, 404, 429 and 501, `http_3xx`, `http_4xx`, `http_5xx`,
-    `refused`, `behind`, `cache`, `file`, `internal`.
+    `refused`, `behind`, `blob`, `cache`, `file`, `internal`. Those of `blobs` are `fetched`, `disk`
+    and `failed`.
     """
 
     __slots__ = (
         "_wall_clock",
+        "blobs",
+        "blobs_missing",
         "connected_since",
         "errors",
         "last_error",
@@ -49,6 +52,10 @@ class SyncStatus:
         self.last_error_at: float | None = None
         self.reconnects = 0
         """Streams opened after the first."""
+        self.blobs: Counter[str] = Counter()
+        """Blobs of unit lists that came from the control plane or the disk, or did not."""
+        self.blobs_missing = 0
+        """Blobs still to come before the latest snapshot can be served."""
         self.problems: tuple[Problem, ...] = ()
         """What is wrong with the file being served, with pointers into it."""
         # of the present state
