@@ -171,7 +171,11 @@ def commit_of(
         message = reload_message(before.head, step.head, change.at)
     else:
         message = _encoder.encode(_message(change, prepared.edits, records, before.head, step))
-    return Commit(before, after, message, audit_entry(change), meta, writes)
+    # Where the project still stands, what is held here is there, too.
+    blobs = {d: blob.units for d, blob in change.blobs.items() if d in prepared.blobs}
+    return Commit(
+        before, after, message, audit_entry(change), meta, writes, blobs, prepared.dropped
+    )
 
 
 def load_project(name: str, stored: StoredProject) -> Generator[None, None, ProjectState]:

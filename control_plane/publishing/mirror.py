@@ -12,6 +12,9 @@
   never published in the place of flags. One that cannot be read stays as it was, with growing age;
   until it can be it is not followed, only looked at by `_verify`, so as to hold up no other.
 - Whatever changes a project here holds its lock, so that what is compared stands still.
+- The blobs of long lists are there before a state that names them is: read from Redis unless held
+  already. One that is not there belonged to a list that was changed since, which the log or a
+  second reading shows; or Redis lost it, and then the segment is unusable and the log is loud.
 - A failure of any kind is counted, logged and tried again soon, with jitter.
 """
 
@@ -19,7 +22,7 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from time import monotonic
 
@@ -38,6 +41,7 @@ from control_plane.publishing.changes import (
 )
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Prepared, ProjectState, Step, StoredDataError
+from control_plane.publishing.units import blob_of
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
 
@@ -49,6 +53,8 @@ DEFAULT_PROJECT = "default"
 
 _VERIFY_S = 1.0  # between two looks at where Redis stands
 _BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
+_READINGS = 5  # of a project whose lists change while they are read
+_BLOBS_AT_ONCE = 16  # read from Redis: 2 MB
 _SYSTEM = Author("system", "")
 
 
@@ -74,6 +80,7 @@ class Mirror:
         self.latency_s: float | None = None
         self.reloads = 0
         self.epochs_renewed = 0
+        self.blobs_read = 0
         self.failures = 0
 
     def start(self) -> None:
@@ -129,11 +136,21 @@ class Mirror:
 
     async def reload(self, name: str) -> None:
         """Read a project again, aside, and swap it in; the caller holds the lock."""
-        stored = await self._store.load(name)
-        if stored is None:
-            self._miss(name)
-            return
-        state = await run_in_slices(load_project(name, stored))
+        before = self.projects.get(name)
+        blobs = {} if before is None else dict(before.blobs)
+        for _ in range(_READINGS):
+            stored = await self._store.load(name)
+            if stored is None:
+                self._miss(name)
+                return
+            state = await run_in_slices(load_project(name, stored))
+            blobs |= await self._read_blobs(name, state.lacking() - blobs.keys())
+            state.take_blobs(blobs)
+            if not state.lacking():
+                break
+            if (await self._store.positions([name]))[name] == position_of(state):
+                break  # nobody has changed the lists since: the data is not there
+        self._report_lost(state)
         if name in self.projects:
             self.reloads += 1
         self.projects[name] = state
@@ -229,13 +246,44 @@ class Mirror:
                 continue
             next_one = sequence == state.sequence + 1
             if next_one and message.previous == state.head and not message.reload:
-                prepared = await run_in_slices(state.prepare(edits_of(message)))
+                edits = edits_of(message)
+                wanted = state.lacking(edits)
+                blobs = await self._read_blobs(name, wanted)
+                missing = wanted - blobs.keys()
+                if missing and not missing <= state.lacking():
+                    await self.reload(name)  # of a list that has changed again, most likely
+                    continue
+                prepared = await run_in_slices(state.prepare(edits, blobs))
                 self.apply(state, prepared, message.step(sequence))
             elif sequence == state.sequence or (next_one and message.diverges_from(state.head)):
                 logger.error("Redis went back: change %d of %s is another", sequence, name)
                 await self.renew(name, state.epoch)
             else:
                 await self.reload(name)
+
+    async def _read_blobs(self, name: str, wanted: Collection[str]) -> dict[str, bytes]:
+        """Return blobs by their digests, without those that Redis does not have, or not whole."""
+        found: dict[str, bytes] = {}
+        order = sorted(wanted)
+        for start in range(0, len(order), _BLOBS_AT_ONCE):
+            stored = await self._store.units(name, order[start : start + _BLOBS_AT_ONCE])
+            for digest, data in stored.items():
+                blob = await run_in_slices(blob_of(digest, data))
+                if blob is not None:
+                    found[digest] = blob
+                    self.blobs_read += 1
+        return found
+
+    def _report_lost(self, state: ProjectState) -> None:
+        lost = state.incomplete_segments()
+        if lost:
+            logger.error(
+                "units of %d segments of project %s are not in Redis: %s; flags that name them "
+                "fail in sidecars that do not have them yet, until these lists are put again",
+                len(lost),
+                state.name,
+                ", ".join(lost[:20]),
+            )
 
     def _miss(self, name: str) -> None:
         if name in self.projects and name not in self.gone:

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -54,6 +54,7 @@ MAX_PUBLISHED_BYTES = MAX_SNAPSHOT_BYTES // 2
 _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
 _SMALL_EDITS = 100  # more are worked out in slices; 100 take some 5 ms
+_SMALL_BYTES = 1024 * 1024  # of units that are written; more of them take Redis long
 _STALE_MS = 15_000  # Redis is asked each second; by then a key may have been made elsewhere
 _WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
 
@@ -121,6 +122,11 @@ class Replica:
     def reloads(self) -> int:
         """How often a project was read again."""
         return self._mirror.reloads
+
+    @property
+    def blobs_read(self) -> int:
+        """How many blobs of long lists were read from Redis."""
+        return self._mirror.blobs_read
 
     @property
     def epochs_renewed(self) -> int:
@@ -287,6 +293,17 @@ class Replica:
             raise Unavailable("Redis does not answer", code="redis_unavailable") from None
         return [decode_history(entry) for entry in entries]
 
+    async def units(self, project: str, digests: Iterable[str]) -> dict[str, bytes]:
+        """Return the units of blobs as they are stored; those that are not there are left out.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        try:
+            return await self._store.units(project, digests)
+        except RedisError:
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+
     async def last_version(self, project: str, key: str) -> int:
         """Return the version a flag of this key has or had when it was deleted; 0 for neither."""
         state = self.project(project)
@@ -378,7 +395,8 @@ def _prepare_commit(
     state: ProjectState, change: Change
 ) -> Generator[None, None, tuple[Prepared, Step, Commit]]:
     """Return a change prepared, where it leads to and the step that makes it durable."""
-    prepared = yield from state.prepare(change.edits)
+    blobs = {digest: blob.hashes for digest, blob in change.blobs.items()}
+    prepared = yield from state.prepare(change.edits, blobs)
     _check_sizes(state, prepared)
     step = state.next_step(prepared, secrets.token_hex(8), change.at)
     return prepared, step, (yield from commit_of(state, change, prepared, step))
@@ -387,7 +405,9 @@ def _prepare_commit(
 def _is_small(change: Change) -> bool:
     """Return whether a change is worked out so fast that slices would only cost."""
     makes_environment = any(edit.kind is RecordKind.ENVIRONMENT for edit in change.edits)
-    return len(change.edits) <= _SMALL_EDITS and not makes_environment
+    written = sum(len(blob.units) for blob in change.blobs.values())
+    few = len(change.edits) <= _SMALL_EDITS and written <= _SMALL_BYTES
+    return few and not makes_environment
 
 
 def _check_sizes(state: ProjectState, prepared: Prepared) -> None:

@@ -8,14 +8,17 @@ Rules:
 - Nothing costs in proportion to the number of flags but loading, and making an environment.
 - The same records give the same lines, on every replica and after every restart.
 - What a record refers to is indexed as it is applied, so "in use by" is a look-up.
+- Of the long lists of segments the blobs are held, which is what sidecars ask for. A blob is held,
+  and stored, as long as a record names it; the units themselves are in Redis alone.
 
 Change together: a new kind of record needs its type in `_TYPES`, a hash in `store.keys`, and its
 lines in `_lines_of`.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -27,9 +30,11 @@ from control_plane.audit.model import Author
 from control_plane.environments.model import EnvironmentRecord, ProjectRecord
 from control_plane.publishing.facets import FacetIndex
 from control_plane.publishing.snapshots import EnvironmentSnapshot, LineChanges, Published
+from control_plane.publishing.units import StoredBlob
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Condition, Flag, Segment
 from proxy.contract.snapshot import EntryKind, encode_entry
+from proxy.contract.units import digests_of
 
 __all__ = [
     "Change",
@@ -114,13 +119,15 @@ class Change:
     """What one request does to a project: all of `edits`, or nothing.
 
     A change without edits changes nothing, and nothing is written for it. `action` is what the
-    audit log and history call it, `at` is RFC 3339.
+    audit log and history call it, `at` is RFC 3339. `blobs` are those that the records of `edits`
+    name and that may not be there yet, by digest.
     """
 
     action: str
     author: Author
     at: str
     edits: tuple[Edit, ...] = ()
+    blobs: Mapping[str, StoredBlob] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,10 @@ class Prepared:
     """Of environments that the change makes."""
     uses: tuple[frozenset[Name], ...]
     """What each edit's record refers to."""
+    blobs: Mapping[str, bytes]
+    """Blobs that were not held before, by digest."""
+    dropped: Collection[str]
+    """Digests of blobs that no record names any more."""
 
     def affected(self) -> list[str]:
         """Return the environments whose snapshot changes."""
@@ -192,9 +203,11 @@ class ProjectState:
     """A project's records, its indexes and its snapshots. Owned by one event loop."""
 
     __slots__ = (
+        "_blob_uses",
         "_key_ids",
         "_users",
         "_uses",
+        "blobs",
         "environments",
         "epoch",
         "facets",
@@ -230,6 +243,9 @@ class ProjectState:
         self._uses: dict[Name, frozenset[Name]] = {}
         self._users: dict[Name, set[Name]] = {}
         self._key_ids: dict[str, str] = {}
+        self.blobs: dict[str, bytes] = {}
+        """What segments' long lists consist of, by digest; only what a record names."""
+        self._blob_uses: Counter[str] = Counter()
 
     @classmethod
     def load(
@@ -257,8 +273,13 @@ class ProjectState:
             state.snapshots[environment] = snapshot
         return state
 
-    def prepare(self, edits: tuple[Edit, ...]) -> Generator[None, None, Prepared]:
-        """Return what edits do to the snapshots, yielding between records; alters nothing."""
+    def prepare(
+        self, edits: tuple[Edit, ...], blobs: Mapping[str, bytes] | None = None
+    ) -> Generator[None, None, Prepared]:
+        """Return what edits do to the snapshots, yielding between records; alters nothing.
+
+        `blobs` are those that the edits' records name and that are not held here.
+        """
         head = self.head
         lines: dict[str, dict[tuple[EntryKind, str], bytes | None]] = {}
         uses: list[frozenset[Name]] = []
@@ -279,7 +300,9 @@ class ProjectState:
         snapshots = {}
         for environment in made:
             snapshots[environment] = yield from self._new_snapshot(environment, edited)
-        return Prepared(head, edits, dict(lines), snapshots, tuple(uses))
+        new, dropped = self._blobs_after(edits)
+        found = {digest: blob for digest, blob in (blobs or {}).items() if digest in new}
+        return Prepared(head, edits, dict(lines), snapshots, tuple(uses), found, dropped)
 
     def next_step(self, prepared: Prepared, head: str, at: str) -> Step:
         """Return where the project stands once a prepared change is applied."""
@@ -296,6 +319,9 @@ class ProjectState:
         for edit, uses in zip(prepared.edits, prepared.uses, strict=True):
             self._keep_order(edit)
             self._set(edit, uses)
+        self.blobs.update(prepared.blobs)
+        for digest in prepared.dropped:
+            self.blobs.pop(digest, None)
         for environment, changes in prepared.lines.items():
             snapshot = self.snapshots[environment]
             snapshot.apply(changes, step.published.get(environment, snapshot.published))
@@ -307,6 +333,35 @@ class ProjectState:
     def users(self, kind: RecordKind, key: str) -> list[Name]:
         """Return the records that refer to this one, in order."""
         return sorted(self._users.get(Name(kind, key), ()))
+
+    def lacking(self, edits: Iterable[Edit] | None = None) -> set[str]:
+        """Return the digests of blobs that are not held and that the edits' records name.
+
+        Without edits, those that the records of this state name.
+        """
+        if edits is None:
+            return {digest for digest in self._blob_uses if digest not in self.blobs}
+        named = (digest for edit in edits for digest in _blobs_in(edit.record))
+        return {digest for digest in named if digest not in self.blobs}
+
+    def take_blobs(self, blobs: Mapping[str, bytes]) -> None:
+        """Hold those of these blobs that a record names."""
+        self.blobs.update({d: blob for d, blob in blobs.items() if d in self._blob_uses})
+
+    def incomplete_segments(self) -> list[str]:
+        """Return the segments of which a blob is not held, in order; they cannot be used."""
+        lacking = self.lacking()
+        if not lacking:
+            return []
+        return sorted(
+            key
+            for key, record in self.segments.items()
+            if not lacking.isdisjoint(_blobs_in(record))
+        )
+
+    def uses(self, name: Name) -> frozenset[Name]:
+        """Return the records that this one refers to, whether they are there or not."""
+        return self._uses.get(name, frozenset())
 
     def key_of_hash(self, key_hash: str) -> KeyRecord | None:
         """Return the key that has this hash."""
@@ -331,6 +386,7 @@ class ProjectState:
         """Store a record, or remove it, with what it refers to."""
         table = self._table(edit.kind)
         old = table.get(edit.key)
+        _count_blobs(self._blob_uses, old, edit.record)
         if isinstance(old, KeyRecord):
             self._key_ids.pop(old.hash, None)
         if isinstance(edit.record, KeyRecord):
@@ -344,6 +400,14 @@ class ProjectState:
         else:
             table[edit.key] = edit.record  # type: ignore[index]  # of the type its kind says
         self._index(Name(edit.kind, edit.key), uses)
+
+    def _blobs_after(self, edits: tuple[Edit, ...]) -> tuple[set[str], list[str]]:
+        """Return digests that edits need held and are not, and those that nothing will name."""
+        change: Counter[str] = Counter()
+        for edit in edits:
+            _count_blobs(change, self._record(edit.kind, edit.key), edit.record, keep=True)
+        dropped = [d for d, more in change.items() if more < 0 and self._blob_uses[d] + more <= 0]
+        return self.lacking(edits), dropped
 
     def _keep_order(self, edit: Edit) -> None:
         if edit.kind is not RecordKind.FLAG or (edit.key in self.flags) == bool(edit.record):
@@ -444,6 +508,26 @@ def segments_in(conditions: Iterable[Condition]) -> frozenset[str]:
             if group is not UNSET:
                 todo.extend(group)
     return frozenset(found)
+
+
+def _blobs_in(record: Record | None) -> frozenset[str]:
+    """Return the digests of the blobs that a record names."""
+    if not isinstance(record, SegmentRecord):
+        return frozenset()
+    return frozenset(digests_of(record.segment.units))
+
+
+def _count_blobs(
+    uses: Counter[str], old: Record | None, new: Record | None, *, keep: bool = False
+) -> None:
+    """Take note that a record has another in its place; `keep` counts that have come to nothing."""
+    before, after = _blobs_in(old), _blobs_in(new)
+    for digest in after - before:
+        uses[digest] += 1
+    for digest in before - after:
+        uses[digest] -= 1
+        if uses[digest] <= 0 and not keep:
+            del uses[digest]
 
 
 def _references(record: Record | None) -> frozenset[Name]:

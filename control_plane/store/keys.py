@@ -74,6 +74,13 @@ KEYS = (
         "mf:{P}:segments", "hash", "for ever", "control_plane.segments", "key -> SegmentRecord"
     ),
     KeyPattern(
+        "mf:{P}:units",
+        "hash",
+        "as long as a segment's list has the blob",
+        "control_plane.segments",
+        "digest of a blob -> its units as JSON array, in the order of their hashes",
+    ),
+    KeyPattern(
         "mf:{P}:environments",
         "hash",
         "for ever",
@@ -130,13 +137,24 @@ KEYS = (
 class ProjectKeys:
     """The names of one project's keys."""
 
-    __slots__ = ("_prefix", "audit", "changes", "environments", "flags", "keys", "meta", "segments")
+    __slots__ = (
+        "_prefix",
+        "audit",
+        "changes",
+        "environments",
+        "flags",
+        "keys",
+        "meta",
+        "segments",
+        "units",
+    )
 
     def __init__(self, project: str) -> None:
         self._prefix = f"mf:{{{project}}}:"
         self.meta = self._prefix + "meta"
         self.flags = self._prefix + "flags"
         self.segments = self._prefix + "segments"
+        self.units = self._prefix + "units"
         self.environments = self._prefix + "environments"
         self.keys = self._prefix + "keys"
         self.changes = self._prefix + "changes"

@@ -6,7 +6,7 @@ away, in bounded time.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +26,7 @@ __all__ = ["Commit", "Position", "ProjectStore", "StoredProject", "Write"]
 
 _DAY_S = 24 * 3600
 _LARGE_OPS = 4_000  # items of a commit's operations; eight a flag, so it is 500 flags
+_LARGE_BYTES = 1024 * 1024  # of blobs of a commit: ten of them
 
 
 class Position(NamedTuple):
@@ -59,7 +60,10 @@ class Write(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """One atomic step, from one position to the next. `meta` are further fields to set there."""
+    """One atomic step, from one position to the next. `meta` are further fields to set there.
+
+    `blobs` are units to set by their digests, `dropped` digests of those to remove.
+    """
 
     before: Position
     after: Position
@@ -67,6 +71,8 @@ class Commit(NamedTuple):
     audit: bytes
     meta: Mapping[str, str]
     writes: Iterable[Write]
+    blobs: Mapping[str, bytes] = {}
+    dropped: Collection[str] = ()
 
 
 class ProjectStore:
@@ -164,19 +170,38 @@ class ProjectStore:
                     ops += ("bury", history, write.history.decode(), HISTORY_DAYS * _DAY_S)
                 else:
                     ops += ("keep", history, write.history.decode(), oldest_ms)
+        for number, digest in enumerate(commit.blobs, start=1):
+            ops += ("blob", position(names.units), digest, number)
+        for digest in commit.dropped:
+            ops += ("remove", position(names.units), digest, "")
         args: list[str | bytes | int] = [
             *(commit.before.epoch, commit.before.sequence, commit.before.head),
             *(commit.after.sequence, commit.after.head),
             *(commit.change, commit.audit),
             *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
             msgspec.msgpack.encode(ops),
+            *commit.blobs.values(),
         ]
         connections, client = self._connections, self._redis
         run = connections.run
-        if len(ops) >= _LARGE_OPS:
+        if len(ops) >= _LARGE_OPS or sum(map(len, commit.blobs.values())) > _LARGE_BYTES:
             run, client = connections.run_long, connections.large
         done = await run("commit", lambda: self._commit(keys=keys, args=args, client=client))
         return bool(done)
+
+    async def units(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
+        """Return the units of blobs as they are stored; those that are not there are left out.
+
+        A blob is some 100 KB: ask for few at a time.
+        """
+        wanted = list(digests)
+        if not wanted:
+            return {}
+        large: Any = self._connections.large
+        key = ProjectKeys(name).units
+        found = await self._connections.run_long("units", lambda: large.hmget(key, wanted))
+        pairs = zip(wanted, found, strict=True)
+        return {digest: data for digest, data in pairs if data is not None}
 
     async def renew(
         self, name: str, epoch: str, renewed: str, head: str, change: bytes, audit: bytes

@@ -5,9 +5,12 @@ or nothing. Its operations are one MessagePack array, because ten thousand argum
 long to write; four items each - name, index into KEYS, two operands:
 
     set field value      remove field ""      keep entry oldest_ms      bury entry ttl_s
+    blob field argument
 
 `keep` puts an entry, which begins with its time in Unix milliseconds, at the head of a history and
 drops what is beyond its bounds; `bury` does so for a flag that is gone, and lets the list expire.
+`blob` sets a field to one of the arguments that follow the operations: a long list of units is tens
+of megabytes, which nobody should have to copy into an array, and read out of it.
 """
 
 __all__ = ["COMMIT", "CREATE", "RENEW"]
@@ -29,6 +32,8 @@ for i = 1, #ops, 4 do
   local op, key, a, b = ops[i], KEYS[ops[i + 1]], ops[i + 2], ops[i + 3]
   if op == 'set' then
     redis.call('HSET', key, a, b)
+  elseif op == 'blob' then
+    redis.call('HSET', key, a, ARGV[11 + b])
   elseif op == 'remove' then
     redis.call('HDEL', key, a)
   else
@@ -52,7 +57,7 @@ return 1
 """
 """KEYS: meta, changes, audit, then those the operations name. ARGV: epoch, sequence, head it was
 made for; new sequence, new head; change; audit entry; bounds of changes, audit, history; the
-operations. Returns 1 done, 0 the project stands elsewhere."""
+operations; blobs. Returns 1 done, 0 the project stands elsewhere."""
 
 CREATE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then
