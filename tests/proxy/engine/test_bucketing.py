@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mmh3 import mmh3_32_uintdigest
 
 from proxy.contract.definitions import BUCKETS, Arm
 from proxy.engine.bucketing import (
@@ -19,6 +20,7 @@ from proxy.engine.bucketing import (
     threshold,
     unit_bytes,
 )
+from proxy.engine.hashing import first_number
 from tests.proxy.engine.strategies import VARIANTS, any_json
 from tests.proxy.engine.strategies import arms as arms_of
 from tests.vectors import make_bucketing, murmur3
@@ -39,6 +41,20 @@ def holders(of: list[Arm]) -> list[str | None]:
     return held
 
 
+def moved(old: list[Arm], new: list[Arm]) -> int:
+    """Return how many buckets have another holder, piece by piece."""
+    count, others = 0, iter([*layout(new), Piece(BUCKETS, BUCKETS, "")])
+    other = next(others)
+    for low, high, variant in layout(old):
+        while other.low < high:
+            if other.variant != variant:
+                count += max(0, min(high, other.high) - max(low, other.low))
+            if other.high > high:
+                break
+            other = next(others)
+    return count
+
+
 @pytest.mark.parametrize(
     ("unit", "expected"), [("u-1", 86_271), ("ä", 1_659), ("42", 96_669)], ids=ascii
 )
@@ -48,12 +64,26 @@ def test_the_check_values_of_the_flag_model(unit: str, expected: int) -> None:
 
 
 def test_the_golden_vectors() -> None:
-    """Every vector, computed by another implementation, gets the same bucket."""
-    assert len(VECTORS) == 1_000
+    """Every vector, computed by another implementation, gets the same hash and bucket, or none."""
+    assert len(VECTORS) == 10_000
     for vector in VECTORS:
         unit = unit_bytes(vector["unit"])
-        assert unit is not None
+        if unit is None:
+            assert vector["bucket"] is vector["hash"] is None, vector
+            continue
+        assert mmh3_32_uintdigest(salt_prefix(vector["salt"]) + unit) == vector["hash"], vector
         assert bucket(vector["salt"], unit.decode()) == vector["bucket"], vector
+
+
+def test_the_golden_vectors_have_units_of_every_kind() -> None:
+    """Text of any script and length, numbers written as integers and not, and what is no unit."""
+    units = [vector["unit"] for vector in VECTORS]
+    assert {type(unit) for unit in units} == {str, int, float, bool, type(None), list, dict}
+    texts = [unit for unit in units if isinstance(unit, str)]
+    assert sum(not text.isascii() for text in texts) > 1_000
+    assert sum(any(character > "\uffff" for character in text) for text in texts) > 300
+    assert max(map(len, texts)) > 8_000
+    assert sum(vector["bucket"] is None for vector in VECTORS) > 200
 
 
 def test_the_vectors_are_what_their_maker_makes() -> None:
@@ -68,11 +98,18 @@ def test_the_hash_is_murmur3_over_utf8(unit: str, salt: str) -> None:
     assert bucket(salt, unit) == murmur3.bucket(salt, unit)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(0, BUCKETS))
 def test_a_threshold_is_a_cut_on_the_scale_of_the_hash(h: int, cut: int) -> None:
     """Comparing hashes is comparing buckets."""
     assert (h < threshold(cut)) == ((h * BUCKETS) >> 32 < cut)
+
+
+@given(st.integers(1, 2**33), st.data())
+def test_a_threshold_is_exact_on_any_scale(size: int, data: st.DataObject) -> None:
+    """It is the smallest hash whose number is not below the cut; none is at the end."""
+    cut = data.draw(st.integers(0, size) | st.sampled_from([0, 1, size - 1, size]))
+    found = threshold(cut, size)
+    assert found == first_number(2**32, lambda h: h * size >> 32 >= cut)
 
 
 @pytest.mark.parametrize("cut", [1, 49_999, 50_000, 99_999])
@@ -216,6 +253,44 @@ def test_exactly_the_growth_moves(
         for arm in new:
             assert arm.ranges == sorted(arm.ranges or [])
         now = new
+
+
+@settings(max_examples=25)
+@given(st.lists(arms_of(), min_size=10, max_size=40))
+def test_exactly_the_growth_moves_however_long_the_chain(chain: list[list[dict[str, Any]]]) -> None:
+    """Variants that come and go, weights of nothing, any order: never one bucket more than must."""
+    now = reallocate([], msgspec.convert(chain[0], list[Arm]))
+    for drawn in chain[1:]:
+        wanted = msgspec.convert(drawn, list[Arm])
+        weights = {arm.variant: arm.weight for arm in now}
+        new = reallocate(now, wanted)
+        assert moved(now, new) == sum(max(0, a.weight - weights.get(a.variant, 0)) for a in wanted)
+        assert sum(high - low for low, high, _ in layout(new)) == BUCKETS
+        now = new
+
+
+@given(st.lists(st.integers(0, BUCKETS), min_size=2, max_size=30))
+def test_a_rollout_that_only_grows_takes_nobody_back(weights: list[int]) -> None:
+    """Step by step, who is in stays in."""
+    now = arms(("on", 0), ("off", BUCKETS))
+    held: set[tuple[int, int]] = set()
+    for weight in sorted(weights):
+        now = reallocate(now, arms(("on", weight), ("off", BUCKETS - weight)))
+        ranges = now[0].ranges or []
+        assert all(any(low <= a and b <= high for low, high in ranges) for a, b in held)
+        held = set(ranges)
+
+
+def test_ranges_do_not_crumble() -> None:
+    """A thousand changes of all of five arms leave some dozens of pieces: small ones are taken up."""
+    names = ["a", "b", "c", "d", "e"]
+    now = reallocate([], arms(*((name, 20_000) for name in names)))
+    for step in range(1_000):
+        cuts = sorted(murmur3.murmur3_x86_32(b"%d,%d" % (step, i)) % BUCKETS for i in range(4))
+        bounds = zip([0, *cuts], [*cuts, BUCKETS], strict=True)
+        weights = [high - low for low, high in bounds]
+        now = reallocate(now, arms(*zip(names, weights, strict=True)))
+    assert len(layout(now)) < 150
 
 
 def test_unchanged_weights_change_nothing() -> None:
