@@ -20,7 +20,7 @@ def evaluate_bulk(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnswer
     except BadContext as error:
         return failure(400, str(error), code=ErrorCode.INVALID_CONTEXT)
     wanted = request.if_none_match
-    etag = view.etag(context)
+    etag = view.etag(context, now_ms)
     if etag is not None and wanted is not None and matches(wanted, etag):
         return _not_modified(etag)
     body = view.render(context, now_ms)

@@ -2,9 +2,10 @@
 
 A tag names the evaluated result, not the configuration: JavaScript clients send the tag of the
 previous context with a new one, and a configuration's tag would keep the old user's flags. It is
-the hash of everything the result follows from - engine, snapshot, scope, the part of the context
-that flags read - so it is the same on every replica and after every restart, and a 304 costs no
-evaluation. When flags come to depend on the time, the index of the time slice joins the seed.
+the hash of everything the result follows from - engine, snapshot, scope, the slice of time, the
+part of the context that flags read - so it is the same on every replica and after every restart,
+and a 304 costs no evaluation. Only flags that may change at any moment, as on a ramp, are evaluated
+for it, and what they answer is hashed in.
 
 RFC 9110 would answer a POST with a matching `If-None-Match` 412; OFREP asks for 304.
 """
@@ -35,11 +36,17 @@ def etag_seed(digest: str, scope: Scope) -> "_Hash":
 
 
 def context_etag(
-    seed: "_Hash", context: dict[str, Any], relevant: Iterable[str] | None
+    seed: "_Hash",
+    context: dict[str, Any],
+    relevant: Iterable[str] | None,
+    since_ms: int | None = None,
+    live: Iterable[bytes] = (),
 ) -> str | None:
     """Return the tag of what a context evaluates to, or None if the context has no canonical form.
 
-    `relevant` are the top-level attributes that any flag reads, None for all of them.
+    `relevant` are the top-level attributes that any flag reads, None for all of them. `since_ms` is
+    the moment at which the present slice of time began, None for the first; `live` is what those
+    flags answer that may change within it.
     """
     if relevant is not None:
         context = {name: context[name] for name in relevant if name in context}
@@ -49,6 +56,11 @@ def context_etag(
         return None
     tag = seed.copy()
     tag.update(canonical)
+    if since_ms is not None:
+        tag.update(b"\n%d" % since_ms)
+    for body in live:
+        tag.update(b"\n")
+        tag.update(body)
     return _quoted(tag)
 
 

@@ -1,22 +1,33 @@
 """A snapshot as one scope of keys sees it, prepared for answering. Pure.
 
 Made once per snapshot and scope. Flags whose answer never changes are joined into runs of bytes
-once; a bulk answer then evaluates only the others. Their evaluations are counted by one integer
-per view, which `settle` hands out to the answers when somebody wants to read the counts.
+once; a bulk answer then evaluates only the others, which share what segments and prerequisites
+come to. Evaluations of the first are counted by one integer per view, which `settle` hands out to
+the answers when somebody wants to read the counts.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Any
-
-from msgspec import UNSET, UnsetType
+from typing import Any, NamedTuple
 
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.engine import Answer, CompiledFlag, CompiledSnapshot
+from proxy.engine import Answer, CompiledFlag, CompiledSnapshot, Memo
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.etag import context_etag, etag_seed
 
 __all__ = ["View", "Views"]
+
+
+class _Changing(NamedTuple):
+    """What of a context, and of time, the answers of a view depend on."""
+
+    relevant: tuple[str, ...] | None
+    """Top-level attributes that any flag reads, None when one cannot tell."""
+    moments: list[int]
+    """When the answer of some flag changes by itself, Unix ms ascending."""
+    live: list[tuple[int, int, CompiledFlag]]
+    """From when until before when a flag may change at any moment."""
 
 
 class View:
@@ -25,32 +36,44 @@ class View:
     What only bulk answers need is prepared when the first one is asked for.
     """
 
-    __slots__ = ("_parts", "_relevant", "_seed", "_static", "_uncounted", "flags")
+    __slots__ = ("_changing", "_parts", "_seed", "_shares", "_static", "_uncounted", "flags")
 
     def __init__(self, flags: dict[str, CompiledFlag], digest: str, scope: Scope) -> None:
         """Take the flags in the order of a bulk answer."""
         self.flags = flags
         self._seed = etag_seed(digest, scope)
-        self._relevant: tuple[str, ...] | UnsetType | None = UNSET
+        self._changing: _Changing | None = None
+        self._shares = False
         self._parts: list[bytes | list[CompiledFlag]] | None = None
         self._static: list[Answer] = []
         self._uncounted = 0
 
-    def etag(self, context: dict[str, Any]) -> str | None:
+    def etag(self, context: dict[str, Any], now_ms: int) -> str | None:
         """Return the ETag of all flags for a context, or None when only the result can tell."""
-        if isinstance(self._relevant, UnsetType):
-            self._relevant = _relevant(flag for flag in self.flags.values() if not flag.static)
-        return context_etag(self._seed, context, self._relevant)
+        changing = self._changing
+        if changing is None:
+            flags = [flag for flag in self.flags.values() if not flag.static]
+            changing = self._changing = _changing(flags)
+        passed = bisect_right(changing.moments, now_ms)
+        since_ms = changing.moments[passed - 1] if passed else None
+        live = [
+            flag.evaluate(context, now_ms).body
+            for start_ms, end_ms, flag in changing.live
+            if start_ms <= now_ms < end_ms
+        ]
+        return context_etag(self._seed, context, changing.relevant, since_ms, live)
 
     def render(self, context: dict[str, Any], now_ms: int) -> bytes:
         """Return the body of a bulk answer, every flag evaluated and counted."""
         pieces: list[bytes] = []
-        for part in self._parts or self._prepare():
+        parts = self._parts or self._prepare()
+        memo = Memo(context, now_ms) if self._shares else None
+        for part in parts:
             if isinstance(part, bytes):
                 pieces.append(part)
                 continue
             for flag in part:
-                answer = flag.evaluate(context, now_ms)
+                answer = flag.evaluate(context, now_ms, memo)
                 answer.evaluations += 1
                 pieces.append(answer.body)
         self._uncounted += 1
@@ -65,7 +88,9 @@ class View:
                 self._static += answers
                 self._parts.append(b",".join(answer.body for answer in answers))
             else:
-                self._parts.append(list(run))
+                changing = list(run)
+                self._parts.append(changing)
+                self._shares |= any(flag.segments or flag.prerequisites for flag in changing)
         return self._parts
 
     def settle(self) -> None:
@@ -102,11 +127,15 @@ class Views:
             view.settle()
 
 
-def _relevant(flags: Iterable[CompiledFlag]) -> tuple[str, ...] | None:
-    """Return the top-level attributes that any of the flags reads, None when one cannot tell."""
+def _changing(flags: Iterable[CompiledFlag]) -> _Changing:
     names: set[str] = set()
+    known = True
+    moments: set[int] = set()
+    live: list[tuple[int, int, CompiledFlag]] = []
     for flag in flags:
-        if flag.attributes is None:
-            return None
-        names |= flag.attributes
-    return tuple(sorted(names))
+        known = known and flag.attributes is not None
+        names |= flag.attributes or frozenset()
+        moments |= flag.timing.moments
+        live += [(start_ms, end_ms, flag) for start_ms, end_ms in flag.timing.spans]
+    live.sort(key=lambda span: (span[2].key, span[:2]))
+    return _Changing(tuple(sorted(names)) if known else None, sorted(moments), live)

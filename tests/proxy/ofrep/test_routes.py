@@ -15,6 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.engine.times import parse_moment
+from proxy.ofrep import routes
 from tests.proxy.ofrep.server import (
     CLIENT_KEY,
     DEFINITIONS,
@@ -573,6 +575,60 @@ async def test_37_going_back_gives_the_first_tag_again(server: Server) -> None:
     await server.offer({"f": {**BASE, "enabled": False}})
     await server.offer({"f": BASE})
     assert (await server.bulk()).headers["ETag"] == before
+
+
+RAMP = {
+    "variant": "on",
+    "else": "off",
+    "from": 0,
+    "to": 100_000,
+    "start": "2026-12-01T00:00:00Z",
+    "end": "2026-12-08T00:00:00Z",
+}
+TIMED = {
+    "plain": flag("boolean", ON_OFF),
+    "window": flag(
+        "boolean",
+        ON_OFF,
+        rules=[{**rule("off", "plan", "pro"), "active": {"from": "2026-12-01T00:00:00Z"}}],
+    ),
+    "ramp": flag("boolean", ON_OFF, fallthrough={"ramp": RAMP}),
+    "weekday": flag(
+        "boolean",
+        ON_OFF,
+        rules=[
+            {
+                "id": "r",
+                "when": {"op": "weekday", "values": ["sat", "sun"]},
+                "serve": {"variant": "off"},
+            }
+        ],
+    ),
+}
+
+
+async def test_38_the_tag_follows_the_time_where_the_result_does(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that polls sees a window open and a ramp reach it, though nothing was published."""
+    clock = [parse_moment("2026-11-30T12:00:00Z") or 0]
+    monkeypatch.setattr(routes, "_now_ms", lambda: clock[0])
+    await server.offer(TIMED)
+    context = {"targetingKey": "u-1", "plan": "pro"}
+    tag, body, changes = "", b"", 0
+    for _ in range(24 * 10):
+        clock[0] += 3_600_000
+        reply = await server.bulk(context, If_None_Match=tag)
+        fresh = await server.bulk(context)
+        assert (reply.status == 304) is (fresh.headers["ETag"] == tag)
+        if reply.status == 304:
+            assert fresh.body == body
+        else:
+            changes += 1
+        tag, body = fresh.headers["ETag"], fresh.body
+    # the first answer; the window and the ramp's start; this unit on the ramp; two weekends, the
+    # end of one after the ramp's start; the ramp's end
+    assert 5 <= changes <= 9
 
 
 async def test_39_errors_have_no_tag_and_nothing_is_cached_by_others(server: Server) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.contract.snapshot import read_snapshot
 from proxy.engine import CompiledSnapshot, compile_snapshot
+from proxy.engine.times import parse_moment
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.views import Views
 from tests.proxy.ofrep.server import DEFINITIONS, ON_OFF, flag, rule
@@ -82,4 +83,65 @@ def test_different_results_have_different_tags(one: dict[str, Any], two: dict[st
     for views in (VIEWS, RULED_VIEWS):
         view = views.of(Scope.ALL)
         if view.render(one, 0) != view.render(two, 0):
-            assert view.etag(one) != view.etag(two)
+            assert view.etag(one, 0) != view.etag(two, 0)
+
+
+DAY = 86_400_000
+START = parse_moment("2026-12-01T00:00:00Z") or 0
+RAMP = {
+    "ramp": {
+        "variant": "on",
+        "else": "off",
+        "start": "2026-12-01T00:00:00Z",
+        "end": "2026-12-03T00:00:00Z",
+    }
+}
+NIGHT = {"op": "time_of_day", "from": "22:00", "to": "06:00", "zone": "Europe/Berlin"}
+TIMED = {
+    **RULED,
+    "window": flag(
+        "boolean",
+        ON_OFF,
+        rules=[{**rule("off", "plan", "pro"), "active": {"until": "2026-12-02T00:00:00Z"}}],
+    ),
+    "ramp": flag("boolean", ON_OFF, fallthrough=RAMP),
+    "night": flag(
+        "boolean", ON_OFF, rules=[{"id": "n", "when": NIGHT, "serve": {"variant": "off"}}]
+    ),
+    "asks": flag("boolean", ON_OFF, prerequisites=[{"flag": "window", "variants": ["off"]}]),
+}
+TIMED_VIEWS = make_views(TIMED)
+TIMES = st.integers(START - DAY, START + 4 * DAY) | st.sampled_from(
+    [START - 1, START, START + DAY - 1, START + DAY, START + 2 * DAY]
+)
+
+
+@given(CONTEXTS, TIMES, TIMES)
+def test_results_that_time_changed_have_different_tags(
+    context: dict[str, Any], one: int, two: int
+) -> None:
+    """Windows, ramps, hours of the day, also of flags that are asked by others."""
+    view = TIMED_VIEWS.of(Scope.ALL)
+    if view.render(context, one) != view.render(context, two):
+        assert view.etag(context, one) != view.etag(context, two)
+
+
+@given(CONTEXTS, TIMES)
+def test_flags_evaluated_together_answer_what_each_does_alone(
+    context: dict[str, Any], now_ms: int
+) -> None:
+    """Though they share what segments and prerequisites come to."""
+    view = TIMED_VIEWS.of(Scope.ALL)
+    alone = [flag.evaluate(context, now_ms).body for flag in view.flags.values()]
+    assert view.render(context, now_ms) == b'{"flags":[' + b",".join(alone) + b"]}"
+
+
+def test_a_tag_stays_while_time_changes_nothing() -> None:
+    """Else every poll would be a full answer."""
+    view = make_views({"window": TIMED["window"], "ramp": TIMED["ramp"]}).of(Scope.ALL)
+    context = {"targetingKey": "u-1"}
+    after = START + 3 * DAY
+    assert view.etag(context, after) == view.etag(context, after + DAY)
+    before = START - 2 * DAY
+    assert view.etag(context, before) == view.etag(context, before + DAY)
+    assert view.etag(context, before) != view.etag(context, after)
