@@ -16,7 +16,7 @@ from proxy.commands import GROUP, Command
 
 __all__ = ["main"]
 
-_EXTRAS = {"control-plane": "control-plane", "dev": "embedded"}
+_EXTRAS = {"control-plane": "control-plane", "dev": "embedded", "validate": "control-plane"}
 """The extra of `matrix-flag` that a command needs; commands not named here need none."""
 
 
