@@ -75,7 +75,7 @@ class HistoryService:
         last = await self._replica.last_version(project, document.flag)
         only = document.environment
 
-        def build(state: ProjectState) -> tuple[Draft, FlagRecord | None]:
+        def build(state: ProjectState, _now_ms: int) -> tuple[Draft, FlagRecord | None]:
             check_environment(state, environment)
             if only is not None:
                 check_environment(state, only)

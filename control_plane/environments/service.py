@@ -143,7 +143,7 @@ class EnvironmentService:
         """
         source, target = _ends(environment, document)
 
-        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
+        def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             for name in (source, target):
                 check_environment(state, name)
             record = find_flag(state, document.flag)
@@ -154,9 +154,8 @@ class EnvironmentService:
                     f"flag {document.flag!r} is not configured in {source!r}",
                     code="not_configured",
                 )
-            config = merge_config(
-                record.flag.environments.get(target), _without_own(copied), new_salt
-            )
+            before = record.flag.environments.get(target)
+            config = merge_config(before, _without_own(copied), new_salt, now_ms)
             return Draft(_configured(record.flag, target, config)), record
 
         return await FlagService(self._replica).write(

@@ -10,6 +10,7 @@ of its members those that are absent stay as they are.
 
 Rules:
 - No existing variant's value changes by a simple body; a value that no variant has becomes one.
+  Nor does one go that another flag's prerequisite names.
 - Salts stay unless given; ranges of rollouts are kept by `rebucketing.keep_ranges`.
 - What a flag means is validated afterwards, by the engine; here is what only the API knows. So a
   draft carries its problems to where the others are found, and its author is told all of them.
@@ -41,6 +42,7 @@ from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.problems import Problem, pointer
 
 __all__ = [
+    "Circumstances",
     "Draft",
     "create",
     "copied_config",
@@ -63,6 +65,20 @@ _MAX_UNUSED = 50  # variants made for values and served no more: history enough 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
+class Circumstances(NamedTuple):
+    """What a body does not say: where and when it comes, and what others need of the flag."""
+
+    environments: Collection[str]
+    """Those of the project, in the order in which a simple body configures them."""
+    asked: str
+    """The environment that the request is about."""
+    new_salt: NewSalt
+    now_ms: int
+    """Unix time: a ramp that a rollout takes the place of has come so far by then."""
+    needed: Callable[[], Collection[str]] = frozenset
+    """Returns the variants that prerequisites of other flags name; asked when one would go."""
+
+
 class Draft(NamedTuple):
     """A flag that was worked out, and what the API has against it; most often nothing."""
 
@@ -75,31 +91,27 @@ def is_full(members: Collection[str]) -> bool:
     return "variants" in members or "environments" in members
 
 
-def create(
-    document: FlagInput, environments: Sequence[str], asked: str, new_salt: NewSalt
-) -> Draft:
+def create(document: FlagInput, around: Circumstances) -> Draft:
     """Return the flag that a body creates.
 
     Raises:
         Invalid: with all that it lacks to be a flag at all.
     """
-    flag, problems = expand(document, environments, new_salt)
+    flag, problems = expand(document, list(around.environments), around.new_salt)
     if flag is None:
         raise invalid(problems)
-    problems = _unknown_environments(flag, environments)
+    problems = _unknown_environments(flag, around.environments)
     if document.environments is not UNSET:
-        problems += disagreements(document, flag, asked)
-    configs = {name: _with_ranges(None, config) for name, config in flag.environments.items()}
+        problems += disagreements(document, flag, around.asked)
+    configs = {
+        name: _with_ranges(None, config, around.now_ms)
+        for name, config in flag.environments.items()
+    }
     return Draft(msgspec.structs.replace(flag, environments=configs), problems)
 
 
 def replace(
-    flag: Flag,
-    document: FlagInput,
-    members: Collection[str],
-    environments: Collection[str],
-    asked: str,
-    new_salt: NewSalt,
+    flag: Flag, document: FlagInput, members: Collection[str], around: Circumstances
 ) -> Draft:
     """Return the flag after a PUT whose body has these members.
 
@@ -107,19 +119,17 @@ def replace(
         Invalid: a simple body that says nothing to serve; Conflict: `fallthrough_is_rollout`.
     """
     if not is_full(members):
-        return _simple(flag, document, members, asked, new_salt)
+        return _simple(flag, document, members, around)
     given = {} if document.environments is UNSET else document.environments
     whole = msgspec.structs.replace(document, environments={**flag.environments, **given})
-    return _full(flag, whole, environments, asked, new_salt)
+    return _full(flag, whole, around)
 
 
 def patch(
     flag: Flag,
     changes: Mapping[str, Any],
     decode: Callable[[bytes], FlagInput],
-    environments: Collection[str],
-    asked: str,
-    new_salt: NewSalt,
+    around: Circumstances,
 ) -> Draft:
     """Return the flag after a merge patch; `decode` checks the shape of the patched document.
 
@@ -130,20 +140,19 @@ def patch(
     if is_full(changes):
         if document.environments is UNSET:  # `"environments": null` removes them all
             document = msgspec.structs.replace(document, environments={})
-        return _full(flag, document, environments, asked, new_salt)
-    return _simple(flag, document, changes.keys(), asked, new_salt)
+        return _full(flag, document, around)
+    return _simple(flag, document, changes.keys(), around)
 
 
 def merge_config(
-    old: EnvironmentConfig | None, new: EnvironmentConfig, new_salt: NewSalt
+    old: EnvironmentConfig | None, new: EnvironmentConfig, new_salt: NewSalt, now_ms: int
 ) -> EnvironmentConfig:
     """Return a configuration completed from the one it replaces: salt, rule ids, ranges."""
     salt = new.salt
     if salt is UNSET:
         salt = new_salt() if old is None or old.salt is UNSET else old.salt
-    return _with_ranges(
-        old, msgspec.structs.replace(new, salt=salt, rules=with_rule_ids(new.rules))
-    )
+    completed = msgspec.structs.replace(new, salt=salt, rules=with_rule_ids(new.rules))
+    return _with_ranges(old, completed, now_ms)
 
 
 def copied_config(source: EnvironmentConfig, new_salt: NewSalt) -> EnvironmentConfig:
@@ -154,8 +163,9 @@ def copied_config(source: EnvironmentConfig, new_salt: NewSalt) -> EnvironmentCo
 
 
 def _simple(
-    flag: Flag, document: FlagInput, members: Collection[str], asked: str, new_salt: NewSalt
+    flag: Flag, document: FlagInput, members: Collection[str], around: Circumstances
 ) -> Draft:
+    asked = around.asked
     problems = _read_only(flag, document)
     given: dict[str, Any] = {name: getattr(document, name) for name in _PLAIN if name in members}
     if given.get("expires", UNSET) is None:
@@ -178,22 +188,24 @@ def _simple(
     if config is not None and not changed:
         enabled_so = msgspec.structs.replace(config, enabled=on)
         return Draft(_configured(flag, asked, enabled_so), problems)
-    if config is not None and config.fallthrough.rollout is not UNSET:
+    if config is not None and config.fallthrough.variant is UNSET:
         if problems:
             raise invalid(problems)
+        what = "ramp" if config.fallthrough.rollout is UNSET else "rollout"
         raise Conflict(
-            f"{asked!r} serves a rollout, which one value cannot replace; "
+            f"{asked!r} serves a {what}, which one value cannot replace; "
             "send variants and environments",
             code="fallthrough_is_rollout",
         )
     name = variant_of(flag.type, flag.variants, wanted)
     if name is None:
         name = _name_for(wanted, flag.variants)
-        variants = {**_without_unused(flag), name: wanted}
+        variants = {**_without_unused(flag, around.needed), name: wanted}
         flag = msgspec.structs.replace(flag, variants=variants)
     serve = Serve(variant=name)
     if config is None:
-        config = EnvironmentConfig(serve, salt=new_salt(), off_variant=_usual_off_variant(flag))
+        off_variant = _usual_off_variant(flag)
+        config = EnvironmentConfig(serve, salt=around.new_salt(), off_variant=off_variant)
     config = msgspec.structs.replace(config, fallthrough=serve, enabled=on)
     return Draft(_configured(flag, asked, config), problems)
 
@@ -211,36 +223,40 @@ def _usual_off_variant(flag: Flag) -> str | UnsetType:
     return "off" if flag.type == "boolean" and "off" in flag.variants else UNSET
 
 
-def _without_unused(flag: Flag) -> dict[str, Any]:
+def _without_unused(flag: Flag, needed: Callable[[], Collection[str]]) -> dict[str, Any]:
     """Return the variants, without the oldest of those made for values that nothing serves now.
 
     A setting that is changed every hour would fill the flag up otherwise.
     """
-    used: set[str | UnsetType] = set()
+    made = [name for name in flag.variants if _MADE.fullmatch(name)]
+    if len(made) <= _MAX_UNUSED:
+        return flag.variants
+    used: set[str | UnsetType] = set(needed())
     for config in flag.environments.values():
         used.add(config.off_variant)
         used.update(target.variant for target in config.targets)
         for _, serve in serves_of(config):
-            used.add(serve.variant)
-            if serve.rollout is not UNSET:
-                used.update(arm.variant for arm in serve.rollout.arms)
-    unused = [name for name in flag.variants if name not in used and _MADE.fullmatch(name)]
+            used |= _variants_of(serve)
+    unused = [name for name in made if name not in used]
     dropped = set(unused[: max(0, len(unused) - _MAX_UNUSED)])
     return {name: value for name, value in flag.variants.items() if name not in dropped}
 
 
-def _full(
-    flag: Flag,
-    document: FlagInput,
-    environments: Collection[str],
-    asked: str,
-    new_salt: NewSalt,
-) -> Draft:
+def _variants_of(serve: Serve) -> set[str | UnsetType]:
+    if serve.rollout is not UNSET:
+        return {arm.variant for arm in serve.rollout.arms}
+    if serve.ramp is not UNSET:
+        return {serve.ramp.variant, serve.ramp.else_}
+    return {serve.variant}
+
+
+def _full(flag: Flag, document: FlagInput, around: Circumstances) -> Draft:
     """Return the flag of a whole document: what it leaves out is left out."""
+    environments, asked = around.environments, around.asked
     given = {} if document.environments is UNSET else document.environments
     variants = flag.variants if document.variants is UNSET else document.variants
     configs = {
-        name: merge_config(flag.environments.get(name), config, new_salt)
+        name: merge_config(flag.environments.get(name), config, around.new_salt, around.now_ms)
         for name, config in given.items()
     }
     replaced = Flag(
@@ -271,13 +287,17 @@ def _full(
     return Draft(replaced, problems)
 
 
-def _with_ranges(old: EnvironmentConfig | None, new: EnvironmentConfig) -> EnvironmentConfig:
+def _with_ranges(
+    old: EnvironmentConfig | None, new: EnvironmentConfig, now_ms: int
+) -> EnvironmentConfig:
     before = {} if old is None else dict(serves_of(old))
     rules = [
-        msgspec.structs.replace(rule, serve=keep_ranges(before.get(f"rules/{rule.id}"), rule.serve))
+        msgspec.structs.replace(
+            rule, serve=keep_ranges(before.get(f"rules/{rule.id}"), rule.serve, now_ms)
+        )
         for rule in new.rules
     ]
-    fallthrough = keep_ranges(before.get("fallthrough"), new.fallthrough)
+    fallthrough = keep_ranges(before.get("fallthrough"), new.fallthrough, now_ms)
     return msgspec.structs.replace(new, rules=rules, fallthrough=fallthrough)
 
 

@@ -7,9 +7,11 @@ variant with the probability that two independent draws agree, so `1 - sum(w_i *
 move, weights as shares.
 
 A plain variant counts as a rollout of one arm, by whatever the other side splits by: units have it
-in any bucket, so that going over to a rollout and back is counted exactly. Places are `fallthrough`
-and `rules/<id>`; a rule that comes or goes is not compared, because who met it depends on its
-condition.
+in any bucket, so that going over to a rollout and back is counted exactly. A ramp counts as the
+rollout that it is at the time of the change; where it goes from there is its author's plan, and no
+unit goes back and forth on the way. Places are `fallthrough` and `rules/<id>`; a rule that comes or
+goes is not compared, because who met it depends on its condition. For the same reason neither
+prerequisites nor the time in which a rule is active count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,10 +25,11 @@ from proxy.contract.definitions import (
     Arm,
     EnvironmentConfig,
     Flag,
+    Ramp,
     Rollout,
     Serve,
 )
-from proxy.engine import reallocate
+from proxy.engine import ramp_arms, reallocate
 
 __all__ = ["Moved", "check_consent", "keep_ranges", "moved_between", "serves_of"]
 
@@ -49,8 +52,8 @@ def serves_of(config: EnvironmentConfig) -> Iterator[tuple[str, Serve]]:
         yield f"rules/{rule.id}", rule.serve
 
 
-def moved_between(old: Flag, new: Flag) -> list[Moved]:
-    """Return what moves where, for all places that split units before or after."""
+def moved_between(old: Flag, new: Flag, now_ms: int) -> list[Moved]:
+    """Return what moves where at a time, for all places that split units before or after."""
     moved = []
     for environment, config in new.environments.items():
         before = old.environments.get(environment)
@@ -59,16 +62,17 @@ def moved_between(old: Flag, new: Flag) -> list[Moved]:
         places = dict(serves_of(before))
         for place, serve in serves_of(config):
             was = places.get(place)
-            if was is None or (was.rollout is UNSET and serve.rollout is UNSET):
+            if was is None or (_split(was) is None and _split(serve) is None):
                 continue
             estimated = _is_rebucketed(before, config, was, serve)
-            count = _expected(was, serve) if estimated else _counted(was, serve)
+            had, gets = _arms(was, now_ms), _arms(serve, now_ms)
+            count = _expected(had, gets) if estimated else _counted(had, gets)
             if count:
                 moved.append(Moved(environment, place, count, estimated))
     return moved
 
 
-def check_consent(old: Flag, new: Flag, *, rebucket: bool) -> None:
+def check_consent(old: Flag, new: Flag, now_ms: int, *, rebucket: bool) -> None:
     """Raise Conflict when salts or `by` change and the caller did not say `rebucket`."""
     if rebucket:
         return
@@ -85,7 +89,8 @@ def check_consent(old: Flag, new: Flag, *, rebucket: bool) -> None:
         if config.salt != before.salt:
             where.insert(0, "salt")
         if where:
-            expected = max((m.buckets for m in moved_between(old, new) if m.estimated), default=0)
+            moved = moved_between(old, new, now_ms)
+            expected = max((m.buckets for m in moved if m.estimated), default=0)
             raise Conflict(
                 f"{', '.join(where[:5])} of {environment!r} would give units new buckets: "
                 f"about {expected} of {BUCKETS} would get another variant; "
@@ -94,17 +99,19 @@ def check_consent(old: Flag, new: Flag, *, rebucket: bool) -> None:
             )
 
 
-def keep_ranges(old: Serve | None, new: Serve) -> Serve:
+def keep_ranges(old: Serve | None, new: Serve, now_ms: int) -> Serve:
     """Return what is served with the ranges of its arms filled in, moving as few as can be.
 
     Ranges that merely repeat what is stored are taken for an echo of what was read: weights win
-    over them. Empty ones in all arms say as little as
-    none. Ranges of the author's own are left to stand, and to be validated, as they are.
+    over them. Empty ones in all arms say as little as none. Ranges of the author's own are left to
+    stand, and to be validated, as they are. After a ramp units stay where it has them at the time,
+    so that a ramp is stopped by a rollout of the share it has reached.
     """
     if new.rollout is UNSET:
         return new
-    before = old.rollout.arms if old is not None and old.rollout is not UNSET else []
-    stored = {arm.variant: arm.ranges for arm in before}
+    before = _arms(old, now_ms) if old is not None and _split(old) is not None else []
+    echoed = before if old is not None and old.rollout is not UNSET else []
+    stored = {arm.variant: arm.ranges for arm in echoed}
     own = [
         arm.ranges
         for arm in new.rollout.arms
@@ -135,27 +142,35 @@ def _is_rebucketed(
 
 def _is_split_anew(was: Serve, serve: Serve) -> bool:
     """Return whether units were split by one attribute and are by another now."""
-    if was.rollout is UNSET or serve.rollout is UNSET:
-        return False
-    return was.rollout.by != serve.rollout.by
+    had, has = _split(was), _split(serve)
+    return had is not None and has is not None and had.by != has.by
 
 
-def _arms(serve: Serve) -> list[Arm]:
+def _split(serve: Serve) -> Rollout | Ramp | None:
+    """Return what tells units apart; None where all get the same variant."""
+    if serve.rollout is not UNSET:
+        return serve.rollout
+    return None if serve.ramp is UNSET else serve.ramp
+
+
+def _arms(serve: Serve, now_ms: int) -> list[Arm]:
     if serve.rollout is not UNSET:
         return serve.rollout.arms
+    if serve.ramp is not UNSET:
+        return ramp_arms(serve.ramp, now_ms)
     return [Arm(serve.variant or "", BUCKETS, [(0, BUCKETS)])]
 
 
-def _counted(was: Serve, serve: Serve) -> int:
+def _counted(had: list[Arm], gets: list[Arm]) -> int:
     """Return how many buckets have another variant; stored arms carry their ranges."""
-    before = {arm.variant: arm.ranges or [] for arm in _arms(was)}
-    kept = sum(_overlap(before.get(arm.variant, []), arm.ranges or []) for arm in _arms(serve))
+    before = {arm.variant: arm.ranges or [] for arm in had}
+    kept = sum(_overlap(before.get(arm.variant, []), arm.ranges or []) for arm in gets)
     return BUCKETS - kept
 
 
-def _expected(was: Serve, serve: Serve) -> int:
-    before = {arm.variant: arm.weight for arm in _arms(was)}
-    agree = sum(arm.weight * before.get(arm.variant, 0) for arm in _arms(serve))
+def _expected(had: list[Arm], gets: list[Arm]) -> int:
+    before = {arm.variant: arm.weight for arm in had}
+    agree = sum(arm.weight * before.get(arm.variant, 0) for arm in gets)
     return round(BUCKETS * (1 - agree / BUCKETS**2))
 
 

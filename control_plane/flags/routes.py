@@ -244,7 +244,11 @@ ROUTES = (
         params=(
             PROJECT,
             _KEY,
-            Param("force", type=bool, description="Also while other flags depend on it."),
+            Param(
+                "force",
+                type=bool,
+                description="Also while it is a prerequisite of others: those are off then.",
+            ),
             IF_MATCH,
         ),
         responses={204: None},

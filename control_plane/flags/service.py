@@ -8,6 +8,8 @@ from is looked up inside, never before.
 import secrets
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,13 +19,14 @@ from control_plane.audit.model import Author
 from control_plane.documents import Precondition, invalid, same_document
 from control_plane.errors import Conflict, NotFound
 from control_plane.flags import authoring
-from control_plane.flags.authoring import Draft
+from control_plane.flags.authoring import Circumstances, Draft
 from control_plane.flags.model import (
     FlagFilter,
     FlagResource,
     Written,
     resource_of,
 )
+from control_plane.flags.prerequisites import needed_variants, related_flags
 from control_plane.flags.rebucketing import check_consent, moved_between
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
@@ -61,8 +64,9 @@ def new_salts(count: int) -> Iterator[str]:
 class FlagService:
     """The flags of all projects."""
 
-    def __init__(self, replica: Replica) -> None:
+    def __init__(self, replica: Replica, now: Callable[[], str] = now_rfc3339) -> None:
         self._replica = replica
+        self._now = now
 
     def get(self, project: str, environment: str, key: str) -> FlagResource:
         """Return a flag as an environment serves it; raises NotFound."""
@@ -103,12 +107,13 @@ class FlagService:
         """
         version = await self._next_version(project, document)
 
-        def build(state: ProjectState) -> tuple[Draft, FlagRecord | None]:
+        def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord | None]:
             check_environment(state, environment)
             if document.key in state.flags:
                 raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
             names = sorted(state.environments)
-            return authoring.create(document, names, environment, new_salt), None
+            around = Circumstances(names, environment, new_salt, now_ms)
+            return authoring.create(document, around), None
 
         simple = not isinstance(document.value, msgspec.UnsetType) and isinstance(
             document.variants, msgspec.UnsetType
@@ -136,11 +141,10 @@ class FlagService:
             `rebucketing`.
         """
 
-        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
+        def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
-            names = state.environments.keys()
-            draft = authoring.replace(record.flag, document, members, names, environment, new_salt)
-            return draft, record
+            around = _around(state, environment, key, now_ms)
+            return authoring.replace(record.flag, document, members, around), record
 
         simple = not authoring.is_full(members)
         return await self.write(
@@ -161,11 +165,10 @@ class FlagService:
     ) -> Written:
         """Apply a merge patch to a flag; raises as `replace` does, and what `decode` raises."""
 
-        def build(state: ProjectState) -> tuple[Draft, FlagRecord]:
+        def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
-            names = state.environments.keys()
-            draft = authoring.patch(record.flag, changes, decode, names, environment, new_salt)
-            return draft, record
+            around = _around(state, environment, key, now_ms)
+            return authoring.patch(record.flag, changes, decode, around), record
 
         simple = not authoring.is_full(changes)
         return await self.write(
@@ -176,6 +179,9 @@ class FlagService:
         self, project: str, key: str, author: Author, precondition: Precondition, *, force: bool
     ) -> None:
         """Delete a flag.
+
+        Of flags that still have it as prerequisite, if forced, the prerequisite fails: they serve
+        their off variant.
 
         Raises:
             NotFound, PreconditionFailed; Conflict: `flag_in_use`, unless forced.
@@ -196,7 +202,7 @@ class FlagService:
         environment: str,
         action: str,
         author: Author,
-        build: Callable[[ProjectState], tuple[Draft, FlagRecord | None]],
+        build: Callable[[ProjectState, int], tuple[Draft, FlagRecord | None]],
         *,
         simple: bool = False,
         rebucket: bool = False,
@@ -204,8 +210,9 @@ class FlagService:
     ) -> Written:
         """Commit what `build` makes of the state: a flag, and the record it replaces, if any.
 
-        The flag is validated here. Returns what is to be answered. Of a `simple` body, problems of
-        variants are problems of its value.
+        `build` is given the time of the change, too, in Unix milliseconds: what a ramp serves
+        depends on it. The flag is validated here. Returns what is to be answered. Of a `simple`
+        body, problems of variants are problems of its value.
 
         Raises:
             Invalid: with all problems; Conflict: `rebucketing`, unless `rebucket`; `flag_in_use`;
@@ -214,18 +221,20 @@ class FlagService:
         result: list[Written] = []
 
         def change(state: ProjectState) -> Change:
-            draft, old = build(state)
+            at = self._now()
+            now_ms = _unix_ms(at)
+            draft, old = build(state, now_ms)
             if old is None and len(state.flags) >= MAX_FLAGS:
                 raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
             flag, warnings = draft.flag, _checked(draft, old, state, simple=simple)
             if old is not None:
-                check_consent(old.flag, flag, rebucket=rebucket)
+                check_consent(old.flag, flag, now_ms, rebucket=rebucket)
                 if flag.archived and not old.flag.archived:
                     _refuse_in_use(state, flag.key, "archived")
-            made = flag_change(action, author, flag, old, first_version)
+            made = flag_change(action, author, at, flag, old, first_version)
             record = made.edits[0].record if made.edits else old
             assert isinstance(record, FlagRecord)  # noqa: S101 - of a flag's edit, or `old` itself
-            moved = [] if old is None else moved_between(old.flag, flag)
+            moved = [] if old is None else moved_between(old.flag, flag, now_ms)
             result[:] = [Written(resource_of(record, environment), warnings, moved)]
             return made
 
@@ -251,17 +260,21 @@ class FlagService:
 
 
 def flag_change(
-    action: str, author: Author, flag: Flag, old: FlagRecord | None, first_version: int = 1
+    action: str,
+    author: Author,
+    at: str,
+    flag: Flag,
+    old: FlagRecord | None,
+    first_version: int = 1,
 ) -> Change:
     """Return the change that makes a flag what it is given as; without edits if it is that."""
-    now = now_rfc3339()
     if old is None:
-        record = FlagRecord(flag, first_version, now, now)
+        record = FlagRecord(flag, first_version, at, at)
     elif same_document(flag, old.flag):
-        return Change(action, author, now)
+        return Change(action, author, at)
     else:
-        record = FlagRecord(flag, old.version + 1, old.created_at, now)
-    return Change(action, author, now, (Edit(RecordKind.FLAG, flag.key, record),))
+        record = FlagRecord(flag, old.version + 1, old.created_at, at)
+    return Change(action, author, at, (Edit(RecordKind.FLAG, flag.key, record),))
 
 
 def find_flag(state: ProjectState, key: str) -> FlagRecord:
@@ -282,17 +295,26 @@ def check_environment(state: ProjectState, environment: str) -> None:
         )
 
 
+def _around(state: ProjectState, environment: str, key: str, now_ms: int) -> Circumstances:
+    needed = partial(needed_variants, state, key)
+    return Circumstances(state.environments.keys(), environment, new_salt, now_ms, needed)
+
+
+def _unix_ms(at: str) -> int:
+    return round(datetime.fromisoformat(at).timestamp() * 1000)
+
+
 def _checked(
     draft: Draft, old: FlagRecord | None, state: ProjectState, *, simple: bool
 ) -> list[Problem]:
     """Return the warnings about a flag; raises Invalid with all problems when one is an error.
 
-    What was broken already, by a segment that was deleted by force, does not stop a change: a flag
-    has to be switched off most of all when something is wrong with it.
+    What was broken already, by a segment or a flag that was deleted by force, does not stop a
+    change: a flag has to be switched off most of all when something is wrong with it.
     """
-    problems = check_flag(draft.flag, state.segment_documents)
+    problems = _problems_of(draft.flag, state)
     if old is not None and has_errors(problems):
-        before = check_flag(old.flag, state.segment_documents)
+        before = _problems_of(old.flag, state)
         problems = [_warning(p) if p in before else p for p in problems]
     problems = [*draft.problems, *problems]
     if simple:
@@ -300,6 +322,15 @@ def _checked(
     if has_errors(problems):
         raise invalid(problems)
     return problems
+
+
+def _problems_of(flag: Flag, state: ProjectState) -> list[Problem]:
+    return check_flag(
+        flag,
+        state.segment_documents,
+        state.flag_documents,
+        asking=related_flags(state, flag),
+    )
 
 
 def _warning(problem: Problem) -> Problem:

@@ -24,6 +24,7 @@ from tests.support.definitions import AT, ENVIRONMENTS, salts
 
 PRODUCTION = "production"
 SALT = salts()
+NOW_MS = 1_796_342_400_000  # 2026-12-04T00:00:00Z
 
 
 def accepted(draft: authoring.Draft) -> Flag:
@@ -33,22 +34,29 @@ def accepted(draft: authoring.Draft) -> Flag:
     return draft.flag
 
 
+def around(asked: str, needed: frozenset[str] = frozenset()) -> authoring.Circumstances:
+    """Return what a request does not say: halfway through the ramps here."""
+    return authoring.Circumstances(ENVIRONMENTS, asked, SALT, NOW_MS, lambda: needed)
+
+
 def create(body: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Create a flag of a body."""
     document = msgspec.convert(body, FlagInput)
-    return accepted(authoring.create(document, ENVIRONMENTS, asked, SALT))
+    return accepted(authoring.create(document, around(asked)))
 
 
-def put(flag: Flag, body: dict[str, Any], asked: str = PRODUCTION) -> Flag:
+def put(
+    flag: Flag, body: dict[str, Any], asked: str = PRODUCTION, needed: frozenset[str] = frozenset()
+) -> Flag:
     """Replace a flag by a body."""
     document = msgspec.convert(body, FlagInput)
-    return accepted(authoring.replace(flag, document, body.keys(), ENVIRONMENTS, asked, SALT))
+    return accepted(authoring.replace(flag, document, body.keys(), around(asked, needed)))
 
 
 def patch(flag: Flag, changes: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Apply a merge patch to a flag."""
     decode = partial(decode_document, kind=FlagInput)
-    return accepted(authoring.patch(flag, changes, decode, ENVIRONMENTS, asked, SALT))
+    return accepted(authoring.patch(flag, changes, decode, around(asked)))
 
 
 def read(flag: Flag, environment: str = PRODUCTION) -> dict[str, Any]:
@@ -462,5 +470,5 @@ def test_a_change_of_weights_moves_exactly_the_difference(old: list[int], new: l
 
     flag = create(document(before))
     changed = put(flag, document(after))
-    moved = sum(m.buckets for m in moved_between(flag, changed))
+    moved = sum(m.buckets for m in moved_between(flag, changed, NOW_MS))
     assert moved == sum(max(0, after.get(v, 0) - before.get(v, 0)) for v in variants)

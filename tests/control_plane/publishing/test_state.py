@@ -252,6 +252,8 @@ def test_who_has_a_flag_as_prerequisite_is_known() -> None:
     )
     assert project.users(FLAG, "api") == project.users(FLAG, "plan") == [Name(FLAG, "f")]
     assert project.users(SEGMENT, "beta") == [Name(FLAG, "f")]
+    named = {Name(FLAG, "api"), Name(FLAG, "plan"), Name(SEGMENT, "beta")}
+    assert project.uses(Name(FLAG, "f")) == named
     configs["staging"] = record.flag.environments["staging"]
     apply(
         project, Edit(FLAG, "f", changed(record, flag=changed(record.flag, environments=configs)))
@@ -259,6 +261,7 @@ def test_who_has_a_flag_as_prerequisite_is_known() -> None:
     assert (project.users(FLAG, "api"), project.users(FLAG, "plan")) == ([Name(FLAG, "f")], [])
     apply(project, Edit(FLAG, "f", None))
     assert project.users(FLAG, "api") == project.users(SEGMENT, "beta") == []
+    assert project.uses(Name(FLAG, "f")) == frozenset()
 
 
 def test_the_documents_of_flags_follow_the_state() -> None:
