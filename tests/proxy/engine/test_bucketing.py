@@ -282,7 +282,7 @@ def test_a_rollout_that_only_grows_takes_nobody_back(weights: list[int]) -> None
 
 
 def test_ranges_do_not_crumble() -> None:
-    """A thousand changes of all of five arms leave some dozens of pieces: small ones are taken up."""
+    """A thousand changes of all of five arms leave some dozens of pieces."""
     names = ["a", "b", "c", "d", "e"]
     now = reallocate([], arms(*((name, 20_000) for name in names)))
     for step in range(1_000):
