@@ -50,6 +50,13 @@ class MetricRow(NamedTuple):
 METRICS: tuple[MetricRow, ...] = (
     MetricRow("matrixflag_build_info", "gauge", ("version",), "Always 1; the version that runs."),
     MetricRow(
+        "matrixflag_suspicious_units_total",
+        "counter",
+        ("unit",),
+        "Requests whose targeting key is the name of nothing: undefined, null, None, NaN. All who"
+        " send it are one unit of every rollout.",
+    ),
+    MetricRow(
         "matrixflag_requests_total",
         "counter",
         ("route", "status"),
@@ -247,6 +254,8 @@ class Metrics:
         )
         yield _histogram("matrixflag_request_seconds", self.request_seconds)
         yield _histogram("matrixflag_evaluation_seconds", self.evaluation_seconds)
+        suspicious = _labelled(self._current.suspicious_units)
+        yield _metric("matrixflag_suspicious_units_total", suspicious)
         yield _metric("matrixflag_rate_limited_total", [((), self.rate_limited)])
         yield _metric("matrixflag_background_failures_total", _labelled(self.background_failures))
         yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})

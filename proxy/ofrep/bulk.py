@@ -6,7 +6,7 @@ are fetched in advance, and clients report what they used.
 
 from proxy.contract.codes import ErrorCode
 from proxy.ofrep.answers import OfrepAnswer, OfrepRequest, failure
-from proxy.ofrep.context import BadContext, read_context
+from proxy.ofrep.context import BadContext, is_suspicious, read_context
 from proxy.ofrep.etag import matches, result_etag
 from proxy.ofrep.views import View
 
@@ -19,6 +19,8 @@ def evaluate_bulk(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnswer
         context = read_context(request.body)
     except BadContext as error:
         return failure(400, str(error), code=ErrorCode.INVALID_CONTEXT)
+    if is_suspicious(context):
+        view.suspicious_units[context["targetingKey"]] += 1
     wanted = request.if_none_match
     etag = view.etag(context, now_ms)
     if etag is not None and wanted is not None and matches(wanted, etag):

@@ -14,7 +14,10 @@ from typing import Any, NoReturn
 
 import orjson
 
-__all__ = ["BadContext", "read_context"]
+__all__ = ["SUSPICIOUS_UNITS", "BadContext", "is_suspicious", "read_context"]
+
+SUSPICIOUS_UNITS = frozenset({"undefined", "null", "None", "NaN"})
+"""Targeting keys that languages make of nothing: everybody without an identity is one unit then."""
 
 
 class BadContext(ValueError):
@@ -38,6 +41,12 @@ def read_context(body: bytes) -> dict[str, Any]:
     if context is None:
         return {}
     raise BadContext(f"context is {_kind(context)}, not an object")
+
+
+def is_suspicious(context: dict[str, Any]) -> bool:
+    """Return whether the targeting key of a context is one of `SUSPICIOUS_UNITS`."""
+    unit = context.get("targetingKey")
+    return unit.__class__ is str and unit in SUSPICIOUS_UNITS
 
 
 def _decode(body: bytes) -> Any:

@@ -3,7 +3,10 @@
 Kept apart from the holder, which knows nothing of how flags are answered.
 """
 
+from collections import Counter
+
 from proxy.holder import Served
+from proxy.ofrep.context import SUSPICIOUS_UNITS
 from proxy.ofrep.views import Views
 
 __all__ = ["Current"]
@@ -12,10 +15,12 @@ __all__ = ["Current"]
 class Current:
     """`views` is None before the first snapshot."""
 
-    __slots__ = ("views",)
+    __slots__ = ("suspicious_units", "views")
 
     def __init__(self) -> None:
         self.views: Views | None = None
+        self.suspicious_units: Counter[str] = Counter(dict.fromkeys(SUSPICIOUS_UNITS, 0))
+        """Requests, by the text that came as targeting key."""
 
     def settle(self) -> None:
         """Bring the counts of all answers up to date, before somebody reads them."""
@@ -28,4 +33,4 @@ class Current:
         The counts of the old one are settled first, for those who add them up after.
         """
         self.settle()
-        self.views = Views(new.compiled, new.header)
+        self.views = Views(new.compiled, new.header, self.suspicious_units)

@@ -5,7 +5,7 @@ Everything the answer says was encoded when the snapshot was compiled; here a bo
 
 from proxy.contract.codes import ErrorCode
 from proxy.ofrep.answers import JSON_HEADERS, OfrepAnswer, OfrepRequest, Tracked, failure
-from proxy.ofrep.context import BadContext, read_context
+from proxy.ofrep.context import BadContext, is_suspicious, read_context
 from proxy.ofrep.views import View
 
 __all__ = ["evaluate_single"]
@@ -18,6 +18,8 @@ def evaluate_single(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnsw
         context = read_context(request.body)
     except BadContext as error:
         return failure(400, str(error), key=key, code=ErrorCode.INVALID_CONTEXT)
+    if is_suspicious(context):
+        view.suspicious_units[context["targetingKey"]] += 1
     flag = view.flags.get(key)
     if flag is None:
         return failure(

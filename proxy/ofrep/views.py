@@ -7,6 +7,7 @@ the answers when somebody wants to read the counts.
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -36,11 +37,27 @@ class View:
     What only bulk answers need is prepared when the first one is asked for.
     """
 
-    __slots__ = ("_changing", "_parts", "_seed", "_shares", "_static", "_uncounted", "flags")
+    __slots__ = (
+        "_changing",
+        "_parts",
+        "_seed",
+        "_shares",
+        "_static",
+        "_uncounted",
+        "flags",
+        "suspicious_units",
+    )
 
-    def __init__(self, flags: dict[str, CompiledFlag], digest: str, scope: Scope) -> None:
-        """Take the flags in the order of a bulk answer."""
+    def __init__(
+        self,
+        flags: dict[str, CompiledFlag],
+        digest: str,
+        scope: Scope,
+        suspicious_units: Counter[str],
+    ) -> None:
+        """Take the flags in the order of a bulk answer, and where to count suspicious units."""
         self.flags = flags
+        self.suspicious_units = suspicious_units
         self._seed = etag_seed(digest, scope)
         self._changing: _Changing | None = None
         self._shares = False
@@ -104,11 +121,17 @@ class View:
 class Views:
     """One snapshot and its views, each made when first asked for."""
 
-    __slots__ = ("_made", "compiled", "header")
+    __slots__ = ("_made", "_suspicious_units", "compiled", "header")
 
-    def __init__(self, compiled: CompiledSnapshot, header: SnapshotHeader) -> None:
+    def __init__(
+        self,
+        compiled: CompiledSnapshot,
+        header: SnapshotHeader,
+        suspicious_units: Counter[str] | None = None,
+    ) -> None:
         self.compiled = compiled
         self.header = header
+        self._suspicious_units = Counter() if suspicious_units is None else suspicious_units
         self._made: dict[Scope, View] = {}
 
     def of(self, scope: Scope) -> View:
@@ -118,7 +141,9 @@ class Views:
             flags = self.compiled.flags
             if scope is Scope.CLIENT:
                 flags = {key: flag for key, flag in flags.items() if flag.client_side}
-            view = self._made[scope] = View(flags, self.header.digest, scope)
+            view = self._made[scope] = View(
+                flags, self.header.digest, scope, self._suspicious_units
+            )
         return view
 
     def settle(self) -> None:

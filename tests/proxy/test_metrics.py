@@ -76,6 +76,19 @@ async def test_evaluations_are_counted_by_flag_variant_and_reason(server: Server
     assert found['matrixflag_requests_total{route="single",status="404"}'] == 1
 
 
+async def test_the_names_of_nothing_are_counted_as_units(server: Server) -> None:
+    """Everybody without an identity would be one unit, and be split as one."""
+    for key in ("undefined", "undefined", "None", "u-1", "nullable", ""):
+        await server.single("split", {"targetingKey": key})
+    await server.bulk({"targetingKey": "null"})
+    await server.bulk({"targetingKey": ["null"]})
+    await server.offer({})
+    found = await samples(server.metrics)
+    name = 'matrixflag_suspicious_units_total{unit="%s"}'
+    counts = [found[name % unit] for unit in ("undefined", "None", "null", "NaN")]
+    assert counts == [2, 1, 1, 0]
+
+
 async def test_no_counter_goes_back_when_the_snapshot_changes(server: Server) -> None:
     """Nor when a bulk answer was counted but not yet read."""
     await server.bulk({"targetingKey": "u-1"})
