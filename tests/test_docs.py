@@ -11,6 +11,7 @@ from proxy.contract.codes import ErrorCode, ProblemCode, Reason
 from proxy.contract.definitions import Condition, FlagDefinition, Rule, Serve
 from proxy.engine import compile_flag
 from proxy.engine.operators import OPERATORS
+from proxy.engine.times import parse_moment
 from tests.support.reference import DOCS, ROOT, TABLES, api_codes, between
 
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
@@ -72,6 +73,35 @@ def test_an_example_of_an_operator_holds(operator: str, condition: str, context:
     turned = msgspec.structs.replace(rule, when=opposite)
     flag = compile_flag("f", msgspec.structs.replace(definition, rules=[turned]), {})
     assert flag.evaluate(json.loads(context), 0).value == "n"
+
+
+def examples_of_now() -> list[tuple[str, str]]:
+    """Return the condition and the time of each row of the second table."""
+    found = between("operators of now").search((DOCS / "targeting.md").read_text())
+    assert found is not None
+    return re.findall(r"^\| `(\{.+?\})` \| `(.+?)` \|$", found[2], re.MULTILINE)
+
+
+def test_every_operator_of_the_time_has_an_example_without_an_attribute() -> None:
+    """And no other has."""
+    shown = {json.loads(condition)["op"] for condition, _ in examples_of_now()}
+    assert shown == {name for name, operator in OPERATORS.items() if operator.timed}
+
+
+@pytest.mark.parametrize(("condition", "now"), examples_of_now())
+def test_an_example_of_the_time_holds(condition: str, now: str) -> None:
+    """At its time; and negated not."""
+    now_ms = parse_moment(now)
+    assert now_ms is not None
+    for negate, value in ((False, "y"), (True, "n")):
+        when = msgspec.json.decode(json.dumps({**json.loads(condition), "negate": negate}))
+        rule = Rule(msgspec.convert(when, Condition), Serve(variant="yes"), "example")
+        definition = FlagDefinition(
+            "string", {"yes": "y", "no": "n"}, Serve(variant="no"), "s", enabled=True, rules=[rule]
+        )
+        flag = compile_flag("f", definition, {})
+        assert flag.problems == ()
+        assert flag.evaluate({}, now_ms).value == value
 
 
 def test_the_glossary_is_in_order() -> None:

@@ -14,7 +14,7 @@ from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Condition
 from proxy.engine import limits
 from proxy.engine.findings import Findings, Path
-from proxy.engine.operators import OPERATORS, Operator
+from proxy.engine.operators import OPERATORS, Operator, options_of
 
 __all__ = [
     "Found",
@@ -88,7 +88,7 @@ def check_conditions(
 
     Once it has found nothing, conditions nest no deeper than `MAX_CONDITION_DEPTH`.
     """
-    conditions = values = 0
+    conditions = values = patterns = 0
     named: list[tuple[Path, str]] = []
     for root, tree in roots:
         stack = [(root, tree, 1)]
@@ -99,8 +99,10 @@ def check_conditions(
                 message = f"conditions nest deeper than {limits.MAX_CONDITION_DEPTH}"
                 findings.add(root, ProblemCode.TOO_DEEP, message, "move a part into a segment")
                 break
-            if not isinstance(node.attribute, UnsetType):
-                values += _check_leaf(path, node, node.attribute, findings)
+            if not isinstance(node.op, UnsetType):
+                count = _check_leaf(path, node, node.op, findings)
+                values += count
+                patterns += count if node.op == "matches" else 0
             elif not isinstance(node.segment, UnsetType):
                 named.append(((*path, "segment"), node.segment))
                 if node.segment not in segments:
@@ -110,6 +112,7 @@ def check_conditions(
                 inner = [((*path, *step), child, depth + 1) for step, child in _children(node)]
                 stack.extend(reversed(inner))
     _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
+    _bound(roots, patterns, limits.MAX_PATTERNS, "regular expressions", findings)
     _bound(roots, len(named), limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
     return Found(values, named)
 
@@ -134,22 +137,55 @@ def _children(node: Condition) -> list[tuple[Path, Condition]]:
     return []
 
 
-def _check_leaf(path: Path, leaf: Condition, attribute: str, findings: Findings) -> int:
+def _check_leaf(path: Path, leaf: Condition, name: str, findings: Findings) -> int:
     """Report what is wrong with a leaf, and return the number of its values."""
-    name = str(leaf.op)
-    if not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
-        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
-        findings.add((*path, "attribute"), ProblemCode.OUT_OF_RANGE, message)
     values = [] if isinstance(leaf.values, UnsetType) else leaf.values
     operator = OPERATORS.get(name)
+    _check_attribute((*path, "attribute"), leaf, name, operator, findings)
     if operator is None:
         findings.add((*path, "op"), ProblemCode.UNKNOWN_OPERATOR, *_unknown(name))
         return len(values)
-    if leaf.fold is True and not operator.folds:
-        message = f"{name} compares no text, so it takes no fold"
-        findings.add((*path, "fold"), ProblemCode.OPERATOR_OPTION, message, "leave fold out")
-    _check_values((*path, "values"), name, operator, values, findings)
+    _check_options(path, leaf, name, operator, findings)
+    if _check_values((*path, "values"), name, operator, values, findings) and operator.check:
+        for fault in operator.check(values, options_of(leaf)):
+            findings.add((*path, *fault.path), *fault[1:])
     return len(values)
+
+
+def _check_attribute(
+    path: Path, leaf: Condition, name: str, operator: Operator | None, findings: Findings
+) -> None:
+    attribute = leaf.attribute
+    if isinstance(attribute, UnsetType):
+        if operator is None or not operator.timed:
+            message = f"{name[:_SHOWN_CHARS]} is of an attribute, and none is named"
+            hint = f"only {', '.join(_TIMED)} are of the time where there is none"
+            findings.add(path, ProblemCode.MISSING_FIELD, message, hint)
+    elif not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
+        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
+        findings.add(path, ProblemCode.OUT_OF_RANGE, message)
+
+
+_TIMED = [name for name, operator in OPERATORS.items() if operator.timed]
+
+
+def _check_options(
+    path: Path, leaf: Condition, name: str, operator: Operator, findings: Findings
+) -> None:
+    given = {"from": leaf.from_, "to": leaf.to, "zone": leaf.zone}
+    if leaf.fold is True and "fold" not in operator.options:
+        message = f"{name} compares no text, so it takes no fold"
+        hint = "leave fold out"
+        if name == "matches":
+            message, hint = "matches takes no fold", "begin the pattern with (?i)"
+        findings.add((*path, "fold"), ProblemCode.OPERATOR_OPTION, message, hint)
+    for option, value in given.items():
+        if isinstance(value, UnsetType):
+            if option in operator.needs:
+                findings.add((*path, option), ProblemCode.MISSING_FIELD, f"{name} needs {option!r}")
+        elif option not in operator.options:
+            message, hint = f"{name} takes no {option}", f"leave {option} out"
+            findings.add((*path, option), ProblemCode.OPERATOR_OPTION, message, hint)
 
 
 @lru_cache(maxsize=1_024)
@@ -163,18 +199,20 @@ def _unknown(name: str) -> tuple[str, str]:
 
 def _check_values(
     path: Path, name: str, operator: Operator, values: list[Any], findings: Findings
-) -> None:
+) -> bool:
+    """Report what is wrong with number and types of values; return whether that is nothing."""
     wanted = operator.values
     problem = ProblemCode.OPERATOR_VALUES
     if len(values) < wanted.least or (wanted.most is not None and len(values) > wanted.most):
         findings.add(path, problem, f"{name} takes {wanted.text}, not {len(values)} values")
-        return
+        return False
     if len(values) > limits.MAX_VALUES:
         message = f"{len(values)} values, at most {limits.MAX_VALUES} are allowed"
         findings.add(path, ProblemCode.TOO_MANY, message, "use a segment's list of units")
-        return
+        return False
     kinds = set(map(type, values))
-    if not kinds <= wanted.classes:
+    fit = kinds <= wanted.classes
+    if not fit:
         for index, value in enumerate(values):
             if value.__class__ not in wanted.classes:
                 message = f"{name} takes {wanted.text}, not {json_kind(value)}"
@@ -186,6 +224,7 @@ def _check_values(
                 hint = "compare identifiers as strings"
                 code = ProblemCode.NUMBER_OUT_OF_RANGE
                 findings.add((*path, index), code, message, hint, Severity.WARNING)
+    return fit
 
 
 def json_kind(value: Any) -> str:

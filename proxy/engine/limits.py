@@ -10,9 +10,13 @@ __all__ = [
     "MAX_CONDITIONS",
     "MAX_CONDITION_DEPTH",
     "MAX_INTEGER",
+    "MAX_MATCHED_CHARS",
     "MAX_METADATA_BYTES",
     "MAX_NAME_CHARS",
     "MAX_PATH_CHARS",
+    "MAX_PATTERNS",
+    "MAX_PATTERN_BYTES",
+    "MAX_PATTERN_CHARS",
     "MAX_PREREQUISITES",
     "MAX_PREREQUISITES_IN_ALL",
     "MAX_PREREQUISITE_NESTING",
@@ -29,6 +33,7 @@ __all__ = [
     "MAX_VALUE_BYTES",
     "MAX_VALUE_DEPTH",
     "MAX_VARIANTS",
+    "MAX_VERSION_CHARS",
     "MAX_VALUES_IN_ALL",
 ]
 
@@ -95,6 +100,24 @@ MAX_INTEGER = 2**53 - 1
 
 MAX_PATH_CHARS = 256
 """Of the name of an attribute; bounds the steps of a path, too."""
+
+MAX_PATTERN_CHARS = 1_000
+"""Of one regular expression."""
+
+MAX_PATTERNS = 100
+"""Regular expressions of all leaves of a flag in one environment, or of one segment. With the bound
+below, 25 MB at the very worst; an ordinary pattern takes 5 KB."""
+
+MAX_PATTERN_BYTES = 256 * 1024
+"""Memory of the regular expressions of one leaf, together, for their program and for the automaton
+that matching builds of it. A class of all letters, without regard to case, takes 70 KB."""
+
+MAX_MATCHED_CHARS = 16_384
+"""Of a string that is matched against regular expressions. Ordinary ones take 2 ns a character, and
+one made to defeat the automaton 0.5 us, so a leaf never takes longer than about 10 ms."""
+
+MAX_VERSION_CHARS = 256
+"""Of a version; as npm has it. It bounds the integers that are made of its digits."""
 
 MAX_UNIT_CHARS = 1_024
 """Of one unit in a target or a segment."""

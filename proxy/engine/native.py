@@ -129,11 +129,15 @@ def _expression(condition: Condition) -> p.Expression:
 
 def _leaf(condition: Condition) -> p.Expression:
     operator = OPERATORS[str(condition.op)]
-    values = [] if isinstance(condition.values, UnsetType) else condition.values
-    leaf: Leaf = operator.compile(values, condition.fold is True)
-    attribute = None if isinstance(condition.attribute, UnsetType) else condition.attribute
     negated = operator.negated is not (condition.negate is True)
-    return p.Probe(attribute, leaf, negated, condition)
+    if not isinstance(condition.attribute, UnsetType):
+        leaf = operator.compile_condition(condition)
+        return p.Probe(condition.attribute, leaf, negated, condition)
+    span = operator.span(condition)
+    if span is None:
+        return p.Probe(None, operator.compile_condition(condition), negated, condition)
+    window = p.Window(*span, condition)
+    return p.Not(window) if negated else window
 
 
 def _serve(

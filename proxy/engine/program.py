@@ -33,6 +33,7 @@ import msgspec
 from proxy.contract.codes import ErrorCode, Reason
 from proxy.contract.definitions import TARGETING_KEY
 from proxy.engine.operators import Leaf
+from proxy.engine.times import EVER
 
 __all__ = [
     "ALWAYS",
@@ -74,7 +75,7 @@ __all__ = [
     "reachable",
 ]
 
-ALWAYS = (-(2**63), 2**63)
+ALWAYS = EVER
 """A span of Unix milliseconds that every moment is in."""
 
 

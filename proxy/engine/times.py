@@ -15,18 +15,22 @@ Rules:
 """
 
 import re
-from datetime import date
+from datetime import date, datetime
 
-__all__ = ["Moment", "parse_exactly", "parse_moment"]
+__all__ = ["EVER", "Moment", "parse_exactly", "parse_moment"]
 
 Moment = tuple[int, str]
 """Whole milliseconds since 1970, and the decimal digits below one, without zeros at the end."""
 
+EVER = (-(2**63), 2**63)
+"""A span of Unix milliseconds that every moment is in."""
+
 _RFC_3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))",
-    re.ASCII,
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-6][0-9]"
+    r"(?:\.([0-9]+))?(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))"
 )
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - of UTC, as what is subtracted from it
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 _CYCLE_YEARS = 400
@@ -49,33 +53,38 @@ def parse_exactly(text: str) -> Moment | None:
     match = _RFC_3339.fullmatch(text)
     if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, sign, off_hour, off_minute = match.groups()
-    days = _day(int(year), int(month), int(day))
-    minutes = int(hour) * 60 + int(minute)
-    seconds = int(second)
-    if days is None or hour > "23" or minute > "59" or seconds > 60:
-        return None
+    fraction, sign, hours, minutes = match.groups()
+    offset = 0
     if sign is not None:
-        if off_hour > "23" or off_minute > "59":
-            return None
-        offset = int(off_hour) * 60 + int(off_minute)
-        minutes += offset if sign == "-" else -offset
-    total = days * 86_400 + minutes * 60 + seconds
-    if seconds == 60 and not _starts_month(total):
-        return None
-    if fraction is None:
-        return total * 1_000, ""
-    return total * 1_000 + int(fraction[:3].ljust(3, "0")), fraction[3:].rstrip("0")
-
-
-def _day(year: int, month: int, day: int) -> int | None:
-    """Return the days since 1970, None for a date that there is not."""
-    cycles = 0 if year else 1
+        offset = int(hours) * 3_600 + int(minutes) * 60
+        offset = -offset if sign == "-" else offset
     try:
-        ordinal = date(year + cycles * _CYCLE_YEARS, month, day).toordinal()
+        since = datetime.fromisoformat(text[:19]) - _EPOCH
+        seconds = since.days * 86_400 + since.seconds - offset
+    except ValueError:
+        unusual = _unusual(text, offset)
+        if unusual is None:
+            return None
+        seconds = unusual
+    if fraction is None:
+        return seconds * 1_000, ""
+    if len(fraction) <= 3:
+        return seconds * 1_000 + int(fraction.ljust(3, "0")), ""
+    return seconds * 1_000 + int(fraction[:3]), fraction[3:].rstrip("0")
+
+
+def _unusual(text: str, offset: int) -> int | None:
+    """Return the seconds since 1970 where there is a leap second, or the year 0; else None."""
+    cycles = 1 if text.startswith("0000") else 0
+    leaps = 1 if text[17:19] == "60" else 0
+    year, second = int(text[:4]) + cycles * _CYCLE_YEARS, int(text[17:19]) - leaps
+    try:
+        since = datetime.fromisoformat(f"{year:04}{text[4:17]}{second:02}") - _EPOCH
     except ValueError:
         return None
-    return ordinal - cycles * _CYCLE_DAYS - _EPOCH_DAY
+    days = since.days - cycles * _CYCLE_DAYS
+    seconds = days * 86_400 + since.seconds + leaps - offset
+    return seconds if not leaps or _starts_month(seconds) else None
 
 
 def _starts_month(seconds: int) -> bool:

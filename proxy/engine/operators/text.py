@@ -3,23 +3,23 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proxy.engine.operators.model import Leaf
+from proxy.engine.operators.model import Leaf, Options
 
 __all__ = ["contains", "ends_with", "starts_with"]
 
 
 def _test(
     one: str, several: Callable[[tuple[str, ...]], tuple[str, Any]]
-) -> Callable[[Sequence[Any], bool], Leaf]:
+) -> Callable[[Sequence[Any], Options], Leaf]:
     """Return the compile of a test of a string: `one` for a single value, else `several`.
 
     Both are written over `{s}`, the string, folded where that is asked for.
     """
 
-    def compile_text(values: Sequence[Any], fold: bool) -> Leaf:
-        texts = tuple(dict.fromkeys(v.casefold() if fold else v for v in values))
+    def compile_text(values: Sequence[Any], options: Options) -> Leaf:
+        texts = tuple(dict.fromkeys(v.casefold() if options.fold else v for v in values))
         test, literal = (one, texts[0]) if len(texts) == 1 else several(texts)
-        subject = "{x}.casefold()" if fold else "{x}"
+        subject = "{x}.casefold()" if options.fold else "{x}"
         return Leaf("{f}.__class__ is str and " + test.replace("{s}", subject), (literal,))
 
     return compile_text

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proxy.engine.operators.model import Leaf
+from proxy.engine.operators.model import Leaf, Options
 
 __all__ = ["equality", "exists", "member"]
 
@@ -27,17 +27,17 @@ def member(values: Sequence[Any], fold: bool) -> Callable[[Any], bool]:
     return is_member
 
 
-def equality(values: Sequence[Any], fold: bool) -> Leaf:
+def equality(values: Sequence[Any], options: Options) -> Leaf:
     """Return whether the value is one of the values."""
     kinds = {v.__class__ for v in values}
     if kinds == {str}:
-        texts = frozenset(v.casefold() if fold else v for v in values)
+        texts = frozenset(v.casefold() if options.fold else v for v in values)
         if len(texts) == 1:
             only = next(iter(texts))
-            if fold:
+            if options.fold:
                 return Leaf("{f}.__class__ is str and {x}.casefold() == {0}", (only,))
             return Leaf("{f} == {0}", (only,))
-        if fold:
+        if options.fold:
             return Leaf("{f}.__class__ is str and {x}.casefold() in {0}", (texts,))
         return Leaf("{f}.__class__ is str and {x} in {0}", (texts,))
     if kinds == {bool} and len(set(values)) == 1:
@@ -46,9 +46,9 @@ def equality(values: Sequence[Any], fold: bool) -> Leaf:
         # only 0 and 1 can be mistaken for a boolean
         guard = " and {x}.__class__ is not bool" if values[0] in (0, 1) else ""
         return Leaf("{f} == {0}" + guard, (values[0],))
-    return Leaf("{0}({f})", (member(values, fold),))
+    return Leaf("{0}({f})", (member(values, options.fold),))
 
 
-def exists(_values: Sequence[Any], _fold: bool) -> Leaf:
+def exists(_values: Sequence[Any], _options: Options) -> Leaf:
     """Return whether there is a value."""
     return Leaf("{f} is not None")

@@ -19,7 +19,7 @@ from proxy.engine.conditions import (
 from proxy.engine.findings import Findings
 from proxy.engine.operators import OPERATORS
 from tests.proxy.engine.builders import leaf
-from tests.proxy.engine.test_operators import VALID
+from tests.proxy.engine.operators.samples import VALUES, sample
 
 
 def condition(document: dict[str, Any]) -> Condition:
@@ -43,17 +43,17 @@ def found(*documents: dict[str, Any]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("op", OPERATORS)
 def test_every_operator_with_fitting_values_is_fine(op: str) -> None:
     """Plain and negated."""
-    assert found(leaf("a", op, *VALID[op]), leaf("a", op, *VALID[op], negate=True)) == []
+    assert found(sample(op), sample(op, negate=True)) == []
 
 
 @pytest.mark.parametrize("op", OPERATORS)
 def test_a_wrong_number_of_values_is_named(op: str) -> None:
     """None where some are needed, too many where one is."""
     wanted = OPERATORS[op].values
-    wrong = [VALID[op] * 2] if wanted.most == 1 else []
+    wrong = [VALUES[op] * 2] if wanted.most == 1 else []
     wrong += [["x"]] if wanted.most == 0 else [[]]
     for values in wrong:
-        assert found(leaf("a", op) | {"values": values}) == [("/0/values", "operator_values")]
+        assert found(sample(op, values=values)) == [("/0/values", "operator_values")]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_an_operator_that_is_near_to_none_names_them_all(name: str) -> None:
     assert len(problem.message) < 200
 
 
-@pytest.mark.parametrize("op", [op for op in OPERATORS if not OPERATORS[op].folds])
+@pytest.mark.parametrize("op", [op for op in OPERATORS if "fold" not in OPERATORS[op].options])
 def test_fold_without_text_to_compare_is_named(op: str) -> None:
     """But saying `false` is no mistake."""
-    assert found(leaf("a", op, *VALID[op], fold=True)) == [("/0/fold", "operator_option")]
-    assert found(leaf("a", op, *VALID[op], fold=False)) == []
+    assert found(sample(op, fold=True)) == [("/0/fold", "operator_option")]
+    assert found(sample(op, fold=False)) == []
 
 
 def test_an_integer_that_clients_cannot_send_exactly_is_a_warning() -> None:
