@@ -65,9 +65,13 @@ class _Validate:
         checked = check_files(files, list(dict.fromkeys(args.environment)))
         found = findings(checked)
         lines = list(FORMATS[args.format](found))
-        if args.format != "json":
+        if args.format != "json" and checked:
             lines.append(summary(checked, len(found), unreadable))
-        _write(lines, _STDOUT)
+        try:
+            _write(lines, _STDOUT)
+        except OSError as error:
+            _write([f"matrixflag validate: standard output: {_reason(error)}"], _STDERR)
+            return 2
         if unreadable:
             return 2
         failing = {Severity.ERROR, Severity.WARNING} if args.strict else {Severity.ERROR}
@@ -89,10 +93,14 @@ def _read(path: str) -> bytes:
     except IsADirectoryError:
         raise _Unreadable("is a directory; name the files in it") from None
     except OSError as error:
-        raise _Unreadable((error.strerror or "cannot be read").lower()) from None
+        raise _Unreadable(_reason(error)) from None
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise _Unreadable(f"has more than {MAX_SNAPSHOT_BYTES} bytes, which is all that is read")
     return data
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
 
 
 def _write(lines: Iterable[str], descriptor: int) -> None:

@@ -91,16 +91,16 @@ def read_items(data: bytes, environments: Collection[str], notes: Notes) -> Iter
     if members is None and not any(p.code is ProblemCode.TOO_DEEP for p in scanned):
         notes.add(_not_an_object(data, shape[0]))
         return
-    notes.add_problems(scanned)
-    if members is None:
-        return
     reader = _Reader(environments, notes)
-    if any(p.code is ProblemCode.TOO_DEEP for p in scanned):
-        reader.scan = True  # it ended there: each item is scanned alone
+    if members is not None and _ended_in_item(scanned):
+        reader.scan = True  # the scan ended there: each item is scanned alone
+        scanned = [problem for problem in scanned if not _is_in_item(problem)]
+    notes.add_problems(scanned)
+    if members is None or any(p.code is ProblemCode.TOO_DEEP for p in scanned):
+        return
     kind = _kind(members, notes)
     if kind is not None:
-        if not reader.scan:
-            yield from reader.items(kind, "", [msgspec.Raw(data)], alone=True)
+        yield from reader.items(kind, "", [msgspec.Raw(data)], alone=True)
         return
     if "flags" not in members and "segments" not in members:
         return
@@ -216,6 +216,16 @@ class _Reader:
         return [problem for problems in found for problem in problems]
 
 
+def _is_in_item(problem: Problem) -> bool:
+    _, member, *steps = f"{problem.pointer}/".split("/")
+    return member in ("flags", "segments") and len(steps) > 1 and steps[0].isdecimal()
+
+
+def _ended_in_item(scanned: list[Problem]) -> bool:
+    """Return whether the scan gave up in an item that is too deep; the others are to be read."""
+    return any(p.code is ProblemCode.TOO_DEEP and _is_in_item(p) for p in scanned)
+
+
 def _not_an_object(data: bytes, problem: Problem) -> Note:
     """Return why a text is no JSON object."""
     if problem.code is ProblemCode.MALFORMED_JSON:
@@ -251,10 +261,10 @@ def _unknown_member(name: str) -> Problem:
 
 def _list(member: str, data: bytes, notes: Notes) -> list[msgspec.Raw]:
     raws, problems = decode(data, list[msgspec.Raw])
-    if raws is None:
-        message = f"{member} is an array" if problems[0].code is ProblemCode.WRONG_TYPE else ""
-        problem = msgspec.structs.replace(problems[0], pointer=pointer(member))
-        notes.add_problems([msgspec.structs.replace(problem, message=message or problem.message)])
+    for problem in problems:
+        wrong = problem.code is ProblemCode.WRONG_TYPE
+        message = f"{member} has to be an array" if wrong else problem.message
+        notes.add_problems([Problem(pointer(member), problem.code, message, problem.hint)])
     return raws or []
 
 

@@ -72,7 +72,8 @@ def _finding(
     problem = note.problem
     location = places[file, note.line][problem.pointer]
     if note.inner is None:
-        place = location.name if problem.code in _AT_THE_NAME else location.value
+        at_the_name = problem.code in _AT_THE_NAME and note.first is None
+        place = location.name if at_the_name else location.value
     else:
         # counted from the beginning of the text where the pointer is to all of it
         place = _within(location.value if problem.pointer else Place(1, 1), note.inner)
@@ -109,8 +110,9 @@ def summary(files: Sequence[Checked], shown: int, unreadable: int) -> str:
     looked_at = (
         f"{_many(len(files), 'file')} with {_many(flags, 'flag')} and {_many(segments, 'segment')}"
     )
-    found = f"{_many(errors, 'error')} and {_many(warnings, 'warning')}"
-    text = f"{found if errors or warnings else 'No problems'} in {looked_at}"
+    kinds = ((errors, "error"), (warnings, "warning"))
+    found = " and ".join(_many(count, what) for count, what in kinds if count)
+    text = f"{found or 'No problems'} in {looked_at}"
     kept = sum(len(file.notes.kept) for file in files)
     if kept < errors + warnings:
         text += f"; the first {shown} are shown"

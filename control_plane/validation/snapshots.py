@@ -6,7 +6,7 @@ stands by itself; other files do not complete it.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -136,7 +136,7 @@ class _AnEntry(msgspec.Struct, forbid_unknown_fields=True):
 
     kind: EntryKind
     key: str
-    def_: dict[str, object] = msgspec.field(name="def")
+    def_: dict[str, Any] = msgspec.field(name="def")
 
 
 def _header_problems(header: SnapshotHeader, entries: int, digest: str) -> list[Problem]:

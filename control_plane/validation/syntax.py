@@ -39,7 +39,12 @@ def encoding_note(data: bytes) -> Note | None:
 def syntax_note(data: bytes, text: str) -> Note:
     """Return why data is no JSON; `text` is what the decoder says. Its pointer is `""`."""
     match = _BYTE.search(text)
-    if match is None:
+    half = _half_character(data) if match is None or "escape" in text else -1
+    if half >= 0:
+        place = place_at(data, half)
+        message = "this escape is half of a character"
+        hint = "write the character itself, or both halves"
+    elif match is None:
         place, message, hint = _ends_early(data)
     else:
         byte = int(match[1])
@@ -69,7 +74,8 @@ def _in_words(data: bytes, byte: int, message: str) -> tuple[str, str]:
     """Return message and hint for what stands at a byte."""
     here = data[byte : byte + 1]
     if here and here < b" ":
-        return "a line ends, or a control character stands, within a text", "write it as \\n"
+        message = "a line ends, or a control character stands, within a text"
+        return message, "a quote is missing, or write it as \\n"
     if here in b"/#" and here:
         return message, "JSON has no comments; say it in a description"
     if here == b"'":
@@ -91,9 +97,6 @@ def _ends_early(data: bytes) -> tuple[Place, str, str]:
     """Return place, message and hint for text that the decoder found to be too short."""
     if not data.strip():
         return Place(1, 1), "the file is empty", 'the least is {"flags": []}'
-    if (half := _half_character(data)) >= 0:
-        message = "the escape is half of a character"
-        return place_at(data, half), message, "write the character itself, or both halves"
     open_at: list[int] = []
     for match in _TOKENS.finditer(data):
         piece = match.group()
