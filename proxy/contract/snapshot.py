@@ -29,6 +29,7 @@ __all__ = [
     "Snapshot",
     "SnapshotHeader",
     "SnapshotRefused",
+    "change_snapshot",
     "encode_entry",
     "encode_snapshot",
     "entry_order",
@@ -162,6 +163,37 @@ def read_snapshot(
     if digest.hexdigest() != header.digest:
         raise SnapshotRefused("digest", "the entries do not have the digest of the header")
     return Snapshot(header, entries, digest)
+
+
+def change_snapshot(
+    snapshot: Snapshot,
+    revision: int,
+    digest: str,
+    lines: Iterable[bytes],
+    removed: Iterable[tuple[EntryKind, str]],
+) -> Snapshot:
+    """Return a snapshot at a later revision, which has that digest: some lines set, some gone.
+
+    The given one stays as it is. Costs what was changed, and copying two tables.
+
+    Raises:
+        SnapshotRefused: when a line is none or the digest is not as it should be.
+    """
+    entries = snapshot.entries.copy()
+    made = snapshot.digest.copy()
+    for line in lines:
+        entry = read_entry(line)
+        entries[entry.kind, entry.key] = entry
+        made.put(entry.kind, entry.key, line)
+    for kind, key in removed:
+        entries.pop((kind, key), None)
+        made.remove(kind, key)
+    if made.hexdigest() != digest:
+        raise SnapshotRefused("digest", "the changed entries do not have the digest announced")
+    header = msgspec.structs.replace(
+        snapshot.header, revision=revision, digest=digest, entries=len(entries)
+    )
+    return Snapshot(header, entries, made)
 
 
 def _read_header(line: bytes) -> SnapshotHeader:

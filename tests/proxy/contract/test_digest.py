@@ -74,3 +74,34 @@ def test_a_key_without_utf8_can_be_hashed() -> None:
     digest = SnapshotDigest()
     digest.put("flag", "\ud800", b"x")
     assert digest.hexdigest() != SnapshotDigest().hexdigest()
+
+
+def applied(digest: SnapshotDigest, changes: Any) -> None:
+    """Apply changes to a digest."""
+    for (kind, key), version in changes:
+        if version is None:
+            digest.remove(kind, key)
+        else:
+            digest.put(kind, key, f"{kind}/{key}/{version}".encode())
+
+
+@settings(deadline=None)
+@given(_changes, _changes, _changes)
+def test_a_copy_changes_apart(first: Any, here: Any, there: Any) -> None:
+    """Neither sees what becomes of the other, and both know their digest."""
+    one = SnapshotDigest()
+    applied(one, first)
+    other = one.copy()
+    applied(one, here)
+    third = one.copy()
+    applied(other, there)
+    applied(third, there)
+    histories = (
+        (one, [*first, *here]),
+        (other, [*first, *there]),
+        (third, [*first, *here, *there]),
+    )
+    for digest, changes in histories:
+        whole = SnapshotDigest()
+        applied(whole, changes)
+        assert digest.hexdigest() == whole.hexdigest()

@@ -14,6 +14,7 @@ from proxy.contract.snapshot import (
     Snapshot,
     SnapshotHeader,
     SnapshotRefused,
+    change_snapshot,
     encode_entry,
     encode_snapshot,
     entry_order,
@@ -184,3 +185,30 @@ def test_segments_come_first_then_flags_then_keys() -> None:
 def test_no_bytes_do_anything_but_be_refused(data: bytes) -> None:
     """A snapshot is untrusted input."""
     refusal(data)
+
+
+def test_a_change_gives_what_reading_the_whole_gives() -> None:
+    """Set, replaced and removed; and what was there before is not touched."""
+    snapshot = finish(read_snapshot(BODY))
+    before = dict(snapshot.entries)
+    lines = [encode_entry("flag", "a", {"x": [2.0]}), encode_entry("flag", "b", {"x": 1})]
+    after = finish(read_snapshot(encode_snapshot(header(lines, revision=8), lines)))
+    changed = change_snapshot(
+        snapshot, 8, after.header.digest, lines, [("segment", "beta"), ("flag", "not there")]
+    )
+    assert changed.entries == after.entries
+    assert changed.header == after.header
+    assert changed.digest.hexdigest() == after.header.digest
+    assert snapshot.entries == before
+    assert snapshot.digest.hexdigest() == snapshot.header.digest
+
+
+def test_a_change_that_leads_elsewhere_is_refused() -> None:
+    """What is served stays; the whole snapshot has to be fetched."""
+    snapshot = finish(read_snapshot(BODY))
+    line = encode_entry("flag", "b", {"x": 1})
+    with pytest.raises(SnapshotRefused, match="digest"):
+        change_snapshot(snapshot, 8, snapshot.header.digest, [line], [])
+    with pytest.raises(SnapshotRefused, match="malformed"):
+        change_snapshot(snapshot, 8, snapshot.header.digest, [b"{}"], [])
+    assert snapshot.digest.hexdigest() == snapshot.header.digest
