@@ -138,6 +138,36 @@ async def test_going_back_to_where_one_is_changes_nothing(api: Api) -> None:
     assert (await revert(api, version=3)).headers["ETag"] == '"3"'
 
 
+async def test_going_back_brings_back_prerequisites_windows_and_ramps(api: Api) -> None:
+    """As they were, also in one environment alone."""
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE | {"key": "api"})
+    ramp = {"variant": "default", "else": "two", "from": 0, "to": 50_000, "by": "targetingKey"}
+    ramp |= {"start": "2001-01-01T00:00:00Z", "end": "2001-01-02T00:00:00Z"}
+    config = {
+        "prerequisites": [{"flag": "api", "variants": ["default"]}],
+        "rules": [
+            {
+                "id": "r",
+                "when": {"all": []},
+                "active": {"until": "2001-01-01T00:00:00Z"},
+                "serve": {"ramp": ramp},
+            }
+        ],
+        "fallthrough": {"variant": None, "ramp": ramp},
+    }
+    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    changes = {"variants": {"two": "2"}, "environments": {"production": config}}
+    before = await api.ask("PATCH", FLAG, json=changes)
+    assert before.status == 200
+    plain = {"prerequisites": [], "rules": [], "fallthrough": {"ramp": None, "variant": "two"}}
+    await api.ask("PATCH", FLAG, json={"environments": {"production": plain}})
+    for part in ({}, {"environment": "production"}):
+        reply = await revert(api, version=2, **part)
+        assert reply.json["environments"] == before.json["environments"]
+        assert '"buckets":50000' in reply.headers["Matrixflag-Moved"]
+        await api.ask("PATCH", FLAG, json={"environments": {"production": plain}})
+
+
 async def test_a_deleted_flag_comes_back(api: Api) -> None:
     """With its history, under the next number."""
     await three_versions(api)

@@ -165,6 +165,59 @@ async def test_promoting_a_split_by_another_attribute_needs_consent(api: Api) ->
     assert '"estimated":true' in reply.headers["Matrixflag-Moved"]
 
 
+async def test_prerequisites_windows_and_ramps_are_promoted(api: Api) -> None:
+    """As they are; the salt stays, and what the ramp moves now is in the answer."""
+    await create(api, "api")
+    ramp = {"variant": "on", "else": "off", "from": 20_000, "to": 50_000, "by": "targetingKey"}
+    ramp |= {"start": "2001-01-01T00:00:00Z", "end": "2001-01-02T00:00:00Z"}
+    staging = {
+        "enabled": True,
+        "fallthrough": {"ramp": ramp},
+        "prerequisites": [{"flag": "api", "variants": ["on"]}],
+        "rules": [
+            {
+                "id": "r",
+                "when": {"all": []},
+                "active": {"from": "2026-12-01T00:00:00Z", "until": "2026-12-02T00:00:00Z"},
+                "serve": {"ramp": ramp},
+            }
+        ],
+    }
+    await create(api, staging=staging, production={"fallthrough": rollout(40_000), "salt": "pr"})
+    body = {"flag": "f", "from": "staging"}
+    reply = await api.ask("POST", f"{ENVIRONMENTS}/production/copy", json=body)
+    assert reply.json["environments"]["production"] == {**staging, "salt": "pr", "targets": []}
+    assert '"buckets":10000' in reply.headers["Matrixflag-Moved"]
+    assert b'"prerequisites":[{"flag":"api"' in entries(api, "production")["f"]
+    again = await api.ask("POST", f"{ENVIRONMENTS}/production/copy", json=body)
+    assert again.headers["ETag"] == reply.headers["ETag"]
+
+
+async def test_promoting_a_rollout_over_a_ramp_keeps_whom_it_has(api: Api) -> None:
+    """The ramp is over: half of all have `on` already."""
+    ramp = {"variant": "off", "else": "on", "to": 50_000}
+    ramp |= {"start": "2001-01-01T00:00:00Z", "end": "2001-01-02T00:00:00Z"}
+    await create(
+        api, staging={"fallthrough": rollout(60_000)}, production={"fallthrough": {"ramp": ramp}}
+    )
+    body = {"flag": "f", "from": "staging"}
+    reply = await api.ask("POST", f"{ENVIRONMENTS}/production/copy", json=body)
+    assert '"buckets":10000' in reply.headers["Matrixflag-Moved"]
+
+
+async def test_a_new_environment_takes_over_a_ramp_but_no_prerequisites(api: Api) -> None:
+    """It gets what production falls through to, and nothing that decides before."""
+    await create(api, "api")
+    ramp = {"variant": "on", "else": "off", "from": 0, "to": 100_000, "by": "targetingKey"}
+    ramp |= {"start": "2001-01-01T00:00:00Z", "end": "2001-01-02T00:00:00Z"}
+    wanted = [{"flag": "api", "variants": ["on"]}]
+    await create(api, production={"fallthrough": {"ramp": ramp}, "prerequisites": wanted})
+    assert (await api.ask("POST", ENVIRONMENTS, json={"key": "qa"})).status == 201
+    flag = (await api.ask("GET", "/api/v1/flags/f?environment=qa")).json
+    qa = flag["environments"]["qa"]
+    assert (qa["fallthrough"], qa["prerequisites"]) == ({"ramp": ramp}, [])
+
+
 async def test_promoting_a_rollout_moves_as_few_as_can_be(api: Api) -> None:
     """The target's buckets are its own: ranges come from what it served before."""
     await create(

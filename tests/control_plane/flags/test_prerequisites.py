@@ -10,10 +10,12 @@ from control_plane.errors import ApiError, Invalid
 from control_plane.flags.service import FlagService
 from control_plane.keys import REPLICA
 from control_plane.publishing.replica import Replica
+from control_plane.publishing.slices import finish
 from control_plane.web.documents import decode_document
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import ProblemCode
-from proxy.contract.snapshot import read_entry
+from proxy.contract.snapshot import read_entry, read_snapshot
+from proxy.engine import compile_snapshot, evaluate
 from tests.support.api import Api, Reply
 from tests.support.definitions import AUTHOR, any_version
 
@@ -198,6 +200,25 @@ async def test_what_is_published_carries_the_prerequisites(api: Api) -> None:
     }
     wanted = needs(("api", "on"))
     assert found == {"production": wanted, "staging": None, "development": None}
+
+
+async def test_sidecars_serve_users_of_a_flag_deleted_by_force_as_off(api: Api) -> None:
+    """With the reason in the metadata; until the flag comes back."""
+    await create(api, "api")
+    await create(api, "checkout", ("api", "on"))
+
+    def served() -> tuple[str, Any]:
+        body = api.app[REPLICA].project("default").snapshots["production"].body()
+        compiled = finish(compile_snapshot(finish(read_snapshot(body)).entries))
+        assert not compiled.quarantined
+        answer = evaluate(compiled, "checkout", {"targetingKey": "u"}, 0)
+        return answer.variant, answer.metadata.get("prerequisite")
+
+    assert served() == ("on", None)
+    await api.ask("DELETE", f"{FLAGS}/api?force=true")
+    assert served() == ("off", "api")
+    await create(api, "api")
+    assert served() == ("on", None)
 
 
 # Two writers at once

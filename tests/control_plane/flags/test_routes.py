@@ -196,6 +196,147 @@ async def test_a_put_of_what_was_read_with_its_members_sorted_publishes_nothing(
     assert revisions(api) == before
 
 
+RAMP = {
+    **{"variant": "on", "else": "off", "by": "company", "from": 10_000, "to": 60_000},
+    **{"start": "2001-12-01T09:00:00+01:00", "end": "2001-12-08T00:00:00.5Z"},
+}
+WHOLE = {
+    "enabled": True,
+    "off_variant": "off",
+    "prerequisites": [{"flag": "api", "variants": ["on", "off"]}],
+    "rules": [
+        {
+            "id": "winter",
+            "when": {"all": []},
+            "active": {"from": "2026-12-01T09:00:00Z", "until": None},
+            "serve": {"ramp": RAMP | {"by": "targetingKey"}},
+        },
+        {"id": "open", "when": {"all": []}, "active": {}, "serve": {"variant": "on"}},
+    ],
+    "fallthrough": {"ramp": RAMP},
+}
+
+
+async def create_whole(api: Api) -> Reply:
+    """Create a flag that has a prerequisite, rules active in a span of time, and ramps."""
+    await create(api, "api")
+    body = {"key": "f", "type": "boolean", "variants": {"on": True, "off": False}}
+    reply = await api.ask("POST", FLAGS, json=body | {"environments": {"production": WHOLE}})
+    assert reply.status == 201, reply.body
+    return reply
+
+
+async def test_prerequisites_windows_and_ramps_are_read_as_they_were_written(api: Api) -> None:
+    """What was left out is what it means; `value` is what a ramp has come to serve at its end."""
+    made = (await create_whole(api)).json
+    config = made["environments"]["production"]
+    assert config == {"salt": config["salt"], "targets": [], **WHOLE}
+    assert (made["enabled"], made["value"]) == (True, True)
+    changes = {"environments": {"production": {"fallthrough": {"ramp": {"to": 40_000}}}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/f", json=changes)
+    ramp = reply.json["environments"]["production"]["fallthrough"]["ramp"]
+    assert (ramp, reply.json["value"]) == (RAMP | {"to": 40_000}, False)
+    short = {key: RAMP[key] for key in ("variant", "else", "start", "end")}
+    serve = {"fallthrough": {"ramp": short}}
+    body = {"environments": {"production": serve}}
+    reply = await api.ask("PUT", f"{FLAGS}/f?rebucket=true", json=body)
+    ramp = reply.json["environments"]["production"]["fallthrough"]["ramp"]
+    assert ramp == short | {"from": 0, "to": 100_000, "by": "targetingKey"}
+
+
+async def test_a_put_of_prerequisites_windows_and_ramps_as_read_publishes_nothing(api: Api) -> None:
+    """However far the ramp has come meanwhile; also with members sorted."""
+    await create_whole(api)
+    before = revisions(api)
+    read = await api.ask("GET", f"{FLAGS}/f")
+    for body in (read.body, json.dumps(read.json, sort_keys=True)):
+        for method in ("PUT", "PATCH"):
+            reply = await api.ask(method, f"{FLAGS}/f", data=body, headers=JSON)
+            assert (reply.status, reply.headers["ETag"]) == (200, '"1"')
+            assert "Matrixflag-Moved" not in reply.headers
+    assert revisions(api) == before
+
+
+async def test_a_simple_body_leaves_prerequisites_windows_and_ramps(api: Api) -> None:
+    """It switches the flag; one value cannot take the place of a ramp."""
+    before = (await create_whole(api)).json["environments"]["production"]
+    for body in ({"enabled": False}, {"value": True, "enabled": False}):
+        reply = await api.ask("PUT", f"{FLAGS}/f", json=body)
+        assert (reply.status, reply.headers["ETag"]) == (200, '"2"')
+        assert reply.json["environments"]["production"] == before | {"enabled": False}
+    refused = await api.ask("PUT", f"{FLAGS}/f", json={"value": False})
+    assert (refused.status, refused.json["code"]) == (409, "fallthrough_is_rollout")
+    assert "serves a ramp" in refused.json["detail"]
+    full = await api.ask("PATCH", f"{FLAGS}/f", json={"value": False, "environments": {}})
+    assert [p["code"] for p in full.json["problems"]] == ["value_disagrees"]
+
+
+async def test_a_patch_goes_over_to_a_ramp_and_from_it(api: Api) -> None:
+    """What was served is taken out with null; what stays in of both is refused."""
+    await create(api)
+
+    async def serve(query: str = "", **serves: Any) -> Reply:
+        body = {"environments": {"production": {"fallthrough": serves}}}
+        return await api.ask("PATCH", f"{FLAGS}/f{query}", json=body)
+
+    both = await serve(ramp=RAMP)
+    assert (both.status, [p["code"] for p in both.json["problems"]]) == (422, ["not_one_of"])
+    reply = await serve(variant=None, ramp=RAMP)
+    assert json.loads(reply.headers["Matrixflag-Moved"])[0]["buckets"] == 40_000
+    arms = [{"variant": "on", "weight": 50_000}, {"variant": "off", "weight": 50_000}]
+    other = await serve(ramp=None, rollout={"arms": arms})
+    assert (other.status, other.json["code"]) == (409, "rebucketing")
+    reply = await serve(ramp=None, rollout={"arms": arms, "by": "company"})
+    assert json.loads(reply.headers["Matrixflag-Moved"])[0]["buckets"] == 10_000
+    fallthrough = reply.json["environments"]["production"]["fallthrough"]
+    assert [arm["ranges"] for arm in fallthrough["rollout"]["arms"]] == [
+        [[0, 50_000]],
+        [[50_000, 100_000]],
+    ]
+
+
+async def test_prerequisites_and_windows_come_and_go_without_consent(api: Api) -> None:
+    """No unit gets another bucket by them."""
+    await create_whole(api)
+    rules = [{"id": "winter", "when": {"all": []}, "serve": WHOLE["rules"][0]["serve"]}]
+    changes = {"environments": {"production": {"prerequisites": [], "rules": rules}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/f", json=changes)
+    assert reply.status == 200
+    assert "Matrixflag-Moved" not in reply.headers
+    config = reply.json["environments"]["production"]
+    assert (config["prerequisites"], "active" in config["rules"][0]) == ([], False)
+
+
+async def test_problems_of_prerequisites_windows_and_ramps_are_listed_together(api: Api) -> None:
+    """Each at its place."""
+    config = {
+        "prerequisites": [{"flag": "f", "variants": ["on"]}, {"flag": "g", "variants": []}],
+        "rules": [
+            {
+                "when": {"all": []},
+                "active": {"from": "tomorrow"},
+                "serve": {"ramp": RAMP | {"from": -1, "else": "none", "start": "2026-12-01"}},
+            }
+        ],
+        "fallthrough": {"ramp": RAMP | {"end": RAMP["start"], "by": ""}},
+    }
+    body = {"key": "f", "type": "boolean", "variants": {"on": True, "off": False}}
+    reply = await api.ask("POST", FLAGS, json=body | {"environments": {"production": config}})
+    assert reply.status == 422
+    prefix = "/environments/production"
+    assert {p["pointer"].removeprefix(prefix) for p in reply.json["problems"]} == {
+        "/prerequisites/0/flag",
+        "/prerequisites/1/flag",
+        "/prerequisites/1/variants",
+        "/rules/0/active/from",
+        "/rules/0/serve/ramp/from",
+        "/rules/0/serve/ramp/else",
+        "/rules/0/serve/ramp/start",
+        "/fallthrough/ramp/end",
+        "/fallthrough/ramp/by",
+    }
+
+
 async def test_a_simple_put_changes_the_asked_environment_alone(api: Api) -> None:
     """In what is read and in what is published."""
     await create(api)

@@ -71,6 +71,27 @@ async def test_of_two_that_change_the_same_version_one_does(store_url: str) -> N
         assert one.project("default").flags["f"].version == 2
 
 
+async def test_what_a_ramp_moves_is_counted_at_the_time_of_the_change(redis_url: str) -> None:
+    """To the millisecond that the record and the history carry."""
+    async with Replica(redis_url) as replica:
+        assert await replica.wait_loaded(WAIT_S)
+        times = iter(["2026-12-01T00:00:00.000Z", "2026-12-01T00:00:33.333Z"])
+        service = FlagService(replica, now=times.__next__)
+        await service.create("default", "production", SIMPLE, AUTHOR)
+        ramp = {"variant": "off", "else": "on"}
+        ramp |= {"start": "2026-12-01T00:00:00Z", "end": "2026-12-01T00:01:40Z"}
+        serve = {"fallthrough": {"variant": None, "ramp": ramp}}
+        written = await service.patch(
+            *("default", "production", "f", {"environments": {"production": serve}}),
+            lambda data: msgspec.json.decode(data, type=FlagInput),
+            AUTHOR,
+            any_version,
+            rebucket=False,
+        )
+        assert [place.buckets for place in written.moved] == [33_333]
+        assert written.resource.updated_at == "2026-12-01T00:00:33.333Z"
+
+
 async def test_what_is_published_compiles(redis_url: str) -> None:
     """With the sidecar's own compiler, from the line itself."""
     async with Replica(redis_url) as replica:
