@@ -1,8 +1,8 @@
 """A control plane on a real socket that a test can make fail in every way.
 
 It serves one snapshot by stream and by fetch as `docs/wire-format.md` says, until a test puts an
-answer of its own in the way: `on_stream` and `on_snapshot` are handlers used instead, each with the
-way back to the ordinary one. Every request is kept.
+answer of its own in the way: `on_stream`, `on_snapshot` and `on_blob` are handlers used instead,
+each with the way back to the ordinary one. Every request is kept.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, entity_tag, event_id
+from proxy.contract.sync import BLOBS_PATH, SNAPSHOT_PATH, STREAM_PATH, entity_tag, event_id
 from tests.support.snapshots import make_snapshot
 
 __all__ = ["FakeControlPlane", "control_plane", "free_port", "stream_of"]
@@ -37,6 +37,8 @@ class FakeControlPlane:
         self.heartbeats = 0
         self.on_stream: Handler | None = None
         self.on_snapshot: Handler | None = None
+        self.on_blob: Handler | None = None
+        self.blobs: dict[str, bytes] = {}
         self.requests: list[web.Request] = []
         self.arrived = asyncio.Condition()
         self.streams: set[asyncio.Task[Any] | None] = set()
@@ -54,6 +56,11 @@ class FakeControlPlane:
     def asked(self, path: str) -> int:
         """Return how many requests there were for a path."""
         return sum(request.path == path for request in self.requests)
+
+    def asked_blobs(self) -> list[str]:
+        """Return the digests of the blobs that were asked for, in order."""
+        asked = [request.path for request in self.requests]
+        return [path.rpartition("/")[2] for path in asked if path.startswith(BLOBS_PATH + "/")]
 
     async def wait_asked(self, path: str, times: int = 1) -> None:
         """Wait until a path was asked for so often."""
@@ -106,6 +113,13 @@ class FakeControlPlane:
             body = gzip.compress(body)
         return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
 
+    async def blob(self, request: web.Request) -> web.StreamResponse:
+        """The ordinary fetch of a blob."""
+        blob = self.blobs.get(request.path.rpartition("/")[2])
+        if blob is None:
+            return web.Response(status=404)
+        return web.Response(body=blob, content_type="application/octet-stream")
+
     def event(self, *, heartbeat: bool = False) -> bytes:
         """Return the bytes of an event about what is served now."""
         header = self.header
@@ -131,6 +145,8 @@ class FakeControlPlane:
             return await (self.on_stream or self.stream)(request)
         if request.path == SNAPSHOT_PATH:
             return await (self.on_snapshot or self.snapshot)(request)
+        if request.path.startswith(BLOBS_PATH + "/"):
+            return await (self.on_blob or self.blob)(request)
         return web.Response(status=404)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.sync import cache
+from proxy.sync.files import alone
+from tests.support.units import long_list, names
 
 OWNER = cache.owner_of("http://cp", "mf_sidecar_" + "a" * 43)
 MAX = 1_000_000
@@ -213,3 +216,103 @@ def test_a_failed_write_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.Monk
         store(tmp_path, b"y\n")
     assert bodies(tmp_path) == [b"x\n"]
     assert len(list(tmp_path.iterdir())) == 1
+
+
+BLOBS = long_list(names(9_000)).blobs
+OTHER_BLOBS = long_list(names(5_000, "other")).blobs
+
+
+def store_with(directory: Path, body: bytes, blobs: Mapping[str, bytes]) -> None:
+    """Store a body that needs some blobs."""
+    cache.store(directory, OWNER, body, f"digest of {body[:20]!r}", 1000, blobs)
+
+
+def blob_names(directory: Path) -> set[str]:
+    """Return which blobs are on disk."""
+    return {path.name for path in (directory / "blobs").iterdir()}
+
+
+def test_blobs_lie_beside_the_slot_that_needs_them(tmp_path: Path) -> None:
+    """The body comes back without a trace of them."""
+    store_with(tmp_path, b"with\n", BLOBS)
+    assert bodies(tmp_path) == [b"with\n"]
+    assert blob_names(tmp_path) == set(BLOBS)
+
+
+def test_blobs_of_both_slots_stay_and_no_others(tmp_path: Path) -> None:
+    """The older slot is what a start falls back on."""
+    store_with(tmp_path, b"1\n", BLOBS)
+    store_with(tmp_path, b"2\n", OTHER_BLOBS)
+    assert blob_names(tmp_path) == set(BLOBS) | set(OTHER_BLOBS)
+    store_with(tmp_path, b"3\n", {})
+    assert blob_names(tmp_path) == set(OTHER_BLOBS)
+    store_with(tmp_path, b"4\n", {})
+    assert blob_names(tmp_path) == set()
+
+
+def test_blobs_of_another_owner_stay(tmp_path: Path) -> None:
+    """Two deployments that share a directory share what is in it, too."""
+    store_with(tmp_path, b"mine\n", BLOBS)
+    cache.store(tmp_path, "another", b"theirs\n", "digest", 1000)
+    assert blob_names(tmp_path) == set(BLOBS)
+
+
+def test_a_slot_with_a_torn_list_of_blobs_is_passed_over(tmp_path: Path) -> None:
+    """Cut anywhere among them, and with one digest changed."""
+    store_with(tmp_path, b"older\n", {})
+    store_with(tmp_path, b"newer\n", BLOBS)
+    slot = newest_slot(tmp_path)
+    whole = slot.read_bytes()
+    start = whole.index(b"\n") + 1
+    for length in range(start, len(whole), 7):
+        slot.write_bytes(whole[:length])
+        assert bodies(tmp_path) == [b"older\n"]
+    slot.write_bytes(whole[:start] + b"x" + whole[start + 1 :])
+    assert bodies(tmp_path) == [b"older\n"]
+
+
+@pytest.mark.parametrize("claimed", [10**15, -1, 5])
+def test_a_slot_that_claims_blobs_it_has_not_is_passed_over(tmp_path: Path, claimed: int) -> None:
+    """Neither reading it nor the sweep takes memory for them."""
+    store(tmp_path, b"older\n")
+    store(tmp_path, b"newer\n")
+    slot = newest_slot(tmp_path)
+    slot.write_bytes(slot.read_bytes().replace(b'"blobs":0', b'"blobs":%d' % claimed))
+    assert bodies(tmp_path) == [b"older\n"]
+    store_with(tmp_path, b"newest\n", BLOBS)
+    assert bodies(tmp_path)[0] == b"newest\n"
+    assert blob_names(tmp_path) == set(BLOBS)
+
+
+def test_a_slot_of_before_there_were_blobs_is_read(tmp_path: Path) -> None:
+    """An update of the sidecar keeps its cache."""
+    store(tmp_path, b"x\n")
+    slot = newest_slot(tmp_path)
+    slot.write_bytes(slot.read_bytes().replace(b',"blobs":0', b""))
+    assert bodies(tmp_path) == [b"x\n"]
+
+
+def test_a_blob_that_cannot_be_written_leaves_what_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slot never names a blob that is not there."""
+    store_with(tmp_path, b"older\n", {})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            store_with(tmp_path, b"newer\n", BLOBS)
+    assert bodies(tmp_path) == [b"older\n"]
+    store_with(tmp_path, b"newer\n", BLOBS)
+    assert bodies(tmp_path)[0] == b"newer\n"
+
+
+def test_two_writers_are_not_in_the_directory_at_once(tmp_path: Path) -> None:
+    """Or one would sweep what the other's slot is about to need."""
+    store(tmp_path, b"x\n")
+    with alone(tmp_path), pytest.raises(OSError, match="another process"):
+        store(tmp_path, b"y\n")
+    assert bodies(tmp_path) == [b"x\n"]

@@ -5,7 +5,6 @@ import gzip
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ import pytest
 from aiohttp import web
 
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
-from proxy.engine import evaluate
 from proxy.holder import Holder, Served
-from proxy.supervise import Backoff, supervise
 from proxy.sync import SyncSettings, SyncStatus, cache
 from proxy.sync.client import ControlPlaneClient
-from proxy.sync.source import run_control_plane_source
 from tests.proxy.sync.control_plane import (
     KEY,
     FakeControlPlane,
@@ -28,22 +24,8 @@ from tests.proxy.sync.control_plane import (
     free_port,
     stream_of,
 )
+from tests.proxy.sync.sidecar import answers, running
 from tests.support.snapshots import make_snapshot
-
-FAST: dict[str, Any] = {
-    "idle_s": 0.5,
-    "connect_timeout_s": 1.0,
-    "answer_timeout_s": 1.0,
-    "fetch_timeout_s": 5.0,
-    "poll_interval_s": 0.05,
-    "reconcile_interval_s": 30.0,
-    "stream_retry_interval_s": 0.05,
-    "backoff_base_s": 0.01,
-    "backoff_cap_s": 0.05,
-    "denied_backoff_base_s": 0.05,
-    "denied_backoff_cap_s": 0.1,
-    "confirm_interval_s": 0.05,
-}
 
 
 @pytest.fixture
@@ -51,75 +33,6 @@ async def fake() -> AsyncIterator[FakeControlPlane]:
     """A control plane that serves flag `a`, on."""
     async with control_plane() as served:
         yield served
-
-
-class Sidecar:
-    """What a running source fills."""
-
-    def __init__(self) -> None:
-        self.holder = Holder()
-        self.status = SyncStatus()
-        self.swaps: asyncio.Queue[Served] = asyncio.Queue()
-        self.holder.subscribe(lambda _, new: self.swaps.put_nowait(new))
-
-    @property
-    def value(self) -> Any:
-        """The value of flag `a`."""
-        assert self.holder.served is not None
-        return evaluate(self.holder.served.compiled, "a", {}, 0).value
-
-    async def swapped(self, *, to: str | None = None) -> Served:
-        """Wait for the next swap, or the one to a digest."""
-        async with asyncio.timeout(10):
-            while True:
-                served = await self.swaps.get()
-                if to in (None, served.header.digest):
-                    return served
-
-    async def until(self, condition: Callable[[], object]) -> None:
-        """Wait until something holds that gives no event of its own."""
-        async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110  what is looked at is plain data
-                await asyncio.sleep(0.005)
-
-    async def counted(self, kind: str, times: int = 1) -> None:
-        """Wait until failures of a kind were counted."""
-        await self.until(lambda: self.status.errors[kind] >= times)
-
-
-@asynccontextmanager
-async def running(url: str, sidecar: Sidecar | None = None, **more: Any) -> AsyncIterator[Sidecar]:
-    """Run the source as the sidecar does, with short delays."""
-    sidecar = sidecar or Sidecar()
-    settings = SyncSettings(**({"control_plane_url": url, "key": KEY} | FAST | more))
-
-    async def source() -> None:
-        await run_control_plane_source(sidecar.holder, sidecar.status, session, settings)
-
-    async with aiohttp.ClientSession() as session:
-        task = asyncio.create_task(
-            supervise(
-                "sync",
-                source,
-                on_error=lambda *_: sidecar.status.fail("internal", "sync"),
-                backoff=Backoff(0.01, 0.05),
-            )
-        )
-        try:
-            yield sidecar
-            assert not task.done()
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-
-def answers(status: int, **headers: str) -> Handler:
-    """Return a handler that refuses."""
-
-    async def handler(_: web.Request) -> web.StreamResponse:
-        return web.Response(status=status, headers=headers)
-
-    return handler
 
 
 def sends(*chunks: bytes, then: Callable[[], Awaitable[Any]] | None = None) -> Handler:
