@@ -2,8 +2,9 @@
 
 A flag that has an error in its definition, or names a segment that cannot be used, is quarantined
 alone: it answers `PARSE_ERROR`, carries its problems, and the rest is served. A flag that is
-another's prerequisite and cannot answer makes that one serve what it serves when off. A snapshot
-is made aside, in small steps, and is never changed afterwards; what did not change since the
+another's prerequisite and cannot answer makes that one serve what it serves when off, also when
+it cannot because it is on a circle of prerequisites; a disabled flag asks nobody. A snapshot is
+made aside, in small steps, and is never changed afterwards; what did not change since the
 previous one is taken over as the same object, so its counters go on.
 
 What did not change: the line of the flag is the same bytes, and every segment and every flag that
@@ -27,7 +28,7 @@ from proxy.contract.snapshot import Entry, EntryKind
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
 from proxy.engine.codegen import Evaluate, evaluation
-from proxy.engine.graph import dependency_order
+from proxy.engine.graph import dependency_order, on_cycles
 from proxy.engine.memo import Memo
 from proxy.engine.native import flag_program
 from proxy.engine.prerequisites import chain_problems
@@ -36,6 +37,7 @@ from proxy.engine.segments import (
     compile_segments,
     errors,
     joined,
+    lacks_blobs,
     unusable,
 )
 from proxy.engine.timing import NEVER, Timing, together
@@ -154,7 +156,7 @@ def compile_changes(
         names[kind].add(key)
     segments = previous.segments
     pending = names["flag"]
-    if names["segment"]:
+    if names["segment"] or any(map(lacks_blobs, segments.values())):
         sources = {key: entry for (kind, key), entry in entries.items() if kind == "segment"}
         segments = yield from compile_segments(sources, previous.segments, blobs)
         yield
@@ -176,13 +178,12 @@ def compile_changes(
         flags = dict(sorted(flags.items()))
     yield
     chained = yield from _compile_flags(sources, sorted(sources), flags, segments, previous)
-    quarantined = dict(previous.quarantined)
-    for key in pending:
-        flag = flags.get(key)
+    quarantined = {key: found for key, found in previous.quarantined.items() if key not in pending}
+    for key in sources:
+        flag = flags[key]
         if flag is not None and flag.problems:
             quarantined[key] = flag.problems
-        else:
-            quarantined.pop(key, None)
+    quarantined = dict(sorted(quarantined.items()))
     keys = previous.keys
     if names["key"]:
         keys = yield from _evaluation_keys(
@@ -257,7 +258,7 @@ def _compile_flags(
         definition, problems = decode(entry.definition, FlagDefinition)
         if definition is None:
             flags[key] = _quarantined(key, problems, entry.line)
-        elif definition.prerequisites:
+        elif definition.prerequisites and definition.enabled:
             chains[key], asks[key] = definition, [w.flag for w in definition.prerequisites]
         else:
             yield
@@ -277,25 +278,47 @@ def _compile_chains(
     old: CompiledSnapshot,
 ) -> Generator[None, None, None]:
     """Compile flags that ask others, each after those it asks."""
-    order, cyclic = dependency_order(asks)
+    order, left = dependency_order(asks)
     yield
+    if left:
+        circles = on_cycles(asks)
+        for key in circles:
+            line, before = entries[key].line, old.flags.get(key)
+            if before is None or before.line != line or not _is_on_circle(before):
+                before = _on_circle(key, entries[key], asks[key])
+            flags[key] = before
+            yield
+        order, _ = dependency_order({key: asks[key] for key in asks if key not in circles})
     for key in order:
         entry, definition = entries[key], chains[key]
         before = old.flags.get(key)
-        if definition is None and before is not None:
+        if definition is None and before is not None and not _is_on_circle(before):
             asked_same = all(flags.get(name) is flag for name, flag in before.prerequisites)
             if asked_same and _are_current(before.segments, segments):
                 flags[key] = before
                 continue
+        if definition is None:
             definition, _ = decode(entry.definition, FlagDefinition)
         if definition is not None:
             flags[key] = yield from _from_definition(key, definition, segments, flags, entry.line)
         yield
-    for key in cyclic:
-        message = "the flag is a prerequisite of itself, or of one that is"
-        problem = Problem("/prerequisites", ProblemCode.PREREQUISITE_CYCLE, message)
-        uses = tuple((name, None) for name in dict.fromkeys(asks[key]))
-        flags[key] = _quarantined(key, [problem], entries[key].line, asks=uses)
+
+
+_CIRCLE = Problem(
+    "/prerequisites", ProblemCode.PREREQUISITE_CYCLE, "the flag is a prerequisite of itself"
+)
+
+
+def _on_circle(key: str, entry: Entry, asked: Collection[str]) -> CompiledFlag:
+    """Return the flag of an entry that is on a circle of prerequisites."""
+    definition, _ = decode(entry.definition, FlagDefinition)
+    # those it asks are not compiled yet, and some of them ask it
+    asks = tuple((name, None) for name in dict.fromkeys(asked))
+    return _quarantined(key, [_CIRCLE], entry.line, definition, asks=asks)
+
+
+def _is_on_circle(flag: CompiledFlag) -> bool:
+    return flag.problems == (_CIRCLE,)
 
 
 def _are_current(
@@ -322,7 +345,7 @@ def _from_definition(
     problems, named = examine_definition(key, definition, segments)
     uses = _Uses(
         tuple((name, segments.get(name)) for name in _once(named.segments)),
-        tuple((name, flags.get(name)) for name in _once(named.flags)),
+        tuple((name, flags.get(name)) for name in _once(named.flags) if definition.enabled),
         line,
     )
     problems = errors(problems)
@@ -330,8 +353,8 @@ def _from_definition(
         problems += unusable(named.segments, segments)
         problems += chain_problems(uses.flags)
     else:
-        # Its rules are not asked: switching a flag off works whatever became of its segments.
-        problems = [p for p in problems if p.code is not ProblemCode.UNKNOWN_SEGMENT]
+        # Nobody is asked: switching off works whatever became of its segments and prerequisites.
+        problems = [problem for problem in problems if problem.code not in _OF_OTHERS]
     if problems:
         return _quarantined(key, problems, line, definition, uses.segments, uses.flags)
     yield
@@ -342,6 +365,9 @@ def _from_definition(
         message = f"the compiler failed ({type(error).__name__}); please report this definition"
         problem = Problem("", ProblemCode.NOT_COMPILED, message)
         return _quarantined(key, [problem], line, definition, uses.segments, uses.flags)
+
+
+_OF_OTHERS = (ProblemCode.UNKNOWN_SEGMENT, ProblemCode.PREREQUISITE_CYCLE)
 
 
 def _once(named: Named) -> dict[str, None]:
@@ -358,24 +384,24 @@ def _compiled(
         key, normalise_values(definition.type, definition.variants), definition.metadata
     )
     segments = [segment for _, segment in uses.segments if segment is not None]
-    flags = [flag for _, flag in uses.flags if flag is not None] if definition.enabled else []
+    flags = [flag for _, flag in uses.flags if flag is not None]
     made = yield from evaluation(
         program,
         maker.answering,
         {segment.key: segment.holds for segment in segments},
         {flag.key: flag.evaluate for flag in flags},
     )
+    static = not program.steps and isinstance(program.otherwise, p.Outcome)
+    parts: list[CompiledSegment | CompiledFlag] = [] if static else [*segments, *flags]
     return CompiledFlag(
         key,
         made.function,
         maker.made,
         client_side=definition.client_side,
         track=definition.track,
-        static=not program.steps and isinstance(program.otherwise, p.Outcome),
-        attributes=joined(
-            [made.reads, *(s.attributes for s in segments), *(f.attributes for f in flags)]
-        ),
-        timing=together([made.timing, *(s.timing for s in segments), *(f.timing for f in flags)]),
+        static=static,
+        attributes=joined([made.reads, *(part.attributes for part in parts)]),
+        timing=together([made.timing, *(part.timing for part in parts)]),
         line=uses.line,
         segments=uses.segments,
         prerequisites=uses.flags,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-__all__ = ["cycle_through", "dependency_order", "users_of"]
+__all__ = ["cycle_through", "dependency_order", "on_cycles", "users_of"]
 
 
 def dependency_order(edges: Mapping[str, Collection[str]]) -> tuple[list[str], list[str]]:
@@ -41,6 +41,43 @@ def cycle_through(edges: Mapping[str, Collection[str]], start: str, first: str) 
                 came_from[named] = name
                 stack.append(named)
     return None
+
+
+def on_cycles(edges: Mapping[str, Collection[str]]) -> set[str]:
+    """Return the names that name themselves, directly or through others; not what names those."""
+    _, left = dependency_order(edges)
+    inner = {name: [other for other in edges[name] if other in edges] for name in left}
+    # Kosaraju: what reaches a name is found after it, and walking back from there comes no further
+    # than to what it reaches itself
+    finished: list[str] = []
+    seen: set[str] = set()
+    for start in left:
+        ways = [(start, iter(inner[start]))] if start not in seen else []
+        seen.add(start)
+        while ways:
+            name, named = ways[-1]
+            further = next((n for n in named if n not in seen and n in inner), None)
+            if further is None:
+                ways.pop()
+                finished.append(name)
+            else:
+                seen.add(further)
+                ways.append((further, iter(inner[further])))
+    users = _reversed(inner)
+    found: set[str] = set()
+    placed: set[str] = set()
+    for root in reversed(finished):
+        together: set[str] = set()
+        stack = [root]
+        while stack:
+            name = stack.pop()
+            if name not in placed:
+                placed.add(name)
+                together.add(name)
+                stack.extend(users.get(name, ()))
+        if len(together) > 1 or root in inner[root]:
+            found |= together
+    return found
 
 
 def users_of(edges: Mapping[str, Collection[str]], name: str) -> set[str]:

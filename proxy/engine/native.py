@@ -83,11 +83,11 @@ def _gate(wanted: Prerequisite, off: str | None) -> p.Gate:
 
 def _serves(variants: list[str]) -> Callable[[Answer], bool]:
     """Return a test whether a flag is on and serves one of the variants."""
-    wanted = frozenset(variants)
+    # no variant has this name; answers without one do
+    wanted = frozenset(variants) - {""}
 
     def serves(answer: Answer) -> bool:
-        reason = answer.reason
-        return answer.variant in wanted and reason is not None and reason != "DISABLED"
+        return answer.variant in wanted and answer.reason != Reason.DISABLED
 
     return serves
 

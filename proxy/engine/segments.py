@@ -26,7 +26,8 @@ from proxy.engine.timing import NEVER, Timing, together
 from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
-__all__ = ["CompiledSegment", "compile_segments", "errors", "joined", "unusable"]
+__all__ = ["CompiledSegment", "compile_segments", "errors", "joined", "lacks_blobs"]
+__all__ += ["unusable"]
 
 
 def _never(_context: dict[str, Any], _now_ms: int, _memo: Memo | None = None, /) -> bool:
@@ -91,7 +92,8 @@ def compile_segments(
         elif (
             definitions[key] is None
             and before is not None
-            and not _lacks_blobs(before)
+            and not lacks_blobs(before)
+            and not _is_on_circle(before)
             and all(compiled.get(name) is segment for name, segment in before.names)
         ):
             compiled[key] = before
@@ -106,13 +108,26 @@ def compile_segments(
                 compiled[key] = yield from _compiled(key, definition, compiled, sources, line, sets)
         yield
     for key in cyclic:
-        message = "the segment contains itself, or one that does"
-        problem = Problem("/when", ProblemCode.SEGMENT_CYCLE, message)
-        names = tuple((name, None) for name in named[key])
-        compiled[key] = CompiledSegment(
-            key, problems=(problem,), names=names, line=_line(sources[key])
-        )
+        line, before = _line(sources[key]), old.get(key)
+        if before is None or not line or before.line != line or not _is_on_circle(before):
+            names = tuple((name, None) for name in named[key])
+            before = CompiledSegment(key, problems=(_CIRCLE,), names=names, line=line)
+        compiled[key] = before
     return compiled
+
+
+_CIRCLE = Problem(
+    "/when", ProblemCode.SEGMENT_CYCLE, "the segment contains itself, or one that does"
+)
+
+
+def _is_on_circle(segment: CompiledSegment) -> bool:
+    return segment.problems == (_CIRCLE,)
+
+
+def lacks_blobs(segment: CompiledSegment) -> bool:
+    """Return whether a segment would be usable if there were blobs that are missing."""
+    return any(problem.code is ProblemCode.MISSING_BLOB for problem in segment.problems)
 
 
 def unusable(
@@ -170,10 +185,6 @@ def _unit_set(
         return None
     made = yield from unit_set(units, blobs, previous)
     return under(pointer("units", name), [made])[0] if isinstance(made, Problem) else made
-
-
-def _lacks_blobs(segment: CompiledSegment) -> bool:
-    return any(problem.code is ProblemCode.MISSING_BLOB for problem in segment.problems)
 
 
 def _compiled(

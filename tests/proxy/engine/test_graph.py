@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.engine.graph import cycle_through, dependency_order, users_of
+from proxy.engine.graph import cycle_through, dependency_order, on_cycles, users_of
 
 graphs = st.dictionaries(
     st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdefx"), max_size=3)
@@ -60,3 +60,22 @@ def test_a_chain_of_ten_thousand_is_no_trouble() -> None:
 def test_users_are_found_through_others() -> None:
     """Not only those that name it themselves."""
     assert users_of({"a": ["b"], "b": ["c"], "d": []}, "c") == {"a", "b"}
+
+
+@settings(deadline=None)
+@given(graphs)
+def test_what_is_on_a_cycle_is_told_from_what_leads_to_one(edges: dict[str, list[str]]) -> None:
+    """A name is on one where it is among its own users."""
+    assert on_cycles(edges) == {name for name in edges if name in users_of(edges, name)}
+
+
+def test_what_lies_between_two_cycles_is_on_neither() -> None:
+    """It names one, and is named by the other."""
+    edges = {"a": ["b"], "b": ["a", "between"], "between": ["c"], "c": ["d"], "d": ["c"]}
+    assert on_cycles(edges) == {"a", "b", "c", "d"}
+
+
+def test_a_cycle_of_ten_thousand_is_no_trouble() -> None:
+    """No recursion."""
+    edges = {str(i): [str((i + 1) % 10_000)] for i in range(10_000)}
+    assert len(on_cycles(edges)) == 10_000
