@@ -17,6 +17,7 @@ from proxy.engine import hashing
 from proxy.engine.bucketing import bucket, salt_prefix, text_bytes, unit_bytes
 from proxy.engine.hashing import HASH_BITS, HASHES, NO_NUMBER, first_number, number_of
 from proxy.engine.program import Bucketing, Operand, Part
+from tests.proxy.engine.floats import float32
 from tests.proxy.engine.reference import lookup
 from tests.proxy.engine.strategies import any_json, contexts
 from tests.vectors.murmur3 import murmur3_x86_32
@@ -37,11 +38,6 @@ SUITES = os.environ.get("MATRIXFLAG_SUITES")
 def utf16(text: str) -> bytes:
     """Return the code units of a text as JavaScript has them."""
     return text.encode("utf-16-le", "surrogatepass")
-
-
-def as_float32(number: float) -> float:
-    """Return the nearest number of single precision."""
-    return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
 @pytest.mark.parametrize(
@@ -182,8 +178,8 @@ if SUITES:  # defined only where the suites are: a skip would count as a hole in
 def test_launchdarkly_by_published_values(prefix: str, unit: str, expected: float) -> None:
     """By flag and salt, and by seed; the published values have single precision."""
     h = HASHES["sha1_60"](f"{prefix}{unit}".encode(), 0)
-    found = as_float32(as_float32(h) / as_float32(0xFFFFFFFFFFFFFFF))
-    assert found == as_float32(expected)
+    found = float32(float32(h) / float32(0xFFFFFFFFFFFFFFF))
+    assert found == float32(expected)
 
 
 def test_the_other_hashes_by_well_known_values() -> None:
@@ -328,7 +324,7 @@ def test_the_first_number_is_the_smallest_that_holds(size: int, start: int) -> N
 
 def single(h: int) -> float:
     """Return LaunchDarkly's number between 0 and 1 as Go and Java compute it."""
-    return as_float32(as_float32(h) / as_float32(0xFFFFFFFFFFFFFFF))
+    return float32(float32(h) / float32(0xFFFFFFFFFFFFFFF))
 
 
 def double(h: int) -> float:
@@ -342,19 +338,19 @@ def test_a_comparison_of_floats_is_one_of_integers(
     bucketed: Callable[[int], float], weight: int
 ) -> None:
     """Just below the cut point and at it, in single and in double precision."""
-    share = as_float32(weight / 100_000) if bucketed is single else weight / 100_000
+    share = float32(weight / 100_000) if bucketed is single else weight / 100_000
     cut = first_number(2**60, lambda h: not bucketed(h) < share)
     assert 0 < cut < 2**60
     for h in range(cut - 40, cut + 40):
         assert (h < cut) == (bucketed(h) < share)
 
 
-def test_the_cut_points_that_single_precision_makes() -> None:
-    """A half and nine tenths, which are not where exact arithmetic puts them."""
-    for share, expected in [(0.5, 576460735123554272), (0.9, 1037629292298633152)]:
-        wanted = as_float32(share)
-        cut = first_number(2**60, lambda h, wanted=wanted: not single(h) < wanted)  # type: ignore[misc]
-        assert cut == expected
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.5, 2**59 - 2**34), (0.25, 2**58 - 2**33), (1.0, 2**60 - 2**35)]
+)
+def test_the_cut_points_that_single_precision_makes(share: float, expected: int) -> None:
+    """Halfway to the next lower number of 24 bits, which is where rounding goes up to even."""
+    assert first_number(2**60, lambda h: not single(h) < share) == expected
 
 
 def test_growthbooks_coverage_includes_its_end() -> None:
