@@ -161,6 +161,9 @@ class AdminHandler:
             "bytes": len(served.body),
             "flags": len(served.compiled.flags),
             "keys": len(served.compiled.keys),
+            "units": served.units,
+            "blobs": len(served.blobs),
+            "blob_bytes": served.blob_bytes,
             "quarantined": dict(quarantined[:_MAX_QUARANTINED]),
             "quarantined_count": len(quarantined),
         }
@@ -172,6 +175,8 @@ class AdminHandler:
             "state_since": status.state_since,
             "connected_since": status.connected_since,
             "reconnects": status.reconnects,
+            "blobs": dict(status.blobs),
+            "blobs_missing": status.blobs_missing,
             "errors": dict(status.errors),
             "last_error": status.last_error,
             "last_error_at": status.last_error_at,

@@ -60,7 +60,7 @@ class Undertaker:
             gone: list[object] = [
                 flag for key, flag in old.compiled.flags.items() if flags.get(key) is not flag
             ]
-            self._kept += [gone, list(old.entries.values())]
+            self._kept += [gone, list(old.entries.values()), list(old.blobs.values())]
             self._work.set()
 
     async def run(self) -> None:

@@ -33,7 +33,7 @@ from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
 from proxy.slices import run_in_slices
-from proxy.sync import STATES, SyncStatus
+from proxy.sync import BLOB_OUTCOMES, STATES, SyncStatus
 
 __all__ = ["METRICS", "MetricRow", "Metrics", "measure_lag"]
 
@@ -97,6 +97,16 @@ METRICS: tuple[MetricRow, ...] = (
         "Since the source last confirmed what is served; absent before the first snapshot.",
     ),
     MetricRow("matrixflag_snapshot_flags", "gauge", (), "Flags served."),
+    MetricRow(
+        "matrixflag_units",
+        "gauge",
+        (),
+        "Units in the long lists of segments, those of a part that lists share once.",
+    ),
+    MetricRow(
+        "matrixflag_unit_blobs", "gauge", (), "Blobs that these units are in: parts of the lists."
+    ),
+    MetricRow("matrixflag_unit_blob_bytes", "gauge", (), "Memory that these blobs take."),
     MetricRow("matrixflag_snapshot_swaps_total", "counter", (), "Snapshots put into service."),
     MetricRow(
         "matrixflag_snapshot_epoch_changes_total",
@@ -119,6 +129,18 @@ METRICS: tuple[MetricRow, ...] = (
     MetricRow("matrixflag_sync_state", "gauge", ("state",), "1 for the state the source is in."),
     MetricRow("matrixflag_sync_errors_total", "counter", ("kind",), "Failures of the source."),
     MetricRow("matrixflag_sync_reconnects_total", "counter", (), "Streams opened again."),
+    MetricRow(
+        "matrixflag_sync_blobs_total",
+        "counter",
+        ("outcome",),
+        "Blobs of units that were needed: fetched, taken from disk, or failed to come.",
+    ),
+    MetricRow(
+        "matrixflag_sync_blobs_missing",
+        "gauge",
+        (),
+        "Blobs still to come before the latest snapshot can be served.",
+    ),
     MetricRow(
         "matrixflag_exposures_received_total",
         "counter",
@@ -276,6 +298,9 @@ class Metrics:
         yield _metric("matrixflag_snapshot_age_seconds", [((), age_ms / 1000)])
         yield _metric("matrixflag_snapshot_flags", [((), len(served.compiled.flags))])
         yield _metric("matrixflag_quarantined_flags", [((), len(served.compiled.quarantined))])
+        yield _metric("matrixflag_units", [((), served.units)])
+        yield _metric("matrixflag_unit_blobs", [((), len(served.blobs))])
+        yield _metric("matrixflag_unit_blob_bytes", [((), served.blob_bytes)])
 
     def _sync(self) -> Iterator[Metric]:
         status = self._status
@@ -283,6 +308,9 @@ class Metrics:
         yield _metric("matrixflag_sync_state", states)
         yield _metric("matrixflag_sync_errors_total", _labelled(status.errors))
         yield _metric("matrixflag_sync_reconnects_total", [((), status.reconnects)])
+        blobs = [((outcome,), status.blobs[outcome]) for outcome in BLOB_OUTCOMES]
+        yield _metric("matrixflag_sync_blobs_total", blobs)
+        yield _metric("matrixflag_sync_blobs_missing", [((), status.blobs_missing)])
 
     def _exposures(self) -> Iterator[Metric]:
         if self._recorder is not None:

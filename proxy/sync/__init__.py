@@ -6,9 +6,10 @@ it uses.
 """
 
 from proxy.sync.settings import STARTUP_POLICIES, StartupPolicy, SyncSettings
-from proxy.sync.status import STATES, SyncState, SyncStatus
+from proxy.sync.status import BLOB_OUTCOMES, STATES, SyncState, SyncStatus
 
 __all__ = [
+    "BLOB_OUTCOMES",
     "STARTUP_POLICIES",
     "STATES",
     "StartupPolicy",

@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from proxy.contract import authoring, strict_json
 from proxy.contract.codes import ProblemCode, Severity
@@ -25,6 +26,7 @@ from proxy.contract.digest import SnapshotDigest
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import EntryKind, encode_entry, entry_order
 from proxy.engine import check_flag, check_segment
+from proxy.engine.limits import MAX_SEGMENT_UNITS
 
 __all__ = ["FileContent", "FileUnreadable", "read_definitions"]
 
@@ -212,7 +214,7 @@ def _entry(
         found = check_flag(document, segments, imported_key=True)
         definition = authoring.project(document, environment)
     else:
-        found = check_segment(document, segments)
+        found = check_segment(document, segments) + _blobs_problem(document)
         definition = authoring.project_segment(document)
     problems = item.problems + under(item.where, found)
     unusable = any(p.code is ProblemCode.INVALID_KEY and p.pointer == "/key" for p in found)
@@ -224,6 +226,15 @@ def _entry(
         # what JSON can say and no encoder writes
         problems.append(Problem(item.where, ProblemCode.MALFORMED_JSON, str(error)))
         return _unreadable(kind, item.key, problems[-1:]), problems
+
+
+def _blobs_problem(segment: Segment) -> list[Problem]:
+    """Return that a file has no blobs, when a segment has long lists."""
+    if segment.units is UNSET:
+        return []
+    message = "the long lists of a segment are in blobs, and a file has none"
+    hint = f"put at most {MAX_SEGMENT_UNITS} units in included and excluded, or use a control plane"
+    return [Problem("/units", ProblemCode.MISSING_BLOB, message, hint)]
 
 
 def _unreadable(kind: EntryKind, key: str, problems: list[Problem]) -> bytes:

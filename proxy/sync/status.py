@@ -11,10 +11,13 @@ from typing import Literal
 
 from proxy.contract.problems import Problem
 
-__all__ = ["MAX_PROBLEMS", "STATES", "SyncState", "SyncStatus"]
+__all__ = ["BLOB_OUTCOMES", "MAX_PROBLEMS", "STATES", "SyncState", "SyncStatus"]
 
 SyncState = Literal["starting", "streaming", "polling", "disconnected", "file"]
 STATES: tuple[SyncState, ...] = ("starting", "streaming", "polling", "disconnected", "file")
+
+BLOB_OUTCOMES = ("fetched", "disk", "failed")
+"""What became of a blob that was needed and not held."""
 
 MAX_PROBLEMS = 100
 """Problems of a file that are kept; a person mends the first few and looks again."""
@@ -27,8 +30,7 @@ class SyncStatus:
 
     The keys of `errors` are few and fixed by `proxy.sync`: `connect`, `timeout`, `idle`, `closed`,
     `protocol`, `http_<code>` for 401, 403, 404, 429 and 501, `http_3xx`, `http_4xx`, `http_5xx`,
-    `refused`, `behind`, `blob`, `cache`, `file`, `internal`. Those of `blobs` are `fetched`, `disk`
-    and `failed`.
+    `refused`, `behind`, `blob`, `cache`, `file`, `internal`.
     """
 
     __slots__ = (
@@ -53,7 +55,7 @@ class SyncStatus:
         self.reconnects = 0
         """Streams opened after the first."""
         self.blobs: Counter[str] = Counter()
-        """Blobs of unit lists that came from the control plane or the disk, or did not."""
+        """Blobs of units that were needed and not held, by what became of it: BLOB_OUTCOMES."""
         self.blobs_missing = 0
         """Blobs still to come before the latest snapshot can be served."""
         self.problems: tuple[Problem, ...] = ()

@@ -1,7 +1,7 @@
 """Probes, metrics and status over real HTTP."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,7 @@ from proxy.ofrep.current import Current
 from proxy.sync import SyncStatus
 from tests.proxy.ofrep.server import CLIENT_KEY, SERVER_KEY, keys
 from tests.support.snapshots import definition, make_snapshot
+from tests.support.units import in_segment, long_list, names
 
 Reply = tuple[int, str]
 
@@ -160,10 +161,29 @@ async def test_the_status_tells_how_it_stands() -> None:
         snapshot = standing["snapshot"]
         assert (snapshot["revision"], snapshot["flags"], snapshot["keys"]) == (1, 2, 3)
         assert (snapshot["source"], snapshot["age_s"]) == ("control-plane", 1.5)
+        assert (snapshot["units"], snapshot["blobs"], snapshot["blob_bytes"]) == (0, 0, 0)
         assert snapshot["quarantined_count"] == 1
         (problem,) = snapshot["quarantined"]["bad"]
         assert problem["pointer"] == "/fallthrough/variant"
         assert standing["exposures"]["received"] == 0
+
+
+async def test_the_status_tells_long_lists() -> None:
+    """What is held of them, and what a snapshot waits for; no unit, nor its hash."""
+    units = long_list(names(9_000))
+    flag, segment = in_segment(units)
+
+    async def blobs(*_: object) -> Mapping[str, bytes]:
+        return units.blobs
+
+    async with running_admin() as admin:
+        _, body = make_snapshot({"a": flag}, more=segment)
+        await admin.holder.offer(body, "control-plane", blobs=blobs)
+        standing = json.loads((await admin.get("/statusz"))[1])
+    snapshot, sync = standing["snapshot"], standing["sync"]
+    held = (snapshot["units"], snapshot["blobs"], snapshot["blob_bytes"])
+    assert held == (9_000, 4, 108_000)
+    assert (sync["blobs"], sync["blobs_missing"]) == ({}, 0)
 
 
 async def test_the_status_shows_no_keys() -> None:

@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 
 from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
 from tests.support.snapshots import make_snapshot
+from tests.support.units import in_segment, long_list, names
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,22 @@ async def test_old_parts_are_let_go_in_slices() -> None:
     letting_go.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await letting_go
+
+
+async def test_the_blobs_of_long_lists_are_let_go_in_slices_too() -> None:
+    """A million units are hundreds of them."""
+    holder, undertaker = Holder(), Undertaker()
+    holder.subscribe(undertaker.swapped)
+    units = long_list(names(9_000))
+
+    async def blobs(*_: object) -> Mapping[str, bytes]:
+        return units.blobs
+
+    flag, segment = in_segment(units)
+    _, body = make_snapshot({"f": flag}, more=segment)
+    await holder.offer(body, "control-plane", blobs=blobs)
+    await holder.offer(make_snapshot({"f": False}, revision=2)[1], "control-plane")
+    assert undertaker.kept == 1 + 2 + 4, "the flag, two lines, and the blobs"
 
 
 def test_the_oldest_generation_is_left_alone() -> None:

@@ -1,7 +1,7 @@
 """The holder serves one whole snapshot, knows its age, and keeps the last good one."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import proxy.holder
-from proxy.contract.snapshot import SnapshotRefused
+from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.engine import evaluate
 from proxy.holder import Holder, Served
 from tests.support.snapshots import definition, make_snapshot
+from tests.support.units import LongList, in_segment, long_list, names
 
 
 class Clock:
@@ -375,3 +376,131 @@ async def test_time_spent_loading_counts_as_age(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(proxy.holder, "compile_snapshot", slow)
     await holder.offer(make_snapshot({"a": True})[1], "control-plane", age_ms=500)
     assert holder.age_ms() == 2500
+
+
+UNITS = long_list(names(9_000))
+
+
+class Blobs:
+    """Gives blobs, and keeps what it was asked."""
+
+    def __init__(self, *lists: LongList) -> None:
+        self.given = {digest: blob for units in lists for digest, blob in units.blobs.items()}
+        self.asked: list[tuple[SnapshotHeader, dict[str, int], dict[str, bytes]]] = []
+
+    async def __call__(
+        self, header: SnapshotHeader, needed: Mapping[str, int], held: Mapping[str, bytes]
+    ) -> Mapping[str, bytes]:
+        self.asked.append((header, dict(needed), dict(held)))
+        return self.given
+
+
+def with_units(units: LongList, **more: Any) -> tuple[SnapshotHeader, bytes]:
+    """Return a snapshot whose flag `a` is on for the units of a list."""
+    flag, segment = in_segment(units)
+    return make_snapshot({"a": flag, "b": True}, more=segment, **more)
+
+
+def answer_for(holder: Holder, unit: str) -> Any:
+    """Return what flag `a` has for a unit now."""
+    assert holder.served is not None
+    given = evaluate(holder.served.compiled, "a", {"targetingKey": unit}, 0)
+    return given.error_code or given.value
+
+
+async def test_the_blobs_that_a_snapshot_needs_are_asked_for() -> None:
+    """With the most bytes each may have, which is all units of its list; no others are kept."""
+    holder, blobs = Holder(), Blobs(UNITS, long_list(["another"]))
+    header, body = with_units(UNITS)
+    served = await holder.offer(body, "control-plane", blobs=blobs)
+    assert blobs.asked == [(header, dict.fromkeys(UNITS.blobs, 9_000 * 12), {})]
+    assert served.blobs == UNITS.blobs
+    assert (served.units, served.blob_bytes) == (9_000, 108_000)
+    assert (answer_for(holder, "u-1"), answer_for(holder, "u-9000")) == (True, False)
+
+
+async def test_a_snapshot_without_long_lists_asks_for_no_blobs() -> None:
+    """Nor does one that is being served already, or one that is refused."""
+    holder, blobs = Holder(), Blobs(UNITS)
+    await holder.offer(make_snapshot({"a": True})[1], "control-plane", blobs=blobs)
+    assert blobs.asked == []
+    body = with_units(UNITS, revision=5)[1]
+    for _ in range(2):
+        await holder.offer(body, "control-plane", blobs=blobs)
+    with pytest.raises(SnapshotRefused):
+        await holder.offer(with_units(UNITS, revision=4)[1], "control-plane", blobs=blobs)
+    assert len(blobs.asked) == 1
+
+
+async def test_what_is_held_is_told_when_blobs_are_asked_for() -> None:
+    """So that unchanged parts of a list are neither fetched nor kept twice."""
+    holder, longer = Holder(), long_list([*names(9_000), "new"])
+    blobs = Blobs(UNITS, longer)
+    first = await holder.offer(with_units(UNITS)[1], "control-plane", blobs=blobs)
+    second = await holder.offer(with_units(longer, revision=2)[1], "control-plane", blobs=blobs)
+    assert blobs.asked[1][2] == first.blobs
+    assert second.blobs == longer.blobs
+
+
+async def test_a_snapshot_whose_blobs_do_not_come_leaves_the_last_good_one() -> None:
+    """Whatever is raised is the offerer's to count; a refusal is counted here, too."""
+    holder = Holder()
+    served = await offer(holder, {"a": True})
+    raised: list[Exception] = [LookupError("away"), SnapshotRefused("too_large", "units")]
+
+    async def fail(*_: Any) -> Mapping[str, bytes]:
+        raise raised[-1]
+
+    body = with_units(UNITS, revision=2)[1]
+    while raised:
+        with pytest.raises(type(raised[-1])):
+            await holder.offer(body, "control-plane", blobs=fail)
+        raised.pop()
+    assert holder.served is served
+    assert answer(holder, "a") is True
+    assert holder.refusals == {"too_large": 1}
+
+
+@pytest.mark.parametrize("offered", ["no way to get them", "none of them", "one less"])
+async def test_a_list_with_a_part_missing_costs_its_flags_alone(offered: str) -> None:
+    """Nobody is in a part of a list; and a later offer that has all of it is served whole."""
+    holder, blobs = Holder(), Blobs()
+    if offered == "one less":
+        blobs.given = dict(list(UNITS.blobs.items())[1:])
+    way = None if offered == "no way to get them" else blobs
+    served = await holder.offer(with_units(UNITS)[1], "file", blobs=way)
+    assert list(served.compiled.quarantined) == ["a"]
+    assert answer_for(holder, "u-1") == "PARSE_ERROR"
+    assert answer(holder, "b") is True
+    await holder.offer(with_units(UNITS, revision=2)[1], "file", blobs=Blobs(UNITS))
+    assert answer_for(holder, "u-1") is True
+
+
+async def test_waiting_for_blobs_counts_as_age() -> None:
+    """What was current when the snapshot came may not be any more."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+
+    async def slow(*_: Any) -> Mapping[str, bytes]:
+        clock.now_s += 30
+        return UNITS.blobs
+
+    await holder.offer(with_units(UNITS)[1], "control-plane", blobs=slow, age_ms=500)
+    assert holder.age_ms() == 30_500
+
+
+async def test_being_cancelled_while_blobs_come_leaves_the_holder_usable() -> None:
+    """A source is ended in the middle of it."""
+    holder, waiting = Holder(), asyncio.Event()
+
+    async def never(*_: Any) -> Mapping[str, bytes]:
+        waiting.set()
+        return await asyncio.Event().wait() or {}
+
+    task = asyncio.create_task(holder.offer(with_units(UNITS)[1], "control-plane", blobs=never))
+    await waiting.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await offer(holder, {"a": True})
+    assert answer(holder, "a") is True

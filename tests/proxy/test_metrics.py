@@ -1,7 +1,7 @@
 """What a scrape gets."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from prometheus_client.openmetrics.parser import (
@@ -12,6 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.metrics import METRICS, Metrics, measure_lag
 from tests.proxy.ofrep.server import Server, running_server
+from tests.support.snapshots import make_snapshot
+from tests.support.units import in_segment, long_list, names
 
 OWN = ("matrixflag_",)
 OUTSIDE = ("process_", "python_")
@@ -201,3 +203,25 @@ async def test_two_sidecars_in_one_process_share_nothing() -> None:
         assert not two.metrics.requests
         await samples(one.metrics)
         await samples(two.metrics)
+
+
+async def test_units_of_long_lists_are_told(server: Server) -> None:
+    """How many, in how much memory, and what of them did not come yet."""
+    assert (await samples(server.metrics))["matrixflag_units"] == 0
+    units = long_list(names(9_000))
+    flag, segment = in_segment(units)
+
+    async def blobs(*_: object) -> Mapping[str, bytes]:
+        return units.blobs
+
+    _, body = make_snapshot({"f": flag}, more=segment, revision=2)
+    await server.holder.offer(body, "control-plane", blobs=blobs)
+    server.metrics._status.blobs["fetched"] += len(units.blobs)
+    server.metrics._status.blobs_missing = 3
+    found = await samples(server.metrics)
+    assert found["matrixflag_units"] == 9_000
+    assert found["matrixflag_unit_blobs"] == 4
+    assert found["matrixflag_unit_blob_bytes"] == 108_000
+    assert found['matrixflag_sync_blobs_total{outcome="fetched"}'] == 4
+    assert found['matrixflag_sync_blobs_total{outcome="failed"}'] == 0
+    assert found["matrixflag_sync_blobs_missing"] == 3

@@ -16,6 +16,7 @@ from proxy.contract.snapshot import Entry, encode_entry, read_entry
 from proxy.engine import compile_snapshot, evaluate
 from proxy.sync import definitions_file
 from proxy.sync.definitions_file import FileContent, FileUnreadable, read_definitions
+from tests.support.units import long_list, names
 
 SIMPLE = {"key": "a", "type": "boolean", "value": True, "enabled": True}
 FULL: dict[str, Any] = {
@@ -325,3 +326,27 @@ def test_no_flag_costs_another(flag: Any) -> None:
         assert b"\\ud" in text or b"NaN" in text or b"Infinity" in text
         return
     assert answers(content)["good"] is True or flag.get("key") == "good"
+
+
+def test_a_file_has_no_blobs() -> None:
+    """Said at the segment, with what to do instead; flags that name it answer an error."""
+    units = long_list(names(1_500)).definition
+    segments = [{"key": "long", "units": {"included": units}}]
+    rules = [{"when": {"segment": "long"}, "serve": {"variant": "on"}}]
+    config = {"enabled": True, "rules": rules, "fallthrough": {"variant": "off"}}
+    flag = {
+        "key": "a",
+        "type": "boolean",
+        "variants": {"on": True, "off": False},
+        "environments": {"production": config},
+    }
+    content = read({"flags": [flag, SIMPLE | {"key": "b"}], "segments": segments})
+    assert codes(content) == [("/segments/0/units", ProblemCode.MISSING_BLOB)]
+    assert "at most 20000 units" in content.problems[0].hint
+    assert answers(content) == {"a": "PARSE_ERROR", "b": True}
+
+
+def test_a_file_may_list_as_many_units_as_a_segment_can_have() -> None:
+    """Twenty thousand in the file itself."""
+    segments = [{"key": "long", "included": names(20_000)}]
+    assert read({"flags": [SIMPLE], "segments": segments}).problems == []
