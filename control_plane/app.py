@@ -48,6 +48,7 @@ from control_plane.keys import (
     SETTINGS,
     STARTED_AT,
     SYNC,
+    UNITS,
 )
 from control_plane.lag import LoopLag
 from control_plane.metrics import EnvironmentFigures, Figures, Metrics
@@ -55,6 +56,7 @@ from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
 from control_plane.segments import routes as segment_routes
+from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.web import pages
@@ -140,6 +142,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         replica = Replica(settings.redis_url, limits, metrics.observe_redis)
         app[REPLICA] = await stack.enter_async_context(replica)
         app[KEYS] = KeyService(replica)
+        app[UNITS] = UnitService(replica)
         app[SYNC] = await stack.enter_async_context(SyncService(replica))
         exposures = Connections(
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis

@@ -2,7 +2,7 @@
 
     ApiError
       BadRequest 400 · Unauthorized 401 · Forbidden 403 · NotFound 404 · MethodNotAllowed 405
-      RequestTimeout 408 · Conflict 409 · PreconditionFailed 412 · TooLarge 413
+      RequestTimeout 408 · Conflict 409 · Gone 410 · PreconditionFailed 412 · TooLarge 413
       UnsupportedMediaType 415 · Invalid 422 · TooManyRequests 429              (the caller's fault)
       Internal 500 · Unavailable 503                                            (ours)
 
@@ -22,6 +22,7 @@ __all__ = [
     "BadRequest",
     "Conflict",
     "Forbidden",
+    "Gone",
     "Internal",
     "Invalid",
     "MethodNotAllowed",
@@ -115,6 +116,13 @@ class Conflict(ApiError):
 
     status = 409
     default_code = "conflict"
+
+
+class Gone(ApiError):
+    """There was such a thing, and it will not come back by asking again."""
+
+    status = 410
+    default_code = "blob_lost"
 
 
 class PreconditionFailed(ApiError):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from control_plane.metrics import Metrics
     from control_plane.publishing.replica import Replica
     from control_plane.publishing.service import SyncService
+    from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
     from control_plane.web.assets import Asset, Assets
 
@@ -28,6 +29,7 @@ __all__ = [
     "SETTINGS",
     "STARTED_AT",
     "SYNC",
+    "UNITS",
 ]
 
 # There from the start
@@ -44,4 +46,5 @@ REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
 KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
+UNITS: web.AppKey["UnitService"] = web.AppKey("units")
 EXPOSURES: web.AppKey["ExposureService"] = web.AppKey("exposures")

@@ -115,9 +115,14 @@ async def test_a_missing_resource_is_404(api: Api, route: Route) -> None:
     check_shape(await api.ask(route.method, path_of(route), token=token), 404)
 
 
-@pytest.mark.parametrize("route", [r for r in API_ROUTES if r.body is not None], ids=name)
+@pytest.mark.parametrize(
+    "route",
+    # Lines of JSON are bounded otherwise, and what is wrong has the number of its line.
+    [r for r in API_ROUTES if r.body is not None and "application/x-ndjson" not in r.media_types],
+    ids=name,
+)
 class TestBodies:
-    """Every route that takes a body refuses bad ones alike."""
+    """Every route that takes a document refuses bad ones alike."""
 
     async def ask(
         self, api: Api, route: Route, body: bytes | io.BytesIO, content_type: str

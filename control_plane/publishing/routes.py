@@ -1,7 +1,7 @@
-"""Where sidecars get what they serve: the stream, and the whole snapshot.
+"""Where sidecars get what they serve: the stream, the whole snapshot, blobs of long lists.
 
-Both are for the environment of the sidecar's own key. A stream's connection is dropped, not ended,
-when it must go: a client that sees a clean end comes back without waiting.
+All are for the environment of the sidecar's own key, or its project. A stream's connection is
+dropped, not ended, when it must go: a client that sees a clean end comes back without waiting.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from control_plane.publishing.service import Held
 from control_plane.web.respond import not_modified
 from control_plane.web.routing import IF_NONE_MATCH, Param, Permission, Route
 from proxy.contract.sync import (
+    BLOBS_PATH,
     DIGEST_HEADER,
     INSTANCE_HEADER,
     REVISION_HEADER,
@@ -99,6 +100,21 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
     return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
 
 
+async def blob(request: web.Request) -> web.StreamResponse:
+    """Send a blob of a long list of units."""
+    digest = request.match_info["digest"]
+    found = request.app[SYNC].blob(_sidecar_key(request).project, digest)
+    # What a digest names never changes.
+    headers = {
+        hdrs.ETAG: f'"{digest}"',
+        hdrs.CACHE_CONTROL: "private, max-age=31536000, immutable",
+        hdrs.VARY: "Authorization",
+    }
+    if not_modified(request, headers[hdrs.ETAG]):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=found, headers=headers, content_type="application/octet-stream")
+
+
 def _tag(pointer: SnapshotPointer) -> str:
     return entity_tag(pointer.epoch, pointer.revision, pointer.digest)
 
@@ -163,5 +179,21 @@ ROUTES = (
         responses={200: "Lines of JSON, `application/x-ndjson`.", 304: None},
         description="The entity tag names epoch, revision and content. Compressed for who accepts "
         "gzip.",
+    ),
+    Route(
+        method="GET",
+        path=BLOBS_PATH + "/{digest}",
+        handler=blob,
+        summary="Read a blob of units",
+        permission=Permission.SYNC,
+        tag="sidecars",
+        params=(
+            Param("digest", "path", required=True, description="As a segment's `units` names it."),
+            *_HELD,
+            IF_NONE_MATCH,
+        ),
+        responses={200: "Hashes of units, `application/octet-stream`.", 304: None},
+        description="A part of a long list of units, see the wire format. What is at a digest "
+        "never changes.",
     ),
 )

@@ -24,10 +24,11 @@ from typing import NamedTuple, Self
 import msgspec
 
 from control_plane.access.model import KeyRecord, expires_at_ms
-from control_plane.errors import NotFound, Unavailable
+from control_plane.errors import Gone, NotFound, Unavailable
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import EnvironmentSnapshot
 from proxy.contract.sync import HEARTBEAT_S, Heartbeat, SnapshotPointer, event_id, parse_event_id
+from proxy.contract.units import EMPTY_BLOB
 
 __all__ = ["Held", "Stream", "SyncService"]
 
@@ -129,6 +130,7 @@ class SyncService:
         self._compressed: dict[tuple[str, str], tuple[SnapshotPointer, bytes]] = {}
         self._locks: dict[tuple[str, str], asyncio.Lock] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.blobs_sent = 0
 
     @property
     def connected(self) -> Mapping[tuple[str, str], int]:
@@ -164,6 +166,26 @@ class SyncService:
             made = pointer, await asyncio.to_thread(_compress, snapshot.body())
             self._compressed[name] = made
             return made
+
+    def blob(self, project: str, digest: str) -> bytes:
+        """Return a blob that a segment of the project has.
+
+        Raises:
+            NotFound: `blob_not_found`, no segment has it, any more or yet.
+            Gone: `blob_lost`, one has it and Redis does not.
+            Unavailable: nothing has been read from Redis yet.
+        """
+        state = self.replica.project(project)
+        found = b"" if digest == EMPTY_BLOB else state.blobs.get(digest)
+        if found is not None:
+            self.blobs_sent += 1
+            return found
+        if digest in state.lacking():
+            raise Gone("the units in this blob were lost and have to be put again")
+        raise NotFound(
+            "no segment has this blob: the list has changed, read the snapshot again",
+            code="blob_not_found",
+        )
 
     @contextmanager
     def stream(self, key: KeyRecord, held: Held, cut: Callable[[], None]) -> Iterator[Stream]:

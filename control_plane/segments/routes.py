@@ -1,17 +1,26 @@
-"""`/api/v1/segments`: segments over HTTP."""
+"""`/api/v1/segments`: segments over HTTP, and their units as lines of JSON below them."""
 
+import asyncio
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from control_plane.access.requests import author_of
+from control_plane.documents import invalid
 from control_plane.flags.responses import note_headers
-from control_plane.keys import REPLICA
+from control_plane.keys import REPLICA, UNITS
+from control_plane.publishing.slices import run_in_slices
+from control_plane.segments.lines import UnitLines, encode_lines
 from control_plane.segments.model import SegmentInput, SegmentResource, Written
 from control_plane.segments.service import SegmentService
-from control_plane.web.documents import decode_document, read_document
+from control_plane.web.documents import (
+    body_pieces,
+    check_media_type,
+    decode_document,
+    read_document,
+)
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import query_bool, query_scope
 from control_plane.web.respond import (
@@ -39,6 +48,14 @@ from control_plane.web.routing import (
 __all__ = ["ROUTES"]
 
 _MERGE_PATCH = "application/merge-patch+json"
+_LINES = "application/x-ndjson"
+
+_MAX_LINES_BYTES = 128 * 1024 * 1024
+"""Of the units of a segment as lines: two full lists of UUIDs are 104 MB. They are read as they
+come, so that this much is never held."""
+
+_WRITE_TIMEOUT_S = 30.0
+"""A reader of units that takes nothing for so long is dropped."""
 
 
 async def list_segments(request: web.Request) -> web.StreamResponse:
@@ -112,6 +129,63 @@ async def delete_segment(request: web.Request) -> web.StreamResponse:
     return no_content()
 
 
+async def read_units(request: web.Request) -> web.StreamResponse:
+    """Stream the units of a segment."""
+    project, key = query_scope(request).project, request.match_info["key"]
+    units = request.app[UNITS]
+    etag = etag_of(units.version(project, key))
+    if not_modified(request, etag):
+        return not_modified_response(etag)
+    if request.method == hdrs.METH_HEAD:
+        return web.Response(headers={hdrs.ETAG: etag, hdrs.CONTENT_TYPE: _LINES})
+    found = await units.read(project, key)
+    response = web.StreamResponse(
+        headers={hdrs.ETAG: etag_of(found.version), hdrs.CONTENT_TYPE: _LINES}
+    )
+    await response.prepare(request)
+    for word, piece in found.pieces():
+        if piece:
+            async with asyncio.timeout(_WRITE_TIMEOUT_S):
+                await response.write(encode_lines(word, piece))
+        await asyncio.sleep(0)
+    await response.write_eof()
+    return response
+
+
+async def change_units(request: web.Request) -> web.StreamResponse:
+    """Put units into lists, move them, take them out."""
+    return await _write_units(request, replace=False)
+
+
+async def replace_units(request: web.Request) -> web.StreamResponse:
+    """Replace both lists."""
+    return await _write_units(request, replace=True)
+
+
+async def _write_units(request: web.Request, *, replace: bool) -> web.StreamResponse:
+    project, key = query_scope(request).project, request.match_info["key"]
+    check_media_type(request, (_LINES,))
+    units = request.app[UNITS]
+    check_if_match(request, units.version(project, key))
+    lines = UnitLines(removing=not replace)
+    async for piece in body_pieces(request, _MAX_LINES_BYTES):
+        await run_in_slices(lines.feed(piece))
+        if lines.full:
+            break
+    await run_in_slices(lines.end())
+    if lines.problems:
+        raise invalid(lines.problems)
+    segment = await units.change(
+        project,
+        key,
+        lines.changes,
+        author_of(request),
+        partial(check_if_match, request),
+        replace=replace,
+    )
+    return json_response(segment, etag=etag_of(segment.version))
+
+
 def _written(written: Written, status: int = 200, location: str | None = None) -> web.Response:
     return json_response(
         written.resource,
@@ -160,6 +234,48 @@ ROUTES = (
             "when": {"attribute": "plan", "op": "in", "values": ["beta", "staff"]},
         },
         responses={201: SegmentResource},
+    ),
+    # Before those of a segment, whose pattern would take these paths for keys.
+    Route(
+        method="GET",
+        path="/api/v1/segments/{key:.+}/units",
+        handler=read_units,
+        summary="Read a segment's units",
+        permission=Permission.READ,
+        tag="segments",
+        params=(PROJECT, _KEY, IF_NONE_MATCH),
+        responses={200: "Lines of JSON, `application/x-ndjson`.", 304: None},
+        description="A line for each unit, included ones first, each list in order. Sent back "
+        "with PUT it changes nothing.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/segments/{key:.+}/units",
+        handler=change_units,
+        summary="Add, move and remove units",
+        permission=Permission.WRITE,
+        tag="segments",
+        params=(PROJECT, _KEY, IF_MATCH),
+        body=str,
+        example='{"include":"user-1"}\n{"exclude":"user-2"}\n{"remove":"user-3"}\n',
+        media_types=(_LINES,),
+        responses={200: SegmentResource},
+        description="A line of JSON for each unit. All of them are done, in order, or none: what "
+        "is wrong is listed by the number of its line. A unit is in one list at most.",
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/segments/{key:.+}/units",
+        handler=replace_units,
+        summary="Replace a segment's units",
+        permission=Permission.WRITE,
+        tag="segments",
+        params=(PROJECT, _KEY, IF_MATCH),
+        body=str,
+        example='{"include":"user-1"}\n{"exclude":"user-2"}\n',
+        media_types=(_LINES,),
+        responses={200: SegmentResource},
+        description="A line of JSON for each unit: those and no others are in the lists.",
     ),
     Route(
         method="GET",

@@ -3,34 +3,46 @@
 A segment is validated with all others of its project, also for what it does to those that name it:
 a cycle cannot be made, not even by two writers at once, because each write is worked out again
 when another came before it.
+
+Lists that are too long for a record are made into blobs before the write, in small steps; what they
+are made from is compared in the write, so that nothing is lost between the two.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from msgspec import UnsetType
+import msgspec
+from msgspec import UNSET, UnsetType
 
 from control_plane.audit.model import Author
 from control_plane.documents import Precondition, invalid, merge_patch, same_document
 from control_plane.errors import Conflict, NotFound
 from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind, SegmentRecord
+from control_plane.segments.lists import NewLists, new_lists
 from control_plane.segments.model import (
     SegmentInput,
     SegmentResource,
     Written,
+    check_units,
     segment_of,
     segment_resource,
 )
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Segment
 from proxy.contract.problems import Problem, has_errors
+from proxy.contract.units import INLINE_UNITS
 from proxy.engine import check_segment
 
-__all__ = ["MAX_SEGMENTS", "SegmentService"]
+__all__ = ["MAX_SEGMENTS", "SegmentService", "find_segment"]
 
 MAX_SEGMENTS = 2_000
 """Segments of a project; every snapshot of the project carries all of them."""
+
+_ATTEMPTS = 5  # at lists that change while blobs are made of them
+
+_RESERVED = "units"  # as the last part of a key; `/units` below another segment would hide it
 
 
 class SegmentService:
@@ -41,7 +53,7 @@ class SegmentService:
 
     def get(self, project: str, key: str) -> SegmentResource:
         """Return a segment; raises NotFound."""
-        return segment_resource(_found(self._replica.project(project), key))
+        return segment_resource(find_segment(self._replica.project(project), key))
 
     def page(
         self, project: str, tags: frozenset[str], prefix: str, after: str | None, limit: int
@@ -67,6 +79,10 @@ class SegmentService:
         key = document.key
         if isinstance(key, UnsetType):
             raise invalid([Problem("/key", ProblemCode.MISSING_FIELD, "key is missing")])
+        if key.rpartition("/")[2] == _RESERVED:
+            message = f"the last part of a segment's key cannot be {_RESERVED!r}"
+            hint = f".../{_RESERVED} is where the units of a segment are"
+            raise invalid([Problem("/key", ProblemCode.INVALID_KEY, message, hint)])
 
         def build(state: ProjectState) -> tuple[Segment, SegmentRecord | None]:
             if key in state.segments:
@@ -75,6 +91,7 @@ class SegmentService:
                 raise Conflict(
                     f"{MAX_SEGMENTS} segments are all a project can have", code="too_many"
                 )
+            check_units(document, None)
             return segment_of(document, key), None
 
         return await self._write(project, "segment.create", author, build)
@@ -90,10 +107,11 @@ class SegmentService:
         """Replace a segment; raises NotFound, PreconditionFailed, Invalid."""
 
         def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
-            record = _found(state, key)
+            record = find_segment(state, key)
             precondition(record.version)
             _refuse_other_key(document, key)
-            return segment_of(document, key), record
+            check_units(document, record.segment)
+            return segment_of(document, key, record.segment), record
 
         return await self._write(project, "segment.replace", author, build)
 
@@ -109,11 +127,14 @@ class SegmentService:
         """Apply a merge patch to a segment; raises as `replace`, and what `decode` raises."""
 
         def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
-            record = _found(state, key)
+            record = find_segment(state, key)
             precondition(record.version)
-            document = decode(merge_patch(record.segment, changes))
+            # `units` counts what the record names by digests: only what is sent is compared.
+            short = msgspec.structs.replace(record.segment, units=UNSET)
+            document = decode(merge_patch(short, changes))
             _refuse_other_key(document, key)
-            return segment_of(document, key), record
+            check_units(document, record.segment)
+            return segment_of(document, key, record.segment), record
 
         return await self._write(project, "segment.patch", author, build)
 
@@ -129,7 +150,7 @@ class SegmentService:
         """
 
         def build(state: ProjectState) -> Change:
-            precondition(_found(state, key).version)
+            precondition(find_segment(state, key).version)
             users = state.users(RecordKind.SEGMENT, key)
             if users and not force:
                 named = ", ".join(f"{user.kind} {user.key!r}" for user in users[:20])
@@ -149,12 +170,16 @@ class SegmentService:
         build: Callable[[ProjectState], tuple[Segment, SegmentRecord | None]],
     ) -> Written:
         result: list[Written] = []
+        made: tuple[Segment, NewLists] | None = None
 
         def change(state: ProjectState) -> Change:
             segment, old = build(state)
             problems = check_segment(segment, state.segment_documents)
             if has_errors(problems):
                 raise invalid(problems)
+            lists = _lists_of(segment, made)
+            if lists is not None:
+                segment = lists.put_into(segment)
             now = now_rfc3339()
             if old is not None and same_document(segment, old.segment):
                 result[:] = [Written(segment_resource(old), problems)]
@@ -162,13 +187,46 @@ class SegmentService:
             version, created_at = (1, now) if old is None else (old.version + 1, old.created_at)
             record = SegmentRecord(segment, version, created_at, now)
             result[:] = [Written(segment_resource(record), problems)]
-            return Change(action, author, now, (Edit(RecordKind.SEGMENT, segment.key, record),))
+            edits = (Edit(RecordKind.SEGMENT, segment.key, record),)
+            return Change(action, author, now, edits, {} if lists is None else lists.blobs)
 
-        await self._replica.commit(project, change)
-        return result[0]
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._replica.commit(project, change)
+            except _TooLongError as long:
+                segment = long.segment
+                lists = await run_in_slices(new_lists(segment.included, segment.excluded))
+                made = segment, lists
+            else:
+                return result[0]
+        raise Conflict("others changed the segment meanwhile, again and again", code="contended")
 
 
-def _found(state: ProjectState, key: str) -> SegmentRecord:
+class _TooLongError(Exception):
+    """The lists of a segment have to be made into blobs first."""
+
+    def __init__(self, segment: Segment) -> None:
+        super().__init__(segment.key)
+        self.segment = segment
+
+
+def _lists_of(segment: Segment, made: tuple[Segment, NewLists] | None) -> NewLists | None:
+    """Return what was made of a segment's long lists; None when they are short.
+
+    Raises:
+        _TooLongError: nothing was made, or of other lists.
+    """
+    if len(segment.included) + len(segment.excluded) <= INLINE_UNITS:
+        return None
+    if made is not None:
+        before, lists = made
+        if (before.included, before.excluded) == (segment.included, segment.excluded):
+            return lists
+    raise _TooLongError(segment)
+
+
+def find_segment(state: ProjectState, key: str) -> SegmentRecord:
+    """Return a segment; raises NotFound."""
     record = state.segments.get(key)
     if record is None:
         raise NotFound(f"there is no segment {key[:128]!r}", code="segment_not_found")

@@ -11,7 +11,7 @@ thread.
 
 import asyncio
 import zlib
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, TypeVar
 
 from aiohttp import hdrs, web
@@ -31,9 +31,15 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.problems import Problem
 
-__all__ = ["decode_document", "read_body", "read_document"]
+__all__ = ["body_pieces", "check_media_type", "decode_document", "read_body", "read_document"]
 
 T = TypeVar("T")
+
+_PIECE_BYTES = 128 * 1024
+"""Of a body that is read piece by piece: also what is decompressed at once."""
+
+_TIMED_BYTES = 1024 * 1024
+"""Of such a body, as many have to come within `body_timeout_s`, and again as many."""
 
 _INLINE_BYTES = 32_768
 """Above it a body is decoded in a thread: the scan takes about a microsecond a token, so that this
@@ -117,6 +123,56 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
     if inflate and not inflate.eof:
         raise BadRequest("the compressed body breaks off")
     return b"".join(pieces)
+
+
+async def body_pieces(request: web.Request, max_bytes: int) -> AsyncIterator[bytes]:
+    """Yield the body, decompressed if it was compressed, in pieces of 128 KB at most.
+
+    Each further megabyte has to arrive within `body_timeout_s`, what is done between two pieces
+    included.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest: as `read_body` does.
+    """
+    inflate = _decompressor(request)
+    if request.content_length is not None and request.content_length > max_bytes:
+        raise TooLarge(f"{request.content_length} bytes, at most {max_bytes} are read")
+    patience_s = request.app[SETTINGS].body_timeout_s
+    loop = asyncio.get_running_loop()
+    size = timed = 0
+    until = loop.time() + patience_s
+    while True:
+        try:
+            async with asyncio.timeout_at(until):
+                raw = await request.content.readany()
+        except TimeoutError:
+            raise RequestTimeout("the body did not arrive in time") from None
+        except (web.RequestPayloadError, web.PayloadAccessError) as error:
+            raise BadRequest(f"the body cannot be read: {type(error).__name__}") from None
+        if not raw:
+            break
+        for piece in _inflated(inflate, raw):
+            size += len(piece)
+            if size > max_bytes:
+                raise TooLarge(f"more than {max_bytes} bytes, which is all that is read")
+            yield piece
+        if size - timed >= _TIMED_BYTES:
+            timed, until = size, loop.time() + patience_s
+    if inflate and not inflate.eof:
+        raise BadRequest("the compressed body breaks off")
+
+
+def _inflated(inflate: "zlib._Decompress | None", raw: bytes) -> Iterator[bytes]:
+    """Yield what some bytes of a body stand for, piece by piece."""
+    if inflate is None:
+        yield from (raw[at : at + _PIECE_BYTES] for at in range(0, len(raw), _PIECE_BYTES))
+        return
+    try:
+        while raw:
+            yield inflate.decompress(raw, _PIECE_BYTES)
+            raw = inflate.unconsumed_tail
+    except zlib.error:
+        raise BadRequest("the body does not decompress") from None
 
 
 def _decompressor(request: web.Request) -> "zlib._Decompress | None":

@@ -37,6 +37,7 @@ __all__ = [
     "MAX_BLOBS",
     "MAX_BLOB_BYTES",
     "MAX_UNITS",
+    "MAX_UNIT_CHARS",
     "UNIT_BYTES",
     "blob_count",
     "blob_number",
@@ -57,6 +58,9 @@ INLINE_UNITS = 1_000
 
 MAX_UNITS = 1_000_000
 """Of one list. 12 MB in every sidecar, fetched once."""
+
+MAX_UNIT_CHARS = 1_024
+"""Of one unit; as in a segment's own lists."""
 
 MAX_BLOBS = 256
 """Of one list: the top byte of a hash tells them apart."""
