@@ -54,15 +54,17 @@ def is_zone(name: str) -> bool:
 def nearest_zone(name: str) -> str | None:
     """Return the zone that was probably meant."""
     shown = name[:_MOST_CHARS].casefold()
+    city = shown.rpartition("/")[2]
     by_folded = {known.casefold(): known for known in sorted(_names())}
-    if shown in by_folded:
-        return by_folded[shown]
     by_city = {known.rpartition("/")[2].casefold(): known for known in sorted(_names())}
-    found = get_close_matches(shown, by_folded, n=1, cutoff=0.6)
-    if found:
-        return by_folded[found[0]]
-    found = get_close_matches(shown.rpartition("/")[2], by_city, n=1, cutoff=0.8)
-    return by_city[found[0]] if found else None
+    for exact, names in ((shown, by_folded), (city, by_city)):
+        if exact in names:
+            return names[exact]
+    for near, names in ((shown, by_folded), (city, by_city)):
+        found = get_close_matches(near, names, n=1, cutoff=0.8)
+        if found:
+            return names[found[0]]
+    return None
 
 
 _MOST_CHARS = 40

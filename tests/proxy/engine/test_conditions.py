@@ -184,6 +184,65 @@ def test_the_number_of_references_is_bounded() -> None:
     assert problem.code == ProblemCode.TOO_MANY
 
 
+def test_patterns_are_bounded_over_all_leaves() -> None:
+    """Exactly."""
+    half = leaf("a", "matches", *["x+"] * (limits.MAX_PATTERNS // 2))
+    assert problems(half, half) == []
+    [problem] = problems(half, leaf("a", "matches", "x"), half)
+    assert (problem.code, problem.pointer) == ("too_many", "")
+    assert "101 regular expressions" in problem.message
+
+
+def attributeless(op: str) -> dict[str, Any]:
+    """Return a leaf that names no attribute."""
+    document = sample(op)
+    del document["attribute"]
+    return document
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+def test_only_operators_over_time_do_without_an_attribute(op: str) -> None:
+    """They are then of the time of the evaluation."""
+    expected = [] if OPERATORS[op].timed else [("/0/attribute", "missing_field")]
+    assert found(attributeless(op)) == expected
+
+
+def test_the_operators_that_do_without_an_attribute_are_named() -> None:
+    """Also where the operator is unknown."""
+    first, second = problems(attributeless("in"), {"op": "before_noon"})[:2]
+    assert "before, after, weekday, time_of_day" in first.hint
+    assert (second.pointer, second.code) == ("/1/attribute", "missing_field")
+
+
+@pytest.mark.parametrize("op", OPERATORS)
+@pytest.mark.parametrize("option", ["from", "to", "zone"])
+def test_an_option_that_an_operator_does_not_take_is_named(op: str, option: str) -> None:
+    """At its place."""
+    given = {"zone": "Europe/Berlin"}.get(option, "10:00")
+    expected = [] if option in OPERATORS[op].options else [(f"/0/{option}", "operator_option")]
+    assert found(sample(op, **{option: given})) == expected
+
+
+def test_options_that_are_needed_are_named() -> None:
+    """Each of them."""
+    assert found({"op": "time_of_day"}) == [
+        ("/0/from", "missing_field"),
+        ("/0/to", "missing_field"),
+    ]
+
+
+def test_fold_of_a_pattern_is_said_in_the_pattern() -> None:
+    """The hint says how."""
+    [problem] = problems(sample("matches", fold=True))
+    assert "(?i)" in problem.hint
+
+
+def test_values_are_not_looked_into_before_their_types_are_right() -> None:
+    """A check of versions is not given numbers."""
+    assert found(leaf("a", "semver_match", 1, "x")) == [("/0/values/0", "operator_values")]
+    assert found(leaf("a", "before", 1.5)) == [("/0/values/0", "operator_values")]
+
+
 def test_references_are_found_with_their_places() -> None:
     """In order."""
     tree = {"all": [{"segment": "a"}, {"not": {"segment": "b"}}, leaf("x", "exists")]}

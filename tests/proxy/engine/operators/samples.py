@@ -1,10 +1,17 @@
 """A leaf of each operator that has nothing wrong with it, and whether a leaf holds for a value."""
 
+from collections.abc import Callable
 from typing import Any
 
-from tests.proxy.engine.builders import answer_to, leaf
+import msgspec
 
-__all__ = ["VALID", "VALUES", "holds", "sample"]
+from proxy.contract.definitions import Condition
+from proxy.contract.problems import Problem
+from proxy.engine.conditions import check_conditions
+from proxy.engine.findings import Findings
+from tests.proxy.engine.builders import answer_to, compiled, leaf, rule
+
+__all__ = ["VALID", "VALUES", "holds", "problems_of", "sample", "leaf_test"]
 
 _MOMENT = "2026-12-01T09:00:00Z"
 
@@ -40,3 +47,17 @@ def sample(op: str, **members: Any) -> dict[str, Any]:
 def holds(value: Any, op: str, *values: Any, **options: Any) -> bool:
     """Return whether a leaf holds where the attribute `a` has a value."""
     return answer_to({"a": value}, leaf("a", op, *values, **options))
+
+
+def leaf_test(op: str, *values: Any, **members: Any) -> Callable[[Any], bool]:
+    """Return whether a leaf holds for a value of the attribute `a`, compiled once."""
+    flag = compiled(rules=[rule(leaf("a", op, *values, **members))])
+    return lambda value: flag.evaluate({"a": value}, 0).variant == "on"
+
+
+def problems_of(op: str, *values: Any, **members: Any) -> list[Problem]:
+    """Return the problems of a leaf over the attribute `a`."""
+    findings = Findings()
+    document = leaf("a", op, *values, **members)
+    check_conditions([((), msgspec.convert(document, Condition))], (), findings)
+    return findings.problems
