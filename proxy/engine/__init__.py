@@ -19,8 +19,11 @@ from proxy.engine.compile import (
     compile_snapshot,
 )
 from proxy.engine.evaluate import evaluate
+from proxy.engine.explain import explain, explaining, nearest_keys
+from proxy.engine.explain_text import explanation_text, result_text
 from proxy.engine.memo import Memo
 from proxy.engine.ramps import ramp_arms
+from proxy.engine.times import parse_moment
 from proxy.engine.timing import Timing
 from proxy.engine.validate import check_definition, check_flag, check_segment
 
@@ -35,6 +38,13 @@ __all__ = [
     "compile_flag",
     "compile_snapshot",
     "evaluate",
+    "parse_moment",
+    # explain
+    "explain",
+    "explaining",
+    "explanation_text",
+    "nearest_keys",
+    "result_text",
     # validate
     "check_definition",
     "check_flag",
