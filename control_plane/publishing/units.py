@@ -7,7 +7,7 @@ whether all of it is there. Blobs are in the memory of every replica, units are 
 Work on many units is a generator that yields between pieces of some milliseconds at most.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -29,10 +29,10 @@ class StoredBlob(NamedTuple):
     units: bytes
 
 
-def stored_blob(units: Iterable[tuple[bytes, str]]) -> StoredBlob:
-    """Return the blob of units with their hashes, given in the order of the hashes."""
-    pairs = list(units)
-    return StoredBlob(b"".join([h for h, _ in pairs]), _encode([unit for _, unit in pairs]))
+def stored_blob(units: Mapping[bytes, str]) -> StoredBlob:
+    """Return the blob of units, given by their hashes."""
+    order = sorted(units)
+    return StoredBlob(b"".join(order), _encode([units[unit_hash] for unit_hash in order]))
 
 
 def decode_units(data: bytes) -> list[str] | None:

@@ -53,7 +53,8 @@ _text = msgspec.json.Decoder(str)
 
 def encode_lines(word: str, units: list[str]) -> bytes:
     """Return units as lines."""
-    return _encoder.encode_lines([{word: unit} for unit in units])
+    begin = f'{{"{word}":'.encode()
+    return b"".join([begin + _encoder.encode(unit) + b"}\n" for unit in units])
 
 
 class UnitLines:

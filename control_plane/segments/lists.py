@@ -9,17 +9,18 @@ of long ones are at hand, the units of a blob have to be fetched. So it is done 
 3. `rebuild` makes the new lists, with the blobs that are new.
 
 A unit is in one list at most, so the last word on it counts. Work on many units is a generator
-that yields between pieces of a few milliseconds.
+that yields between pieces of a few milliseconds. Of many units no objects are kept: see `packed`.
 """
 
-from bisect import bisect_left
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Generator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from control_plane.publishing.units import StoredBlob, decode_units, stored_blob
+from control_plane.segments.packed import pack, unpack
 from proxy.contract.definitions import Segment, UnitList, UnitLists
 from proxy.contract.units import (
     EMPTY_BLOB,
@@ -38,13 +39,13 @@ __all__ = [
     "NewLists",
     "OldList",
     "UnitChanges",
+    "divide",
     "is_long",
     "long_list",
     "needed",
     "new_lists",
     "rebuild",
     "short_list",
-    "sorted_pieces",
     "work_out",
 ]
 
@@ -53,6 +54,8 @@ INCLUDE, EXCLUDE, REMOVE = range(3)
 
 _TOPS = 256  # first bytes of a hash
 _UNITS_A_STEP = 1_000
+_UNITS_A_RANGE = 4_096  # sorted at once
+_MARKS_A_BLOB = 16  # of its units, that tell where the ranges begin
 
 
 class UnitChanges:
@@ -61,17 +64,21 @@ class UnitChanges:
     Hashes are worked out again when they are needed: to keep them takes as much as the units.
     """
 
-    __slots__ = ("units", "words")
+    __slots__ = ("_units", "_words")
 
     def __init__(self) -> None:
-        self.units: list[list[str]] = [[] for _ in range(_TOPS)]
-        self.words: list[bytearray] = [bytearray() for _ in range(_TOPS)]
+        self._units = [bytearray() for _ in range(_TOPS)]
+        self._words = [bytearray() for _ in range(_TOPS)]
 
     def add(self, word: int, unit: str) -> None:
         """Add one; the unit has a hash."""
         top = (hash_unit(unit) or b"\0")[0]
-        self.units[top].append(unit)
-        self.words[top].append(word)
+        self._units[top] += pack(unit)
+        self._words[top].append(word)
+
+    def said(self, top: int) -> tuple[list[str], bytearray]:
+        """Return the units whose hashes begin with a byte, and the word on each."""
+        return unpack(self._units[top]), self._words[top]
 
 
 class OldList(NamedTuple):
@@ -93,11 +100,11 @@ class OldList(NamedTuple):
 
 
 class ListChange(NamedTuple):
-    """What changes in a list, by first byte: hashes in order with their units, and hashes gone."""
+    """What changes in a list, by first byte: new hashes in order, their units packed; old ones."""
 
     size: int
     """Units in the list afterwards."""
-    added: dict[int, tuple[bytes, list[str]]]
+    added: dict[int, tuple[bytes, bytes]]
     removed: dict[int, set[bytes]]
 
     def changes(self, low: int, high: int) -> bool:
@@ -122,10 +129,10 @@ class NewLists(NamedTuple):
 
 def short_list(units: Sequence[str]) -> OldList:
     """Return a list that is in the record; its units have hashes."""
-    pairs = sorted({hash_unit(unit) or b"": unit for unit in units}.items())
-    blob = stored_blob(pairs)
+    blob = stored_blob({hash_unit(unit) or b"": unit for unit in units})
     digest = digest_of(blob.hashes)
-    return OldList(len(pairs), [digest], [blob.hashes], {digest: blob.units})
+    size = len(blob.hashes) // UNIT_BYTES
+    return OldList(size, [digest], [blob.hashes], {digest: blob.units})
 
 
 def long_list(units: UnitList | UnsetType, blobs: Mapping[str, bytes]) -> OldList | None:
@@ -145,19 +152,20 @@ def work_out(
     """Return what changes in the two lists, yielding between pieces."""
     lists = (included, excluded)
     sizes = [old.size for old in lists]
-    added: tuple[dict[int, tuple[bytes, list[str]]], ...] = ({}, {})
+    added: tuple[dict[int, tuple[bytes, bytes]], ...] = ({}, {})
     removed: tuple[dict[int, set[bytes]], ...] = ({}, {})
     for top in range(_TOPS):
-        if not changes.units[top]:
+        units, words = yield from _last_words(changes, top)
+        if not units:
             continue
-        last = yield from _last_words(changes, top)
         for which, old in enumerate(lists):
             held = old.hashes(top)
             yield
-            new = sorted(h for h, (word, _) in last.items() if word == which and h not in held)
-            gone = {h for h, (word, _) in last.items() if word != which and h in held}
+            new = sorted(h for h, word in words.items() if word == which and h not in held)
+            gone = {h for h, word in words.items() if word != which and h in held}
             if new:
-                added[which][top] = b"".join(new), [last[h][1] for h in new]
+                yield
+                added[which][top] = b"".join(new), b"".join([pack(units[h]) for h in new])
             if gone:
                 removed[which][top] = gone
             sizes[which] += len(new) - len(gone)
@@ -223,43 +231,50 @@ def is_long(included: ListChange, excluded: ListChange) -> bool:
     return included.size + excluded.size > INLINE_UNITS
 
 
-def sorted_pieces(parts: Sequence[list[str]]) -> Iterator[list[str]]:
-    """Yield the units of all parts in order, some thousands at a time; empty lists in between.
+def divide(
+    parts: Sequence[bytes],
+) -> Generator[None, None, list[bytearray] | None]:
+    """Return the units of stored blobs, packed, in ranges: all of one before all of the next.
 
-    One sort of a million would hold the loop for a second. So each part is sorted, some of their
-    units are taken as marks, and what lies between two marks is small enough to be sorted at once.
+    None when one cannot be read. A range has some thousands, which `unpack` and a sort bring in
+    order; one sort of a million would hold the loop for a second.
     """
     marks: list[str] = []
+    total = 0
     for part in parts:
-        part.sort()
-        marks += part[:: max(1, len(part) // 16)]
-        yield []
+        units = decode_units(part)
+        if units is None:
+            return None
+        marks += units[:: len(units) // _MARKS_A_BLOB + 1]
+        total += len(units)
+        yield
     marks.sort()
-    step = max(1, len(marks) * 4_096 // max(1, sum(map(len, parts))))
-    starts = [0] * len(parts)
-    for mark in (*marks[step::step], None):
-        piece: list[str] = []
-        for number, part in enumerate(parts):
-            start = starts[number]
-            stop = len(part) if mark is None else bisect_left(part, mark, start)
-            piece += part[start:stop]
-            starts[number] = stop
-        piece.sort()
-        yield piece
+    ranges = total // _UNITS_A_RANGE + 1
+    marks = [marks[len(marks) * number // ranges] for number in range(1, ranges)]
+    found = [bytearray() for _ in range(ranges)]
+    for part in parts:
+        for number, unit in enumerate(decode_units(part) or ()):
+            found[bisect_right(marks, unit)] += pack(unit)
+            if number % _UNITS_A_STEP == 0:
+                yield
+    return found
 
 
 def _last_words(
     changes: UnitChanges, top: int
-) -> Generator[None, None, dict[bytes, tuple[int, str]]]:
-    """Return what was said last of each unit, by its hash."""
-    last: dict[bytes, tuple[int, str]] = {}
-    units, words = changes.units[top], changes.words[top]
+) -> Generator[None, None, tuple[dict[bytes, str], dict[bytes, int]]]:
+    """Return units by their hashes, and what was said last of each."""
+    texts: dict[bytes, str] = {}
+    last: dict[bytes, int] = {}
+    units, words = changes.said(top)
     for start in range(0, len(units), _UNITS_A_STEP):
         stop = start + _UNITS_A_STEP
         for unit, word in zip(units[start:stop], words[start:stop], strict=True):
-            last[hash_unit(unit) or b""] = word, unit
+            unit_hash = hash_unit(unit) or b""
+            texts[unit_hash] = unit
+            last[unit_hash] = word
         yield
-    return last
+    return texts, last
 
 
 def _kept(old: OldList, change: ListChange, *, long: bool) -> bool:
@@ -291,13 +306,11 @@ def _rebuilt(
         for top in range(low, high):
             for unit_hash in change.removed.get(top, ()):
                 del units[unit_hash]
-            hashes, new = change.added.get(top, (b"", []))
-            for place, unit in enumerate(new):
+            hashes, new = change.added.get(top, (b"", b""))
+            for place, unit in enumerate(unpack(new)):
                 units[hashes[place * UNIT_BYTES : (place + 1) * UNIT_BYTES]] = unit
         yield
-        order = sorted(units)
-        yield
-        blob = stored_blob([(unit_hash, units[unit_hash]) for unit_hash in order])
+        blob = stored_blob(units)
         digest = digest_of(blob.hashes)
         digests.append(digest)
         made[digest] = blob
