@@ -1,8 +1,11 @@
-"""The admin port: is it alive, ready, started; what it counts; how it stands.
+"""The admin port: is it alive, ready, started; what it counts; how it stands; why flags answer so.
 
-Probes and metrics are open. `/statusz` tells keys of flags and problems in them, so it wants a
-server key, unless the peer is on this machine and asked for it under a local name: a page that
-rebinds its own name to 127.0.0.1 is a local peer too, but its `Host` gives it away.
+Probes and metrics are open. `/statusz` tells keys of flags and problems in them, `/explain` what
+definitions say, so they want a server key, unless the peer is on this machine and asked under a
+local name: a page that rebinds its own name to 127.0.0.1 is a local peer too, but its `Host` gives
+it away.
+
+An explanation is no evaluation: it is not counted, and nobody was exposed to anything.
 
 Liveness depends on nothing but the loop. Readiness means that a snapshot is held; its age makes it
 fail only when told so, because all instances would fail at once.
@@ -21,16 +24,21 @@ from aiohttp import hdrs, web
 from proxy import __version__
 from proxy.contract.access import key_from_headers
 from proxy.contract.parsers import is_loopback
+from proxy.engine import explaining, explanation_text, parse_moment
 from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.ofrep.auth import Access, Denied, Scope, authorise
+from proxy.ofrep.context import BadContext, context_of, read_document
+from proxy.slices import run_in_slices
 from proxy.sync import SyncStatus
 
 __all__ = ["AdminHandler", "AdminSettings", "create_admin_app"]
 
 _NO_STORE = {"Cache-Control": "no-store"}
+_MAX_BODY_BYTES = 1_048_576  # as evaluations have by default
+_BODY_TIMEOUT_S = 10.0
 _MAX_QUARANTINED = 100  # flags told by name; a person mends the first few and looks again
 _KEYS_ALWAYS_NEEDED = Access(open_without_keys=False)
 _NO_KEYS = Denied(401, "there is no server key yet; ask on this machine, for 127.0.0.1")
@@ -91,10 +99,35 @@ class AdminHandler:
     async def statusz(self, request: web.Request) -> web.Response:
         """Answer how the sidecar stands, in detail."""
         denied = self._denied(request)
+        return _json(200, self._standing(), {}) if denied is None else _refusal(denied)
+
+    async def explain(self, request: web.Request) -> web.Response:
+        """Answer what a flag answers to a context, and why; as text for those who ask for it."""
+        denied = self._denied(request)
         if denied is not None:
-            challenge = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}
-            return _json(denied.status, {"errorDetails": denied.details}, challenge)
-        return _json(200, self._standing(), {})
+            return _refusal(denied)
+        served = self._holder.served
+        if served is None:
+            return _failed(503, "no snapshot yet", {"Retry-After": "1"})
+        try:
+            async with asyncio.timeout(_BODY_TIMEOUT_S):
+                document = read_document(await request.read())
+            context, now_ms = context_of(document), _asked_time(document)
+        except web.HTTPRequestEntityTooLarge:
+            details = f"the body is larger than {_MAX_BODY_BYTES} bytes"
+            return _failed(413, details, {"Connection": "close"})
+        except TimeoutError:
+            details = f"the body did not come within {_BODY_TIMEOUT_S:.0f} s"
+            return _failed(408, details, {"Connection": "close"})
+        except (BadContext, web.RequestPayloadError) as error:
+            return _failed(400, str(error), {})
+        key = request.match_info["key"]
+        explanation = await run_in_slices(
+            explaining(served.compiled, served.entries, key, context, now_ms)
+        )
+        if _wants_text(request):
+            return web.Response(text=explanation_text(explanation), headers=_NO_STORE)
+        return _json(200, explanation, {})
 
     def _unready(self) -> str | None:
         """Return why it is not ready, None when it is."""
@@ -195,12 +228,13 @@ class AdminHandler:
 
 def create_admin_app(handler: AdminHandler) -> web.Application:
     """Return the application of the admin port."""
-    app = web.Application(client_max_size=0)
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.router.add_get("/livez", handler.livez)
     app.router.add_get("/readyz", handler.readyz)
     app.router.add_get("/startupz", handler.startupz)
     app.router.add_get("/metrics", handler.metrics)
     app.router.add_get("/statusz", handler.statusz)
+    app.router.add_post("/explain/{key:.+}", handler.explain)
     return app
 
 
@@ -219,6 +253,37 @@ def _is_local(request: web.Request) -> bool:
     except ValueError:
         return False
     return host is not None and is_loopback(host)
+
+
+def _asked_time(document: dict[str, Any]) -> int:
+    """Return the time that a body asks about, in Unix milliseconds: now, unless it says another.
+
+    Raises:
+        BadContext: for one that is none.
+    """
+    at = document.get("at")
+    if at is None:
+        return time.time_ns() // 1_000_000
+    moment = parse_moment(at) if isinstance(at, str) else None
+    if moment is None:
+        raise BadContext("at is no date and time of RFC 3339 with a zone: 2026-12-01T09:00:00Z")
+    return moment
+
+
+def _wants_text(request: web.Request) -> bool:
+    asked = request.query.get("text")
+    if asked is not None:
+        return asked not in ("0", "false")
+    return "text/plain" in request.headers.get(hdrs.ACCEPT, "")
+
+
+def _refusal(denied: Denied) -> web.Response:
+    challenge = {"WWW-Authenticate": "Bearer"} if denied.status == 401 else {}
+    return _failed(denied.status, denied.details, challenge)
+
+
+def _failed(status: int, details: str, headers: dict[str, str]) -> web.Response:
+    return _json(status, {"errorDetails": details}, headers)
 
 
 def _text(status: int, text: str) -> web.Response:

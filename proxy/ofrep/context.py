@@ -14,7 +14,14 @@ from typing import Any, NoReturn
 
 import orjson
 
-__all__ = ["SUSPICIOUS_UNITS", "BadContext", "is_suspicious", "read_context"]
+__all__ = [
+    "SUSPICIOUS_UNITS",
+    "BadContext",
+    "context_of",
+    "is_suspicious",
+    "read_context",
+    "read_document",
+]
 
 SUSPICIOUS_UNITS = frozenset({"undefined", "null", "None", "NaN"})
 """Targeting keys that languages make of nothing: everybody without an identity is one unit then."""
@@ -30,11 +37,29 @@ def read_context(body: bytes) -> dict[str, Any]:
     Raises:
         BadContext: for a body that is no JSON object, or whose `context` is none.
     """
+    return context_of(read_document(body))
+
+
+def read_document(body: bytes) -> dict[str, Any]:
+    """Return a request's body, `{}` for none.
+
+    Raises:
+        BadContext: for a body that is no JSON object.
+    """
     if not body or body.isspace():
         return {}
     document = _decode(body)
     if not isinstance(document, dict):
         raise BadContext(f"the body is {_kind(document)}, not an object")
+    return document
+
+
+def context_of(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the context of a body that was read.
+
+    Raises:
+        BadContext: when its `context` is no object.
+    """
     context = document.get("context")
     if isinstance(context, dict):
         return context
