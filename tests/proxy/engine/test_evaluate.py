@@ -3,17 +3,21 @@
 import json
 from typing import Any
 
-import msgspec
+import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from proxy.contract.definitions import FlagDefinition, SegmentDefinition
-from proxy.engine import CompiledFlag, CompiledSnapshot, compile_flag, evaluate
+from proxy.engine import CompiledFlag, CompiledSnapshot, compile_snapshot, evaluate
+from proxy.engine.compile import finish
+from proxy.engine.memo import Memo
+from proxy.engine.operators import OPERATORS
 from tests.proxy.engine import reference
-from tests.proxy.engine.builders import compiled, rule
-from tests.proxy.engine.strategies import any_json, contexts, definitions, segments
+from tests.proxy.engine.builders import compiled, entries, rule
+from tests.proxy.engine.operators.samples import sample
+from tests.proxy.engine.strategies import NASTY, TIMES, Maker, World, worlds
 
 Json = dict[str, Any]
+
+QUIET = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 
 def snapshot(*flags: CompiledFlag) -> CompiledSnapshot:
@@ -21,55 +25,85 @@ def snapshot(*flags: CompiledFlag) -> CompiledSnapshot:
     return CompiledSnapshot({flag.key: flag for flag in flags}, {}, {}, {})
 
 
-def compile_json(definition: Json, named: Json) -> CompiledFlag:
-    """Return a flag compiled from JSON, which is known to be valid."""
-    flag = compile_flag(
-        "flag",
-        msgspec.convert(definition, FlagDefinition),
-        msgspec.convert(named, dict[str, SegmentDefinition]),
+def compile_world(world: World) -> CompiledSnapshot:
+    """Return the snapshot of a project."""
+    made = entries(
+        *(("segment", key, made) for key, made in world.segments.items()),
+        *(("flag", key, made) for key, made in world.flags.items()),
     )
-    assert not flag.problems
-    return flag
+    return finish(compile_snapshot(made))
 
 
-@settings(max_examples=400, suppress_health_check=list(HealthCheck), deadline=None)
-@given(definitions(), segments(), st.lists(contexts(), min_size=1, max_size=12))
-def test_the_compiled_flag_answers_as_the_model_says(
-    definition: Json, named: Json, asked: list[Json]
-) -> None:
+@settings(QUIET, max_examples=300)
+@given(worlds())
+def test_the_compiled_flag_answers_as_the_model_says(drawn: tuple[World, Maker]) -> None:
     """Compile and the tree-walking reference agree on status, value, variant, reason, metadata."""
-    flag = compile_json(definition, named)
-    for context in asked:
-        answer = flag.evaluate(context, 0)
-        status, body = reference.evaluate("flag", definition, named, context)
-        got = json.loads(answer.body)
-        got.pop("errorDetails", None)
-        assert (answer.status, got) == (status, body)
-        assert any(answer is known for known in flag.answers)
+    world, maker = drawn
+    made, known = compile_world(world), world.marked()
+    circles = {key for key in known if reference.on_circle(key, known)}
+    assert set(made.quarantined) == world.broken | circles
+    for _ in range(20):
+        context, now_ms = maker.context(), maker.choice(TIMES)
+        memo = Memo(context, now_ms)
+        for key, flag in made.flags.items():
+            answer = flag.evaluate(context, now_ms)
+            expected = reference.evaluate(key, known[key], world.segments, context, now_ms, known)
+            got = json.loads(answer.body)
+            got.pop("errorDetails", None)
+            assert (answer.status, got) == expected, (key, context, now_ms)
+            assert any(answer is known_one for known_one in flag.answers)
+            assert evaluate(made, key, context, now_ms, memo) is answer, "shared with others"
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck), deadline=None)
-@given(definitions(), segments(), contexts(), contexts())
-def test_only_the_attributes_it_names_matter(
-    definition: Json, named: Json, one: Json, other: Json
-) -> None:
+@settings(QUIET, max_examples=100)
+@given(worlds())
+def test_only_the_attributes_it_names_matter(drawn: tuple[World, Maker]) -> None:
     """Contexts that agree on `attributes` get the same answer; a static flag gives one to all."""
-    flag = compile_json(definition, named)
-    assert flag.attributes is not None
-    relevant = {name: one[name] for name in flag.attributes if name in one}
-    rest = {name: value for name, value in other.items() if name not in flag.attributes}
-    assert flag.evaluate({**rest, **relevant}, 0) is flag.evaluate(one, 0)
-    if flag.static:
-        assert flag.evaluate(other, 1) is flag.evaluate(one, 0)
-        assert len(flag.answers) == 1
+    world, maker = drawn
+    made = compile_world(world)
+    for _ in range(5):
+        one, other, now_ms = maker.context(), maker.context(), maker.choice(TIMES)
+        for flag in made.flags.values():
+            assert flag.attributes is not None
+            relevant = {name: one[name] for name in flag.attributes if name in one}
+            rest = {name: value for name, value in other.items() if name not in flag.attributes}
+            given_one = flag.evaluate(one, now_ms)
+            assert flag.evaluate({**rest, **relevant}, now_ms) is given_one
+            if flag.static:
+                assert flag.evaluate(other, maker.choice(TIMES)) is given_one
+                assert len(flag.answers) == 1
+                assert flag.attributes == frozenset()
 
 
-@settings(max_examples=200, suppress_health_check=list(HealthCheck), deadline=None)
-@given(definitions(), segments(), st.dictionaries(st.text(), any_json, max_size=6))
-def test_no_context_makes_it_raise(definition: Json, named: Json, context: Json) -> None:
-    """Whatever JSON a client sends, there is an answer."""
-    answer = evaluate(snapshot(compile_json(definition, named)), "flag", context, 0)
-    assert answer.status in {200, 400}
+def deep(levels: int) -> Any:
+    """Return JSON that nests that deep, of lists and objects in turn."""
+    value: Any = "DE"
+    for level in range(levels):
+        value = [value] if level % 2 else {"b": value, "c": value}
+    return value
+
+
+HUGE: list[Any] = [
+    *NASTY,
+    *(deep(1_000), {str(i): i for i in range(10_000)}, list(range(10_000)), "9" * 100_000),
+    *("1.2.3-" + "0a." * 60, "1." + "9" * 300 + ".0", "1" * 60 + ".0.0.1", ":" * 300),
+    *("2026-12-01T09:00:00." + "9" * 5_000 + "Z", "9999-12-31T23:59:59-23:59"),
+    *("0000-01-01T00:00:00+23:59", -(2**62), 2**62, 10.5, -0.0),
+]
+
+
+@pytest.mark.parametrize("op", list(OPERATORS))
+def test_no_value_makes_an_operator_raise(op: str) -> None:
+    """Surrogates, huge numbers, none, deep ones, long ones: it holds or not, and negated not."""
+    plain, negated, nested = (
+        compiled(rules=[rule(sample(op, attribute=name, negate=negate))])
+        for name, negate in (("a", False), ("a", True), ("a.b", False))
+    )
+    for value in HUGE:
+        held = plain.evaluate({"a": value}, 0).variant == "on"
+        assert (negated.evaluate({"a": value}, 0).variant == "on") is not held
+        assert (nested.evaluate({"a": {"b": value}}, 0).variant == "on") is held
+        assert (nested.evaluate({"a.b": value}, 0).variant == "on") is held
 
 
 def test_an_unknown_key_is_not_found() -> None:
