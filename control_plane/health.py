@@ -87,6 +87,9 @@ def _examine(app: web.Application) -> Health:
         problems.append(f"the definitions were last confirmed {age_ms / 1000:.0f} s ago")
     if replica.unreadable:
         problems.append(f"{len(replica.unreadable)} projects in Redis cannot be read, see the log")
+    lost = sum(len(state.incomplete_segments()) for state in replica.projects.values())
+    if lost:
+        problems.append(f"the units of {lost} segments are not in Redis: put them again")
     default = replica.projects.get(DEFAULT_PROJECT)
     revisions = {} if default is None else default.snapshots
     if not replica.loaded:

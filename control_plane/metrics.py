@@ -96,6 +96,24 @@ METRICS: dict[str, MetricRow] = {
         ),
         MetricRow("matrixflag_flags", "gauge", ("project",), "Flags, archived ones included"),
         MetricRow(
+            "matrixflag_segment_units", "gauge", ("project",), "Units in the lists of segments"
+        ),
+        MetricRow(
+            "matrixflag_unit_blobs_lost",
+            "gauge",
+            ("project",),
+            "Blobs of units that Redis has lost; they have to be put again",
+        ),
+        MetricRow(
+            "matrixflag_unit_blobs_read_total",
+            "counter",
+            (),
+            "Blobs of units read from Redis: at the start, and when another replica wrote them",
+        ),
+        MetricRow(
+            "matrixflag_unit_blobs_sent_total", "counter", (), "Blobs of units sent to sidecars"
+        ),
+        MetricRow(
             "matrixflag_connected_sidecars",
             "gauge",
             ("project", "environment"),
@@ -144,6 +162,10 @@ class Figures(NamedTuple):
     epochs_renewed: int
     environments: list[EnvironmentFigures]
     flags: dict[str, int]
+    units: dict[str, int]
+    blobs_lost: dict[str, int]
+    blobs_read: int
+    blobs_sent: int
     exposures: dict[str, int]
     exposures_dropped: int
     loop_lag_s: float
@@ -203,9 +225,17 @@ class _State(Collector):
         yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
         yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
         yield _counter("matrixflag_exposures_dropped_total", now.exposures_dropped)
-        flags = _gauge("matrixflag_flags")
-        for project, count in islice(now.flags.items(), MAX_SERIES):
-            flags.add_metric((project,), count)
+        yield _counter("matrixflag_unit_blobs_read_total", now.blobs_read)
+        yield _counter("matrixflag_unit_blobs_sent_total", now.blobs_sent)
+        for name, counts in (
+            ("matrixflag_flags", now.flags),
+            ("matrixflag_segment_units", now.units),
+            ("matrixflag_unit_blobs_lost", now.blobs_lost),
+        ):
+            gauge = _gauge(name)
+            for project, count in islice(counts.items(), MAX_SERIES):
+                gauge.add_metric((project,), count)
+            yield gauge
         received = _counter("matrixflag_exposures_received_total")
         for outcome, count in now.exposures.items():
             received.add_metric((outcome,), count)
@@ -217,7 +247,7 @@ class _State(Collector):
             revision.add_metric(labels, row.revision)
             size.add_metric(labels, row.snapshot_bytes)
             sidecars.add_metric(labels, row.sidecars)
-        yield from (flags, received, revision, size, sidecars)
+        yield from (received, revision, size, sidecars)
 
 
 def _histogram(name: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> Histogram:

@@ -344,6 +344,17 @@ class ProjectState:
         named = (digest for edit in edits for digest in _blobs_in(edit.record))
         return {digest for digest in named if digest not in self.blobs}
 
+    def unit_count(self) -> int:
+        """Return the number of units in the lists of all segments."""
+        total = 0
+        for record in self.segments.values():
+            segment = record.segment
+            total += len(segment.included) + len(segment.excluded)
+            if segment.units is not UNSET:
+                lists = (segment.units.included, segment.units.excluded)
+                total += sum(units.count for units in lists if units is not UNSET)
+        return total
+
     def take_blobs(self, blobs: Mapping[str, bytes]) -> None:
         """Hold those of these blobs that a record names."""
         self.blobs.update({d: blob for d, blob in blobs.items() if d in self._blob_uses})
