@@ -13,8 +13,18 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["MOMENTS", "SEGMENTS", "TIMES", "Maker", "World", "any_json", "arms", "conditions"]
-__all__ += ["contexts", "definitions", "segments", "worlds"]
+__all__ = [
+    "FLAGS",
+    "MOMENTS",
+    "SEGMENTS",
+    "TIMES",
+    "Maker",
+    "World",
+    "any_json",
+    "arms",
+    "conditions",
+]
+__all__ += ["contexts", "definitions", "makers", "segments", "worlds"]
 
 Json = dict[str, Any]
 
@@ -386,6 +396,11 @@ def arms(variants: list[str] | None = None) -> st.SearchStrategy[list[Json]]:
 def definitions() -> st.SearchStrategy[Json]:
     """Draw a flag as a sidecar is sent it, valid, as JSON; it asks no other."""
     return _made(Maker.definition)
+
+
+def makers() -> st.SearchStrategy[Maker]:
+    """Draw a maker of anything."""
+    return _made(lambda maker: maker)
 
 
 def worlds() -> st.SearchStrategy[tuple[World, Maker]]:

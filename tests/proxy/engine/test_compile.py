@@ -1,5 +1,6 @@
 """Snapshots compile in steps, flag by flag; a broken flag is quarantined alone."""
 
+import hashlib
 import json
 import time
 from typing import Any
@@ -7,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import (
@@ -19,7 +19,15 @@ from proxy.contract.definitions import (
     Serve,
 )
 from proxy.contract.snapshot import Entry, EntryKind, encode_entry
-from proxy.engine import CompiledSnapshot, compile_flag, compile_snapshot, evaluate, limits
+from proxy.contract.units import hash_unit, split
+from proxy.engine import (
+    CompiledSnapshot,
+    compile_changes,
+    compile_flag,
+    compile_snapshot,
+    evaluate,
+    limits,
+)
 from proxy.engine import compile as compile_module
 from proxy.engine.compile import finish
 from tests.proxy.engine.builders import (
@@ -31,7 +39,9 @@ from tests.proxy.engine.builders import (
     rule,
 )
 from tests.proxy.engine.builders import segment_definition as defined
-from tests.proxy.engine.strategies import contexts, definitions, segments
+from tests.proxy.engine.strategies import FLAGS, SEGMENTS, TIMES, Maker, makers
+
+QUIET = settings(suppress_health_check=list(HealthCheck), deadline=None)
 
 Entries = dict[tuple[EntryKind, str], Entry]
 
@@ -341,38 +351,226 @@ def test_the_previous_snapshot_is_not_changed() -> None:
     assert set(first.flags) == {"a"}
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck), deadline=None)
-@given(
-    st.lists(
-        st.tuples(
-            st.dictionaries(st.sampled_from("abc"), st.integers(0, 2), max_size=3),
-            st.integers(0, 1),
-        ),
-        min_size=2,
-        max_size=5,
-    ),
-    st.lists(definitions(), min_size=3, max_size=3),
-    st.lists(segments(), min_size=2, max_size=2),
-    contexts(),
+class History:
+    """Entries that are set and removed at random, all kinds of them; flags ask whom they like."""
+
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
+        self.entries: Entries = {}
+
+    def change(self) -> set[tuple[EntryKind, str]]:
+        """Set or remove some entries, and return their names; some are set to what they are."""
+        maker = self._maker
+        changed: set[tuple[EntryKind, str]] = set()
+        for _ in range(maker.randint(1, 4)):
+            kind: EntryKind = maker.choice(["flag", "flag", "flag", "segment", "key"])
+            name = (
+                kind,
+                maker.choice({"flag": FLAGS, "segment": SEGMENTS, "key": ["k", "l"]}[kind]),
+            )
+            changed.add(name)
+            if maker.likely(0.25):
+                self.entries.pop(name, None)
+            elif maker.likely(0.9):
+                self.entries |= entries((*name, self._made(kind)))
+        return changed
+
+    def _made(self, kind: EntryKind) -> Any:
+        maker = self._maker
+        if maker.likely(0.1):
+            return {"colour": "red"}
+        if kind == "segment":
+            return {"when": maker.condition(SEGMENTS), "included": maker.sample(["u-1", "1"], 1)}
+        if kind == "key":
+            return {"hash": maker.choice("ab") * 64, "kind": "client"}
+        flag = maker.definition([*FLAGS, "gone"])
+        if maker.likely(0.1):
+            flag["rules"] = [{"when": {"any": []}, "serve": {"variant": "nobody has it"}}]
+        return flag
+
+
+def reached(made: Entries, key: str) -> set[tuple[EntryKind, str]]:
+    """Return the entries that the answer of a flag may depend on, by all names that are in them."""
+    found: set[tuple[EntryKind, str]] = set()
+    names: list[tuple[EntryKind, str]] = [("flag", key)]
+    while names:
+        name = names.pop()
+        if name in found:
+            continue
+        found.add(name)
+        line = made[name].line if name in made else b""
+        names += [("segment", s) for s in SEGMENTS if b'"segment":"%b"' % s.encode() in line]
+        names += [("flag", f) for f in [*FLAGS, "gone"] if b'"flag":"%b"' % f.encode() in line]
+    return found
+
+
+@settings(QUIET, max_examples=120)
+@given(makers())
+def test_incremental_is_the_same_as_afresh(maker: Maker) -> None:
+    """Over any sequence of changes: answers, order, quarantine, keys, and what is taken over."""
+    history = History(maker)
+    snapshot = whole({})
+    for _ in range(8):
+        before = dict(history.entries)
+        changed = history.change()
+        fresh, again = whole(history.entries), whole(history.entries, snapshot)
+        changes = finish(compile_changes(history.entries, changed, snapshot))
+        for made in (again, changes):
+            assert list(made.flags) == list(fresh.flags)
+            assert list(made.quarantined.items()) == list(fresh.quarantined.items())
+            assert (made.keys, made.chained) == (fresh.keys, fresh.chained)
+            assert list(made.segments) == list(fresh.segments)
+            for key, segment in fresh.segments.items():
+                assert made.segments[key].problems == segment.problems
+        context, now_ms = maker.context(), maker.choice(TIMES)
+        for key, flag in fresh.flags.items():
+            for made in (again, changes):
+                other = made.flags[key]
+                assert other.evaluate(context, now_ms).body == flag.evaluate(context, now_ms).body
+                for member in ("attributes", "timing", "static", "nesting", "asked", "client_side"):
+                    assert getattr(other, member) == getattr(flag, member), member
+            old = snapshot.flags.get(key)
+            taken = changes.flags[key] is old
+            assert taken is (again.flags[key] is old)
+            names = reached(history.entries, key)
+            same = all(before.get(name) == history.entries.get(name) for name in names)
+            if same and reached(before, key) == names:
+                assert taken, "nothing that it depends on changed"
+            if before.get(("flag", key)) != history.entries[("flag", key)]:
+                assert not taken
+        snapshot = changes
+
+
+def project(count: int) -> Entries:
+    """Return a project of that many flags; the last one asks one that asks another."""
+    chained = {"prerequisites": [{"flag": "f-0", "variants": ["on"]}]}
+    outer = {"prerequisites": [{"flag": "asks", "variants": ["on"]}]}
+    return entries(
+        *(("flag", f"f-{i}", definition(rules=[rule(leaf("n", "gt", i))])) for i in range(count)),
+        ("flag", "asks", definition(**chained)),
+        ("flag", "outer", definition(**outer)),
+        ("flag", "named", definition(rules=[rule({"segment": "s"})])),
+        ("segment", "s", defined(included=["u"])),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "anew"),
+    [
+        (("flag", "f-1"), definition(), {"f-1"}),
+        (("flag", "f-0"), definition(), {"f-0", "asks", "outer"}),
+        (("flag", "asks"), definition(), {"asks", "outer"}),
+        (("segment", "s"), defined(), {"named"}),
+        (("segment", "other"), defined(), set()),
+        (("flag", "new"), definition(), {"new"}),
+        (("key", "k"), KeyDefinition("ab" * 32, KeyKind.CLIENT), set()),
+    ],
+    ids=lambda value: "/".join(value) if isinstance(value, tuple) else "",
 )
-def test_incremental_is_the_same_as_afresh(
-    history: Any, flags: Any, named: Any, context: Any
+def test_a_change_compiles_only_what_depends_on_it(
+    name: tuple[EntryKind, str], made: Any, anew: set[str]
 ) -> None:
-    """Over any sequence of changes to flags and segments."""
-    snapshot: CompiledSnapshot | None = None
-    for chosen, which in history:
-        made = entries(
-            *((("flag"), k, msgspec.convert(flags[i], FlagDefinition)) for k, i in chosen.items()),
-            *(
-                ("segment", k, msgspec.convert(d, SegmentDefinition))
-                for k, d in named[which].items()
-            ),
+    """Of three hundred flags, all others are the same objects."""
+    old = project(300)
+    first = whole(old)
+    changed = old | entries((*name, made))
+    second = finish(compile_changes(changed, [name], first))
+    assert {k for k, flag in second.flags.items() if flag is not first.flags.get(k)} == anew
+    if name[0] == "flag" and name in old:
+        del changed[name]
+        third = finish(compile_changes(changed, [name], second))
+        others = {k for k, flag in third.flags.items() if flag is not second.flags.get(k)}
+        assert others == anew - {name[1]}
+
+
+def test_a_change_mends_segments_whose_blobs_have_come() -> None:
+    """As compiling the whole snapshot does, though nothing of them changed."""
+    units = ["u-1", "u-2"]
+    blobs = split(sorted(hash_unit(unit) or b"" for unit in units))
+    digests = [hashlib.sha256(blob).hexdigest() for blob in blobs]
+    long_list = {"included": {"count": 2, "blobs": digests}}
+    made = entries(
+        ("segment", "long", defined(units=long_list)),
+        ("flag", "f", definition(rules=[rule({"segment": "long"})])),
+    )
+    without = whole(made)
+    assert [p.code for p in without.quarantined["f"]] == ["missing_blob"]
+    there = dict(zip(digests, blobs, strict=True))
+    second = finish(compile_changes(made, [], without, there))
+    assert not second.quarantined
+    assert second.flags["f"].evaluate({"targetingKey": "u-1"}, 0).variant == "on"
+
+
+# Prerequisites that cannot be asked
+
+
+def asking(*names: str, **members: Any) -> FlagDefinition:
+    """Return a flag that is on where others are."""
+    wanted = [{"flag": name, "variants": ["on"]} for name in names]
+    return definition(
+        prerequisites=wanted, fallthrough={"variant": "on"}, off_variant="off", **members
+    )
+
+
+def told(snapshot: CompiledSnapshot) -> dict[str, str]:
+    """Return what each flag answers: its variant, or an error code."""
+    answers = {key: flag.evaluate({}, 0) for key, flag in snapshot.flags.items()}
+    return {key: answer.error_code or answer.variant for key, answer in answers.items()}
+
+
+CIRCLE = entries(
+    ("flag", "a", asking("b", client_side=True)),
+    ("flag", "b", asking("a")),
+    ("flag", "c", asking("a")),
+    ("flag", "d", asking("d")),
+)
+
+
+def test_a_circle_of_prerequisites_is_quarantined_and_who_asks_it_is_off() -> None:
+    """One bad flag costs itself; what it asked or was asked by is served."""
+    snapshot = whole(CIRCLE)
+    error = "PARSE_ERROR"
+    assert told(snapshot) == {"a": error, "b": error, "c": "off", "d": error}
+    for key in ("a", "b", "d"):
+        assert [p.code for p in snapshot.quarantined[key]] == ["prerequisite_cycle"]
+    assert snapshot.flags["a"].client_side, "a public flag is not told from a missing one"
+    again = whole(CIRCLE, snapshot)
+    assert all(again.flags[key] is flag for key, flag in snapshot.flags.items())
+
+
+@pytest.mark.parametrize(
+    "way_out",
+    [None, asking("b", enabled=False), asking(), definition(rules=[rule({"segment": "gone"})])],
+    ids=["removed", "off", "asks nobody", "broken"],
+)
+def test_a_circle_is_mended_wherever_it_is_opened(way_out: FlagDefinition | None) -> None:
+    """By removing, switching off or changing one flag of it; the other ones did not change."""
+    made = dict(CIRCLE)
+    del made["flag", "b"]
+    if way_out is not None:
+        made |= entries(("flag", "b", way_out))
+    first = whole(CIRCLE)
+    for mended in (whole(made, first), finish(compile_changes(made, [("flag", "b")], first))):
+        assert "a" not in mended.quarantined
+        opened = way_out is not None and not way_out.rules and way_out.enabled
+        assert told(mended)["a"] == ("on" if opened else "off")
+        assert told(mended)["c"] == ("on" if opened else "off")
+
+
+def test_switching_off_works_whatever_a_flag_asks() -> None:
+    """Itself, a flag that is broken, too many in a row: nobody is asked."""
+    long = {f"c{i}": asking(f"c{i + 1}") for i in range(20)}
+    snapshot = whole(
+        entries(
+            *(("flag", key, made) for key, made in long.items()),
+            ("flag", "self", asking("self", enabled=False)),
+            ("flag", "off", asking("c0", "gone", enabled=False)),
         )
-        snapshot, fresh = whole(made, snapshot), whole(made)
-        assert list(snapshot.flags) == list(fresh.flags)
-        for key in fresh.flags:
-            again, expected = (evaluate(s, key, context, 0) for s in (snapshot, fresh))
-            assert again.body == expected.body
+    )
+    for key in ("self", "off"):
+        flag = snapshot.flags[key]
+        assert (flag.evaluate({}, 0).reason, flag.static) == ("DISABLED", True)
+        assert (flag.prerequisites, flag.nesting, flag.asked) == ((), 0, 0)
 
 
 # Robustness
