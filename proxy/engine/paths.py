@@ -19,12 +19,16 @@ _CACHE = 4_096
 _INDEX = re.compile(r"\[([0-9]+)\]")
 
 
-@lru_cache(maxsize=_CACHE)
 def split_path(name: str) -> Steps | None:
     """Return the steps of a name that is a path, or None when it is only a member's name.
 
     `a.b[0][1].c` is `a`, `b`, 0, 1, `c`. Brackets that hold no number belong to the name.
     """
+    return _split(name) if "." in name or "[" in name else None
+
+
+@lru_cache(maxsize=_CACHE)
+def _split(name: str) -> Steps | None:
     steps: list[str | int] = []
     for part in name.split("."):
         end = len(part)
@@ -42,7 +46,6 @@ def split_path(name: str) -> Steps | None:
     return None if steps == [name] else tuple(steps)
 
 
-@lru_cache(maxsize=_CACHE)
 def top_level_names(name: str) -> frozenset[str]:
     """Return the top-level members of a context that looking up a name can read."""
     steps = split_path(name)
