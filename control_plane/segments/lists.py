@@ -206,6 +206,7 @@ def rebuild(
         results.append((yield from _rebuilt(old, change, fetched, made, long=long)))
     included, excluded = results
     if long:
+        made.pop(EMPTY_BLOB, None)
         units = UnitLists(*(part if part.count else UNSET for part in results))
         return NewLists([], [], units, made)
     units_of = {digest: decode_units(blob.units) or [] for digest, blob in made.items()}
@@ -305,7 +306,7 @@ def _rebuilt(
             yield from _read(units, old, stored, low, high)
         for top in range(low, high):
             for unit_hash in change.removed.get(top, ()):
-                del units[unit_hash]
+                units.pop(unit_hash, None)  # not read where nothing is left
             hashes, new = change.added.get(top, (b"", b""))
             for place, unit in enumerate(unpack(new)):
                 units[hashes[place * UNIT_BYTES : (place + 1) * UNIT_BYTES]] = unit
