@@ -150,6 +150,8 @@ class _Reader:
         self, kind: Kind, where: str, raws: list[msgspec.Raw], *, alone: bool
     ) -> Iterator[Item]:
         for number, raw in enumerate(raws):
+            if self._notes.exhausted:
+                return
             data = bytes(raw)
             here = where if alone else f"{where}/{number}"
             found = strict_json.scan(data) if self.scan else []

@@ -10,11 +10,14 @@ from proxy.contract.codes import Severity
 from proxy.contract.problems import Problem
 from proxy.contract.strict_json import Place
 
-__all__ = ["MAX_KEPT", "Note", "Notes", "Origin"]
+__all__ = ["MAX_ERRORS", "MAX_KEPT", "Note", "Notes", "Origin"]
 
 MAX_KEPT = 1_000
 """Errors, and warnings, that are told of one file. The others are counted: a file that has more is
 broken as a whole, and a hostile one must not make an endless report."""
+
+MAX_ERRORS = 10_000
+"""Errors of one file after which the rest of it is not read: a small file can make millions."""
 
 
 class Origin(NamedTuple):
@@ -44,6 +47,11 @@ class Notes:
     def __init__(self) -> None:
         self.kept: list[Note] = []
         self.counts = dict.fromkeys(Severity, 0)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there are so many errors that reading on helps nobody."""
+        return self.counts[Severity.ERROR] >= MAX_ERRORS
 
     def add(self, note: Note) -> None:
         severity = note.problem.severity

@@ -4,17 +4,18 @@ A flag of one file may name a segment of another; no two may have one key. A sna
 stands by itself. Pure: bytes in, notes out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
+from msgspec import UnsetType
 
 from control_plane.validation.documents import Item, read_items
 from control_plane.validation.notes import Note, Notes, Origin
 from control_plane.validation.salvage import Kind
 from control_plane.validation.snapshots import Counts, check_snapshot, is_snapshot
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.definitions import Flag, Segment
+from proxy.contract.definitions import Condition, Flag, Segment
 from proxy.contract.problems import Problem
 from proxy.engine import check_flag, check_segment
 
@@ -52,6 +53,8 @@ def check_files(
         kinds = [item.kind for item in items]
         counts = Counts(kinds.count("flag"), kinds.count("segment"))
         checked.append(Checked(name, data, notes, counts, lines=False))
+    if any(file.notes.exhausted for file in checked):
+        return checked  # who names what is unknown while not everything was read
     for number, item, problems in project.problems():
         for problem in problems:
             moved = msgspec.structs.replace(problem, pointer=item.where + problem.pointer)
@@ -86,11 +89,8 @@ class _Project:
 
     def problems(self) -> Iterator[tuple[int, Item, list[Problem]]]:
         """Yield, with its file, each item and what its meaning has against it."""
-        asking = [
-            key
-            for key, flag in self._flags.items()
-            if any(config.prerequisites for config in flag.environments.values())
-        ]
+        near_flags = _together({key: _asked(flag) for key, flag in self._flags.items()})
+        near_segments = _together({key: _named(each) for key, each in self._segments.items()})
         for file, item in self._items:
             if not item.readable:
                 continue
@@ -99,13 +99,52 @@ class _Project:
                     item.document,
                     self._segments,
                     self._flags,
-                    asking=asking,
+                    asking=near_flags.get(item.key, ()),
                     imported_key=not item.alone,
                 )
             else:
-                found = check_segment(item.document, self._segments)
+                near = near_segments.get(item.key, ())
+                found = check_segment(item.document, {key: self._segments[key] for key in near})
             found += _unwritable(item.document, found)
             yield file, item, [_pointed(item, p) for p in found if _is_meant(item, p)]
+
+
+def _asked(flag: Flag) -> list[str]:
+    """Return the flags that a flag's prerequisites name."""
+    configs = flag.environments.values()
+    return [wanted.flag for config in configs for wanted in config.prerequisites]
+
+
+def _named(segment: Segment) -> list[str]:
+    """Return the segments that a segment names."""
+    names: list[str] = []
+    stack: list[Condition | UnsetType] = [segment.when]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, UnsetType):
+            continue
+        if not isinstance(node.segment, UnsetType):
+            names.append(node.segment)
+        stack += [node.not_, *(node.all or ()), *(node.any or ())]
+    return names
+
+
+def _together(edges: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    """Return for each name all those it hangs together with, itself too, in any direction.
+
+    What a check says of a thing depends on no other, and to look at all of a project for each of
+    its things would be quadratic.
+    """
+    group: dict[str, list[str]] = {name: [name] for name in edges}
+    for name, others in edges.items():
+        for other in others:
+            mine, theirs = group[name], group.get(other)
+            if theirs is None or theirs is mine:
+                continue
+            small, large = sorted((mine, theirs), key=len)
+            large += small
+            group.update(dict.fromkeys(small, large))
+    return group
 
 
 def _is_meant(item: Item, problem: Problem) -> bool:

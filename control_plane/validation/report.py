@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from control_plane.validation.notes import Note
+from control_plane.validation.notes import MAX_ERRORS, Note
 from control_plane.validation.project import Checked
 from control_plane.validation.syntax import BOM
 from proxy.contract.codes import ProblemCode, Severity
@@ -116,6 +116,9 @@ def summary(files: Sequence[Checked], shown: int, unreadable: int) -> str:
     kept = sum(len(file.notes.kept) for file in files)
     if kept < errors + warnings:
         text += f"; the first {shown} are shown"
+    for file in files:
+        if file.notes.exhausted:
+            text += f"; after {MAX_ERRORS} errors {_plain(file.name)} was not read on"
     if unreadable:
         text += f"; {_many(unreadable, 'file')} could not be read"
     return text + "."

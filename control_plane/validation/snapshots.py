@@ -81,6 +81,8 @@ def check_snapshot(data: bytes, file: int, notes: Notes) -> Counts:
     lines: dict[tuple[EntryKind, str], _Line] = {}
     digest = SnapshotDigest()
     for number, text in enumerate(others, 1):
+        if notes.exhausted:
+            return Counts(0, 0)
         line = _read_line(text, number, notes)
         if line is None:
             continue
@@ -105,6 +107,9 @@ def _scanned(text: bytes, number: int) -> list[Note]:
 
 def _read_line(text: bytes, number: int, notes: Notes) -> _Line | None:
     """Return the entry of a line, or None when it has none; note what is wrong with its shape."""
+    if not text.strip():
+        notes.add_problems([Problem("", ProblemCode.MALFORMED_JSON, "the line is empty")], number)
+        return None
     hidden = _scanned(text, number)
     for note in hidden:
         notes.add(note)

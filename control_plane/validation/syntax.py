@@ -18,8 +18,8 @@ BOM = b"\xef\xbb\xbf"
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BYTE = re.compile(r" \(byte (\d+)\)$")
-_TOKENS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\]]|-?\d[\d.eE+-]*', re.DOTALL)
-_ESCAPES = re.compile(rb"\\(?:u([\da-fA-F]{4})|.)", re.DOTALL)
+_TOKENS = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\]]|-?\d[\d.eE+-]*', re.DOTALL)
+_ESCAPES = re.compile(rb"(?:\\[^u])++|\\u(?:([\da-fA-F]{4})|)", re.DOTALL)
 
 
 def encoding_note(data: bytes) -> Note | None:

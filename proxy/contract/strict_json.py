@@ -22,7 +22,8 @@ __all__ = ["MAX_DEPTH", "Location", "Place", "locate", "place_at", "scan"]
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays accepted in a document; a condition tree needs about 10."""
 
-_TOKENS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[{}\[\],:]', re.DOTALL)
+_TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],:]', re.DOTALL)
+# Nothing is tried twice (`*+`), or a long text would take a hundred times its size in memory.
 # The closing quote is optional so that a string without end is one token: were it no match, each
 # escaped quote in it would be tried as a beginning, and 100 KB would take minutes.
 
