@@ -33,6 +33,7 @@ from control_plane.access.guard import KeyLookup, RequestGuard
 from control_plane.access.service import KeyService
 from control_plane.audit import routes as audit_routes
 from control_plane.environments import routes as environment_routes
+from control_plane.evaluation import routes as evaluation_routes
 from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
@@ -76,6 +77,7 @@ logger = logging.getLogger(__name__)
 
 ROUTES: tuple[Route, ...] = (
     *flag_routes.ROUTES,
+    *evaluation_routes.ROUTES,
     *segment_routes.ROUTES,
     *environment_routes.ROUTES,
     *audit_routes.ROUTES,

@@ -42,7 +42,7 @@ class HistoryService:
         """
         found = False
         older: list[HistoryEntry] = []
-        async for entry in self._versions(project, key):
+        async for entry in self.versions(project, key):
             found = True
             if before is None or entry.version < before:
                 older.append(entry)
@@ -99,7 +99,7 @@ class HistoryService:
 
     async def _version(self, project: str, document: RevertInput) -> Flag:
         kept: list[int] = []
-        async for entry in self._versions(project, document.flag):
+        async for entry in self.versions(project, document.flag):
             kept.append(entry.version)
             if entry.version != document.version:
                 continue
@@ -115,7 +115,7 @@ class HistoryService:
             code="version_not_found",
         )
 
-    async def _versions(self, project: str, key: str) -> AsyncIterator[HistoryEntry]:
+    async def versions(self, project: str, key: str) -> AsyncIterator[HistoryEntry]:
         """Yield the versions of a flag, newest first, read as far as somebody asks for them."""
         last: int | None = None
         for start in range(0, HISTORY_VERSIONS, _PIECE):

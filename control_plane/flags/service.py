@@ -40,6 +40,8 @@ __all__ = [
     "MAX_FLAGS",
     "FlagService",
     "check_environment",
+    "checked",
+    "circumstances",
     "find_flag",
     "flag_change",
     "new_salt",
@@ -143,7 +145,7 @@ class FlagService:
 
         def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
-            around = _around(state, environment, key, now_ms)
+            around = circumstances(state, environment, key, now_ms)
             return authoring.replace(record.flag, document, members, around), record
 
         simple = not authoring.is_full(members)
@@ -167,7 +169,7 @@ class FlagService:
 
         def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
-            around = _around(state, environment, key, now_ms)
+            around = circumstances(state, environment, key, now_ms)
             return authoring.patch(record.flag, changes, decode, around), record
 
         simple = not authoring.is_full(changes)
@@ -226,7 +228,7 @@ class FlagService:
             draft, old = build(state, now_ms)
             if old is None and len(state.flags) >= MAX_FLAGS:
                 raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
-            flag, warnings = draft.flag, _checked(draft, old, state, simple=simple)
+            flag, warnings = draft.flag, checked(draft, old, state, simple=simple)
             if old is not None:
                 check_consent(old.flag, flag, now_ms, rebucket=rebucket)
                 if flag.archived and not old.flag.archived:
@@ -295,7 +297,8 @@ def check_environment(state: ProjectState, environment: str) -> None:
         )
 
 
-def _around(state: ProjectState, environment: str, key: str, now_ms: int) -> Circumstances:
+def circumstances(state: ProjectState, environment: str, key: str, now_ms: int) -> Circumstances:
+    """Return what the body of a change of a flag does not say."""
     needed = partial(needed_variants, state, key)
     return Circumstances(state.environments.keys(), environment, new_salt, now_ms, needed)
 
@@ -304,7 +307,7 @@ def _unix_ms(at: str) -> int:
     return round(datetime.fromisoformat(at).timestamp() * 1000)
 
 
-def _checked(
+def checked(
     draft: Draft, old: FlagRecord | None, state: ProjectState, *, simple: bool
 ) -> list[Problem]:
     """Return the warnings about a flag; raises Invalid with all problems when one is an error.

@@ -1,0 +1,1 @@
+"""What a flag would answer to a context: now, as a draft, or as it was."""

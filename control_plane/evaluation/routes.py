@@ -1,0 +1,62 @@
+"""`/api/v1/evaluate` over HTTP: what a flag answers, and why, without a sidecar."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from control_plane.evaluation.model import EvaluationAnswer, EvaluationInput
+from control_plane.evaluation.service import EvaluationService
+from control_plane.keys import REPLICA
+from control_plane.web.documents import decode_document, read_document
+from control_plane.web.params import query_scope
+from control_plane.web.respond import json_response
+from control_plane.web.routing import ENVIRONMENT, PROJECT, Param, Permission, Route
+
+__all__ = ["ROUTES"]
+
+_INLINE_BYTES = 32_768  # as in web.documents: a larger body is decoded in a thread
+
+
+async def evaluate_flag(request: web.Request) -> web.StreamResponse:
+    """Answer what a flag answers to a context."""
+    body = await read_document(request, dict[str, Any])
+    document = await _decoded(msgspec.json.encode(body))
+    draft = body.get("definition")
+    answer = await EvaluationService(request.app[REPLICA]).evaluate(
+        *query_scope(request),
+        request.match_info["key"],
+        document,
+        draft.keys() if isinstance(draft, dict) else (),
+    )
+    return json_response(answer)
+
+
+async def _decoded(body: bytes) -> EvaluationInput:
+    decode = partial(decode_document, body, EvaluationInput)
+    return await asyncio.to_thread(decode) if len(body) > _INLINE_BYTES else decode()
+
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/api/v1/evaluate/{key:.+}",
+        handler=evaluate_flag,
+        summary="Evaluate a flag, and say why",
+        permission=Permission.READ,
+        tag="evaluation",
+        params=(
+            PROJECT,
+            ENVIRONMENT,
+            Param("key", "path", required=True, description="The flag's key."),
+        ),
+        body=EvaluationInput,
+        example={"context": {"targetingKey": "user-1", "country": "DE"}},
+        responses={200: EvaluationAnswer},
+        description="What a sidecar of the environment would answer, by the same engine. `at` asks "
+        "about another time; `definition` about a draft, which is validated and not saved, "
+        "`version` or `revision` about the flag as it was. Counts nothing, and exposes nobody.",
+    ),
+)
