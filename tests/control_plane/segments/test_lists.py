@@ -53,6 +53,7 @@ class Stored(NamedTuple):
 
 def units_of(stored: Stored) -> tuple[set[str], set[str]]:
     """Return the units in the two lists, having checked that all of it fits together."""
+    held = {EMPTY_BLOB: StoredBlob(b"", b"[]")} | stored.blobs
     units = stored.lists.units
     if not isinstance(units, UnitLists):
         return set(stored.lists.included), set(stored.lists.excluded)
@@ -61,7 +62,7 @@ def units_of(stored: Stored) -> tuple[set[str], set[str]]:
     for part in (units.included, units.excluded):
         texts: list[str] = []
         if isinstance(part, UnitList):
-            blobs = [stored.blobs[digest] for digest in part.blobs]
+            blobs = [held[digest] for digest in part.blobs]
             for digest, blob in zip(part.blobs, blobs, strict=True):
                 assert read_blob(blob.hashes, digest) == blob.hashes
                 texts += module.decode_units(blob.units) or []
