@@ -118,7 +118,8 @@ def _read_line(text: bytes, number: int, notes: Notes) -> _Line | None:
     try:
         entry = read_entry(text)
     except SnapshotRefused as error:
-        notes.add(_no_entry(text, number, error.detail))
+        for note in _no_entry(text, number, error.detail):
+            notes.add(note)
         return None
     definition, found, _ = decode_or_explain(
         bytes(entry.definition), _TYPES[entry.kind], "/def", number
@@ -128,12 +129,10 @@ def _read_line(text: bytes, number: int, notes: Notes) -> _Line | None:
     return _Line(number, entry, definition)
 
 
-def _no_entry(text: bytes, number: int, detail: str) -> Note:
+def _no_entry(text: bytes, number: int, detail: str) -> list[Note]:
     """Return why a line is no entry."""
     _, found, _ = decode_or_explain(text, _AnEntry, "", number)
-    if found:
-        return found[0]
-    return Note(Problem("", ProblemCode.WRONG_TYPE, detail), number)
+    return found or [Note(Problem("", ProblemCode.WRONG_TYPE, detail), number)]
 
 
 class _AnEntry(msgspec.Struct, forbid_unknown_fields=True):

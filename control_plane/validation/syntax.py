@@ -39,7 +39,8 @@ def encoding_note(data: bytes) -> Note | None:
 def syntax_note(data: bytes, text: str) -> Note:
     """Return why data is no JSON; `text` is what the decoder says. Its pointer is `""`."""
     match = _BYTE.search(text)
-    half = _half_character(data) if match is None or "escape" in text else -1
+    may_be_half = match is None or "surrogate" in text or "hex escape" in text
+    half = _half_character(data) if may_be_half else -1
     if half >= 0:
         place = place_at(data, half)
         message = "this escape is half of a character"
@@ -47,7 +48,8 @@ def syntax_note(data: bytes, text: str) -> Note:
     elif match is None:
         place, message, hint = _ends_early(data)
     else:
-        byte = int(match[1])
+        # of what comes after the end the decoder tells the byte behind the first
+        byte = int(match[1]) - text.startswith("JSON is malformed: trailing characters")
         place = place_at(data, byte)
         message = text[: match.start()].removeprefix("JSON is malformed: ")
         message, hint = _in_words(data, byte, message)
