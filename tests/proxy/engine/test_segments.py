@@ -169,3 +169,18 @@ def test_a_repr_is_short() -> None:
         repr(compiled({"a": defined(included=["u-1"])})["a"])
         == "<CompiledSegment 'a': no problems>"
     )
+
+
+def test_who_named_a_circle_misses_what_is_removed_of_it() -> None:
+    """What is told of it is not what was wrong before, though its own line is the same."""
+    circle = compiled(lines(a=naming("b"), b=naming("a"), c=naming("a")))
+    assert {segment.problems[0].code for segment in circle.values()} == {"segment_cycle"}
+    left = compiled(lines(b=naming("a"), c=naming("a")), circle)
+    assert [left[key].problems[0].code for key in "bc"] == ["unknown_segment"] * 2
+
+
+def test_an_unchanged_circle_is_taken_over() -> None:
+    """So what names it is taken over, too."""
+    first = compiled(lines(a=naming("b"), b=naming("a"), c=naming("a")))
+    again = compiled(lines(a=naming("b"), b=naming("a"), c=naming("a")), first)
+    assert all(again[key] is first[key] for key in first)
