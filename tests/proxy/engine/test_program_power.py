@@ -52,6 +52,8 @@ def compiled(
 ) -> Compiled:
     """Return a program made a flag."""
     maker = AnswerMaker("checkout", variants, {})
+    if isinstance(program, p.Program):
+        program = p.reachable(program)
     return finish(evaluation(program, maker.answering, segments or {}, flags or {}))
 
 
@@ -797,6 +799,26 @@ def test_goff_slices_of_time_and_a_ramp(
     assert start < end < change
 
 
+def test_goff_each_unit_joins_at_its_second() -> None:
+    """A unit's number says when the ramp reaches it; a millisecond before, it has not."""
+    percentages = {"old": 33.3, "new": 66.7}
+    flag = compiled(goff_program(percentages, 0.0, 80.0), GOFF_VARIANTS)
+    joined = 0
+    for number in range(400):
+        context = {"targetingKey": f"u-{number}"}
+
+        def is_in(second: int, context: Context = context) -> bool:
+            now_ms = (GOFF_START + second) * 1_000
+            return goff_formula(percentages, 0.0, 80.0, context, now_ms)[1] == "new"
+
+        second = first_number(GOFF_END - GOFF_START + 1, is_in)
+        joined += second <= GOFF_END - GOFF_START
+        for now_ms in ((GOFF_START + second) * 1_000 + d for d in (-1_000, -1, 0, 1)):
+            wanted = goff_formula(percentages, 0.0, 80.0, context, now_ms)
+            assert said(flag.function(context, now_ms)) == wanted
+    assert 250 < joined < 390
+
+
 # Flipt and Flagsmith: the remaining hashes
 
 
@@ -877,3 +899,4 @@ def test_flagsmith_variants_by_priority() -> None:
     asked = contexts(8, targetingKey=["u-#", "#", ...])
     asked += [{"targetingKey": str(n)} for n in range(20_000)]  # two of them are drawn again
     agree(flag, formula, asked)
+    assert flag.reads == {"targetingKey"}
