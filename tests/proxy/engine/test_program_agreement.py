@@ -10,6 +10,7 @@ from itertools import pairwise
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from msgspec import UNSET
 
@@ -72,7 +73,18 @@ class Draw(Random):
         return p.NEXT if self.often(0.35) else self.outcome()
 
     def bucketing(self) -> p.Bucketing:
-        """Draw a hash of any kind over few numbers, so that every range is met."""
+        """Draw a hash of any kind over few numbers, often one that was drawn before."""
+        known = self.__dict__.setdefault("known", [])
+        if known and self.often(0.5):
+            same: p.Bucketing = self.choice(known[-4:])
+            if same.size and self.often(0.3):
+                return msgspec.structs.replace(same, size=self.randint(1, 9))
+            return same
+        known.append(self.new_bucketing())
+        return known[-1]
+
+    def new_bucketing(self) -> p.Bucketing:
+        """Draw a hash over few numbers, so that every range is met."""
 
         def part() -> p.Part:
             return p.Part(self.attribute(), self.choice([text_bytes, unit_bytes]))
