@@ -1,6 +1,7 @@
 """`matrixflag validate`, in a process of its own: what it prints where, and its exit status."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_standard_input_is_a_file() -> None:
     """Also beside others."""
     done = validate(Path.cwd(), "-", stdin=json.dumps(BAD).encode())
     assert done.returncode == 1
-    assert done.stdout.startswith(b"<stdin>:1:54: error: ")
+    assert done.stdout.startswith(b"<stdin>:1:53: error: ")
 
 
 @pytest.mark.parametrize("arguments", [(), ("--format", "xml", "x.json"), ("--stric", "x.json")])
@@ -67,7 +68,7 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_checked(tmp_path: Path) -> 
         "matrixflag validate: .: is a directory; name the files in it",
         "matrixflag validate: large.json: has more than 67108864 bytes, which is all that is read",
     ]
-    assert done.stdout.startswith(b"x.json:1:54: error: ")
+    assert done.stdout.startswith(b"x.json:1:53: error: ")
     assert b"3 files could not be read" in done.stdout
 
 
@@ -139,3 +140,15 @@ def test_neither_a_server_nor_redis_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_documented_example_prints_what_is_documented(tmp_path: Path) -> None:
+    """Every line of it."""
+    page = (Path(command.__file__).parents[2] / "docs" / "validate.md").read_text()
+    example = re.search(r"<!-- example -->\n```json\n(.*?)```", page, re.DOTALL)
+    output = re.search(r"<!-- output -->\n```\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    assert output is not None
+    (tmp_path / "flags.json").write_text(example[1])
+    done = validate(tmp_path, "flags.json")
+    assert (done.returncode, done.stdout.decode()) == (1, output[1])
