@@ -304,6 +304,21 @@ class Replica:
         except RedisError:
             raise Unavailable("Redis does not answer", code="redis_unavailable") from None
 
+    async def catch_up(self, project: str) -> None:
+        """Get to where Redis stands now, without waiting for the change log.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        try:
+            async with (
+                asyncio.timeout(self._connections.limits.commit_s),
+                self._mirror.lock(project),
+            ):
+                await self._mirror.realign(project)
+        except (TimeoutError, RedisError):
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+
     async def last_version(self, project: str, key: str) -> int:
         """Return the version a flag of this key has or had when it was deleted; 0 for neither."""
         state = self.project(project)

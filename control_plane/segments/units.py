@@ -41,7 +41,7 @@ from proxy.contract.units import EMPTY_BLOB, MAX_UNITS
 
 __all__ = ["UnitService", "Units"]
 
-_ATTEMPTS = 5  # at a segment that others change meanwhile
+_ATTEMPTS = 25  # at a segment that others change meanwhile; each is a few milliseconds
 _BLOBS_AT_ONCE = 16  # read from Redis: 2 MB
 
 
@@ -93,8 +93,7 @@ class UnitService:
             included, excluded = [await run_in_slices(divide(part)) for part in parts]
             if included is not None and excluded is not None:
                 return Units(record.version, included, excluded)
-            if find_segment(self._replica.project(project), key) == record:
-                raise _lost(key)
+            await self._look_again(project, record)
         raise _contended()
 
     async def change(
@@ -149,12 +148,21 @@ class UnitService:
         try:
             lists = await run_in_slices(rebuild(old, worked_out, stored))
         except KeyError:
-            if find_segment(self._replica.project(state.name), segment.key) == record:
-                raise _lost(segment.key) from None
+            await self._look_again(state.name, record)
             raise _ChangedError from None
         if replace and _same_lists(segment, lists) and not _is_incomplete(state, segment.key):
             return None
         return lists
+
+    async def _look_again(self, project: str, record: SegmentRecord) -> None:
+        """Return when the segment has changed: units that are not there were those of before.
+
+        Raises:
+            Conflict: `missing_blob`, they were not; NotFound; Unavailable.
+        """
+        await self._replica.catch_up(project)
+        if find_segment(self._replica.project(project), record.segment.key) == record:
+            raise _lost(record.segment.key)
 
     async def _fetch(self, project: str, digests: Collection[str]) -> dict[str, bytes]:
         """Return the units of blobs as they are stored, a few at a time."""
