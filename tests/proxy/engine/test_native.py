@@ -1,9 +1,11 @@
 """What our own definitions mean: the order of evaluation, and the reasons."""
 
+from bisect import bisect_left
 from typing import Any
 
 import pytest
 
+from proxy.engine.bucketing import bucket
 from proxy.engine.native import flag_program, segment_expression
 from proxy.engine.program import FALSE, AnyOf, Not, Rule, Split, reachable
 from tests.proxy.engine.builders import (
@@ -172,3 +174,127 @@ def test_an_empty_segment_holds_nobody() -> None:
     expression = segment_expression(with_rest)
     assert isinstance(expression, AnyOf)
     assert not isinstance(expression.items[0], Not)
+
+
+# Time
+
+
+START, END = "2026-12-01T00:00:00Z", "2026-12-08T00:00:00Z"
+START_MS, END_MS = 1_796_083_200_000, 1_796_688_000_000
+WEEK_MS = END_MS - START_MS
+ENDS_OF_TIME = (-(2**62), 2**62)
+
+
+def variants_at(times: Any, **members: Any) -> list[str]:
+    """Return what a flag serves to the unit `u` at some times."""
+    flag = compiled(**members)
+    return [flag.evaluate({"targetingKey": "u"}, now_ms).variant for now_ms in times]
+
+
+AROUND = (START_MS - 1, START_MS, END_MS - 1, END_MS, *ENDS_OF_TIME)
+
+
+@pytest.mark.parametrize(
+    ("window", "served"),
+    [
+        ({"from": START, "until": END}, ["off", "on", "on", "off", "off", "off"]),
+        ({"from": START}, ["off", "on", "on", "on", "off", "on"]),
+        ({"from": START, "until": None}, ["off", "on", "on", "on", "off", "on"]),
+        ({"until": END}, ["on", "on", "on", "off", "on", "off"]),
+        ({"from": None, "until": END}, ["on", "on", "on", "off", "on", "off"]),
+        ({"from": None, "until": None}, ["on"] * 6),
+        ({}, ["on"] * 6),
+        ({"from": "2026-12-01T01:00:00+01:00", "until": "2026-12-07T12:30:00-11:30"},
+         ["off", "on", "on", "off", "off", "off"]),
+        ({"from": "2026-11-30T23:59:59.9991Z"}, ["off", "on", "on", "on", "off", "on"]),
+        ({"until": "2026-12-07T23:59:59.9991Z"}, ["on", "on", "on", "off", "on", "off"]),
+        ({"from": "1969-12-31T23:59:59.999Z"}, ["on", "on", "on", "on", "off", "on"]),
+        ({"from": "9999-12-31T23:59:59Z"}, ["off", "off", "off", "off", "off", "on"]),
+    ],
+)  # fmt: skip
+def test_a_rule_is_active_from_a_moment_until_before_another(
+    window: Any, served: list[str]
+) -> None:
+    """To the millisecond; an end that is null or absent is open; zones are looked at."""
+    assert variants_at(AROUND, rules=[rule(EVERYONE, active=window)]) == served
+
+
+def test_a_window_and_a_condition_both_have_to_hold() -> None:
+    """Also where the condition is negated, or one of several, and in front of a split."""
+    window = {"from": START}
+    for when in ({"not": leaf("x", "exists")}, {"any": [leaf("x", "exists"), EVERYONE]}):
+        rules = [rule(when, active=window), rule(EVERYONE, "off", id="after")]
+        assert variants_at(AROUND, rules=rules) == ["off", "on", "on", "on", "off", "on"]
+    rules = [rule(leaf("x", "exists"), active=window)]
+    assert variants_at(AROUND, rules=rules) == ["off"] * 6
+    rules = [rule(EVERYONE, ALL_ON, active={"until": START})]
+    assert variants_at(AROUND, rules=rules) == ["on", "off", "off", "off", "on", "off"]
+
+
+def test_before_and_after_now_are_strict() -> None:
+    """At the moment itself neither holds, and so both of their opposites do."""
+    times = (START_MS - 1, START_MS, START_MS + 1, *ENDS_OF_TIME)
+    for op, served in (("before", "10010"), ("after", "00101")):
+        leaf_now = {"op": op, "values": [START]}
+        for negate in (False, True):
+            wanted = ["on" if (bit == "1") is not negate else "off" for bit in served]
+            assert variants_at(times, rules=[rule({**leaf_now, "negate": negate})]) == wanted
+            opposite = {"not": {**leaf_now, "negate": not negate}}
+            assert variants_at(times, rules=[rule(opposite)]) == wanted
+
+
+@pytest.mark.parametrize("moment", [2**63, 2**80, -(2**80)])
+@pytest.mark.parametrize("op", ["before", "after"])
+def test_moments_beyond_all_times_are_no_trouble(op: str, moment: int) -> None:
+    """Every time is on the same side of them."""
+    held = "on" if (op == "before") is (moment > 0) else "off"
+    assert variants_at(AROUND, rules=[rule({"op": op, "values": [moment]})]) == [held] * 6
+
+
+def ramp(**members: Any) -> dict[str, Any]:
+    """Return a ramp from `off` to `on` over a week."""
+    return {"ramp": {"variant": "on", "else": "off", "start": START, "end": END, **members}}
+
+
+@pytest.mark.parametrize("place", ["rules", "fallthrough"])
+@pytest.mark.parametrize("shares", [(0, 100_000), (100_000, 0), (40_000, 40_009), (500, 500)])
+def test_a_ramp_holds_the_share_of_the_model(shares: tuple[int, int], place: str) -> None:
+    """`from + (to - from) * passed // whole`, clamped: units come and go in their millisecond."""
+    low, high = shares
+    served = ramp(**{"from": low, "to": high})
+    flag = compiled(**{place: [rule(EVERYONE, served)] if place == "rules" else served})
+
+    def held(passed: int) -> int:
+        return low + (high - low) * max(0, min(passed, WEEK_MS)) // WEEK_MS
+
+    for unit in ("u", "v", "w", "x", "unit-18748", "unit-50506"):
+        number = bucket("f3b1", unit)
+        grows = bisect_left(range(WEEK_MS + 1), True, key=lambda passed: held(passed) > number)
+        goes = bisect_left(range(WEEK_MS + 1), True, key=lambda passed: held(passed) <= number)
+        around = {step + crossing for crossing in (grows, goes) for step in (-1, 0, 1)}
+        times = {START_MS + passed for passed in (*around, -1, 0, 1, WEEK_MS)}
+        for now_ms in (*times, *ENDS_OF_TIME):
+            answer = flag.evaluate({"targetingKey": unit}, now_ms)
+            variant = "on" if number < held(now_ms - START_MS) else "off"
+            assert (answer.variant, answer.reason) == (variant, "SPLIT")
+
+
+def test_a_ramp_without_a_unit_is_as_a_rollout_without_one() -> None:
+    """In a rule the next is tried, in the fallthrough it is an error, at any time."""
+    for now_ms in AROUND:
+        flag = compiled(rules=[rule(EVERYONE, ramp(), id="a"), rule(EVERYONE, "on", id="b")])
+        assert flag.evaluate({}, now_ms).rule_id == "b"
+        assert flag.evaluate({"targetingKey": "u"}, now_ms).rule_id == "a"
+        answer = compiled(fallthrough=ramp()).evaluate({}, now_ms)
+        assert (answer.status, answer.error_code) == (400, "TARGETING_KEY_MISSING")
+        answer = compiled(fallthrough=ramp(by="account")).evaluate({"targetingKey": "u"}, now_ms)
+        assert (answer.status, answer.error_code) == (400, "INVALID_CONTEXT")
+        assert answer.unit_attribute == "account"
+
+
+def test_a_ramp_may_split_by_any_attribute() -> None:
+    """By its own hash of it, as a rollout."""
+    number = bucket("f3b1", "42")
+    flag = compiled(fallthrough=ramp(by="org.id", **{"from": number, "to": number + 1}))
+    for now_ms, variant in ((START_MS, "off"), (END_MS - 1, "off"), (END_MS, "on")):
+        assert flag.evaluate({"org": {"id": 42}}, now_ms).variant == variant

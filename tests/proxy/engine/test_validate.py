@@ -14,7 +14,7 @@ from proxy.engine.validate import examine_definition, examine_segment
 from tests.proxy.engine.builders import authored, definition, leaf, rule, segment
 from tests.proxy.engine.builders import segment_definition as defined
 from tests.proxy.engine.problems import found, split, with_config
-from tests.proxy.engine.strategies import SEGMENTS, definitions
+from tests.proxy.engine.strategies import SEGMENTS, Maker, makers
 
 
 def test_an_ordinary_flag_has_no_problems() -> None:
@@ -194,6 +194,27 @@ def test_the_number_of_rules_is_bounded() -> None:
     assert with_config(rules=rules) == [("/rules", "too_many")]
 
 
+@pytest.mark.parametrize(
+    ("window", "problems"),
+    [
+        ({}, []),
+        ({"from": None, "until": None}, []),
+        ({"from": "2026-12-01T00:00:00Z"}, []),
+        ({"from": "2026-12-01T00:00:00Z", "until": "2026-12-01T00:00:00.001Z"}, []),
+        ({"from": "2026-12-01T00:00:00Z", "until": "2026-12-01T00:00:00Z"}, ["until"]),
+        ({"from": "2026-12-01T00:00:00Z", "until": "2026-12-01T00:30:00+01:00"}, ["until"]),
+        ({"from": "2026-12-01T00:00:00.0001Z", "until": "2026-12-01T00:00:00.001Z"}, ["until"]),
+        ({"from": "tomorrow", "until": "2026-12-01"}, ["from", "until"]),
+        ({"from": "", "until": "2026-12-01T00:00:00"}, ["from", "until"]),
+    ],
+)
+def test_the_ends_of_a_window_are_moments_in_their_order(window: Any, problems: list[str]) -> None:
+    """With whole milliseconds between them, or no time would be in it."""
+    code = "out_of_range" if problems == ["until"] else "invalid_time"
+    rules = [rule({"all": []}), rule({"all": []}, active=window)]
+    assert with_config(rules=rules) == [(f"/rules/1/active/{name}", code) for name in problems]
+
+
 def test_problems_of_every_environment_are_listed() -> None:
     """Each below its name."""
     bad = {"fallthrough": {"variant": "off"}, "rules": [rule({"segment": "gone"})]}
@@ -339,11 +360,11 @@ def test_a_segment_as_it_is_sent_is_checked_too() -> None:
 # What passes compiles
 
 
-@settings(max_examples=100, suppress_health_check=list(HealthCheck), deadline=None)
-@given(definitions())
-def test_what_is_found_good_compiles(drawn: dict[str, Any]) -> None:
+@settings(max_examples=200, suppress_health_check=list(HealthCheck), deadline=None)
+@given(makers())
+def test_what_is_found_good_compiles(maker: Maker) -> None:
     """The sidecar accepts what the control plane publishes."""
-    flag = msgspec.convert(drawn, FlagDefinition)
+    flag = msgspec.convert(maker.definition(["a", "b"]), FlagDefinition)
     named = {name: defined() for name in SEGMENTS}
     assert not has_errors(check_definition("k", flag, named))
     assert compile_flag("k", flag, named).problems == ()
