@@ -1,6 +1,7 @@
 """The format of long lists: hashes, blobs, digests."""
 
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -159,3 +160,14 @@ def test_the_blobs_of_a_snapshot_are_those_its_segments_name() -> None:
 def test_a_unit_may_be_as_long_as_one_in_the_segment_itself() -> None:
     """Lists change from the one kind to the other without anybody noticing."""
     assert limits.MAX_UNIT_CHARS == MAX_UNIT_CHARS
+
+
+def test_the_example_of_the_wire_format_is_what_is_made() -> None:
+    """Another reader is written from that page."""
+    page = (Path(__file__).parents[3] / "docs" / "wire-format.md").read_text()
+    hashes = [hash_unit("u-1") or b"", hash_unit("u-2") or b""]
+    (blob,) = split(hashes)
+    assert all(f"`{unit_hash.hex()}`" in page for unit_hash in hashes)
+    assert blob.hex() == "1fe2696cbaaf13d5dcd4d466a24a7f55f278dd49fb1f99c5"
+    lists = {"included": UnitList(2, [digest_of(blob)])}
+    assert encode_entry("segment", "vip", {"units": lists}).decode() in page
