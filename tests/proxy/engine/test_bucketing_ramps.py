@@ -66,6 +66,14 @@ def test_a_ramp_of_a_given_slope_moves_in_one_direction(
     assert borders == sorted(borders)
 
 
+@pytest.mark.parametrize("slope", [None, 0.0, 1e-9, 100.0])
+def test_a_ramp_begins_and_ends_where_it_says(slope: float | None) -> None:
+    """Whatever the slope: at the end it is there, a millisecond before the start not yet off."""
+    ramp = program.Ramp(START_MS, END_MS, 5_000, 60_000, slope)
+    assert [ramp.bound(t) for t in (0, START_MS - 1, START_MS)] == [5_000] * 3
+    assert [ramp.bound(t) for t in (END_MS, END_MS + 1, 2**62)] == [60_000] * 3
+
+
 @pytest.mark.parametrize(("from_", "to"), [(0, 100_000), (5_000, 60_000), (90_000, 10_000)])
 def test_who_is_in_stays_in(from_: int, to: int) -> None:
     """Every quarter of an hour, through the compiled flag; each unit by its bucket alone."""
