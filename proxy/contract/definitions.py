@@ -119,7 +119,9 @@ class Condition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zone: str | UnsetType = UNSET
 
     def __post_init__(self) -> None:
-        _require_one_of(self)
+        # a leaf, as most are, is told at a glance
+        if self.op is UNSET or not self.all is self.any is self.not_ is self.segment is UNSET:
+            _require_one_of(self)
 
 
 ONE_OF[Condition] = (

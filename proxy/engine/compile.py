@@ -343,15 +343,16 @@ def _from_definition(
     line: bytes,
 ) -> Generator[None, None, CompiledFlag]:
     problems, named = examine_definition(key, definition, segments)
+    asked = named.flags if definition.enabled else []
     uses = _Uses(
-        tuple((name, segments.get(name)) for name in _once(named.segments)),
-        tuple((name, flags.get(name)) for name in _once(named.flags) if definition.enabled),
+        tuple([(name, segments.get(name)) for name in _once(named.segments)]),
+        tuple([(name, flags.get(name)) for name in _once(asked)]),
         line,
     )
     problems = errors(problems)
     if definition.enabled:
         problems += unusable(named.segments, segments)
-        problems += chain_problems(uses.flags)
+        problems += chain_problems(uses.flags) if asked else []
     else:
         # Nobody is asked: switching off works whatever became of its segments and prerequisites.
         problems = [problem for problem in problems if problem.code not in _OF_OTHERS]
@@ -372,7 +373,7 @@ _OF_OTHERS = (ProblemCode.UNKNOWN_SEGMENT, ProblemCode.PREREQUISITE_CYCLE)
 
 def _once(named: Named) -> dict[str, None]:
     """Return the names, each once, in order."""
-    return dict.fromkeys(name for _, name in named)
+    return dict.fromkeys([name for _, name in named])
 
 
 def _compiled(

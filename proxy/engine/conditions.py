@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Condition
@@ -109,8 +109,8 @@ def check_conditions(
                     message = f"there is no segment {node.segment!r}"
                     findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message)
             else:
-                inner = [((*path, *step), child, depth + 1) for step, child in _children(node)]
-                stack.extend(reversed(inner))
+                for step, child in reversed(_children(node)):
+                    stack.append((path + step, child, depth + 1))
     _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
     _bound(roots, patterns, limits.MAX_PATTERNS, "regular expressions", findings)
     _bound(roots, len(named), limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
@@ -141,12 +141,14 @@ def _check_leaf(path: Path, leaf: Condition, name: str, findings: Findings) -> i
     """Report what is wrong with a leaf, and return the number of its values."""
     values = [] if isinstance(leaf.values, UnsetType) else leaf.values
     operator = OPERATORS.get(name)
-    _check_attribute((*path, "attribute"), leaf, name, operator, findings)
+    _check_attribute(path, leaf, name, operator, findings)
     if operator is None:
         findings.add((*path, "op"), ProblemCode.UNKNOWN_OPERATOR, *_unknown(name))
         return len(values)
-    _check_options(path, leaf, name, operator, findings)
-    if _check_values((*path, "values"), name, operator, values, findings) and operator.check:
+    options = (leaf.from_, leaf.to, leaf.zone)
+    if operator.needs or leaf.fold is True or options != _NO_OPTIONS:
+        _check_options(path, leaf, name, operator, findings)
+    if _check_values(path, name, operator, values, findings) and operator.check:
         for fault in operator.check(values, options_of(leaf)):
             findings.add((*path, *fault.path), *fault[1:])
     return len(values)
@@ -160,13 +162,16 @@ def _check_attribute(
         if operator is None or not operator.timed:
             message = f"{name[:_SHOWN_CHARS]} is of an attribute, and none is named"
             hint = f"only {', '.join(_TIMED)} are of the time where there is none"
-            findings.add(path, ProblemCode.MISSING_FIELD, message, hint)
+            findings.add((*path, "attribute"), ProblemCode.MISSING_FIELD, message, hint)
     elif not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
         message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
-        findings.add(path, ProblemCode.OUT_OF_RANGE, message)
+        findings.add((*path, "attribute"), ProblemCode.OUT_OF_RANGE, message)
 
 
 _TIMED = [name for name, operator in OPERATORS.items() if operator.timed]
+
+
+_NO_OPTIONS = (UNSET, UNSET, UNSET)
 
 
 def _check_options(
@@ -204,11 +209,13 @@ def _check_values(
     wanted = operator.values
     problem = ProblemCode.OPERATOR_VALUES
     if len(values) < wanted.least or (wanted.most is not None and len(values) > wanted.most):
-        findings.add(path, problem, f"{name} takes {wanted.text}, not {len(values)} values")
+        message = f"{name} takes {wanted.text}, not {len(values)} values"
+        findings.add((*path, "values"), problem, message)
         return False
     if len(values) > limits.MAX_VALUES:
         message = f"{len(values)} values, at most {limits.MAX_VALUES} are allowed"
-        findings.add(path, ProblemCode.TOO_MANY, message, "use a segment's list of units")
+        hint = "use a segment's list of units"
+        findings.add((*path, "values"), ProblemCode.TOO_MANY, message, hint)
         return False
     kinds = set(map(type, values))
     fit = kinds <= wanted.classes
@@ -216,14 +223,14 @@ def _check_values(
         for index, value in enumerate(values):
             if value.__class__ not in wanted.classes:
                 message = f"{name} takes {wanted.text}, not {json_kind(value)}"
-                findings.add((*path, index), problem, message)
+                findings.add((*path, "values", index), problem, message)
     if int in kinds:
         for index, value in enumerate(values):
             if value.__class__ is int and abs(value) > limits.MAX_INTEGER:
                 message = "not every client can send this integer exactly"
                 hint = "compare identifiers as strings"
                 code = ProblemCode.NUMBER_OUT_OF_RANGE
-                findings.add((*path, index), code, message, hint, Severity.WARNING)
+                findings.add((*path, "values", index), code, message, hint, Severity.WARNING)
     return fit
 
 

@@ -381,10 +381,11 @@ def comes_to_next(serve: Serve) -> bool:
         case Next():
             return True
         case Split():
-            served = (serve.otherwise, serve.missing, *(arm.serve for arm in serve.arms))
-            return NEXT in served
+            if serve.missing is NEXT or serve.otherwise is NEXT:
+                return True
+            return any(arm.serve is NEXT for arm in serve.arms)
         case Computed():
-            return NEXT in (serve.nothing, serve.unknown)
+            return serve.nothing is NEXT or serve.unknown is NEXT
         case _:
             return False
 
@@ -417,7 +418,9 @@ def leaf_count(expression: Expression) -> int:
     stack = [expression]
     while stack:
         node = stack.pop()
-        if isinstance(node, (All, AnyOf)):
+        if isinstance(node, Probe):  # as most are
+            count += 1
+        elif isinstance(node, (All, AnyOf)):
             stack.extend(node.items)
         elif isinstance(node, Not):
             stack.append(node.item)

@@ -229,8 +229,11 @@ def _compiled(
 
 def joined(reads: Iterable[frozenset[str] | None]) -> frozenset[str] | None:
     """Return all that is read, None when it is not known of one part."""
+    first, *others = reads
+    if not others:
+        return first
     members: set[str] = set()
-    for read in reads:
+    for read in (first, *others):
         if read is None:
             return None
         members |= read

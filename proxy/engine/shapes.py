@@ -75,6 +75,8 @@ class Scope:
         """Take note of an attribute that is read."""
         if isinstance(attribute, p.Operand):
             self.read_members(attribute.reads)
+        elif split_path(attribute) is None:
+            self._reads.add(attribute)
         else:
             self._reads |= top_level_names(attribute)
 
@@ -226,16 +228,20 @@ class ShapeBuilder:
         place = self._places.get(attribute)
         if place is None:
             self._scope.read(attribute)
+            slot = len(self.literals)
             if isinstance(attribute, p.Operand):
-                node: Node = ("operand", self._literal(attribute.fetch))
+                node: Node = ("operand", slot)
+                self.literals.append(attribute.fetch)
             else:
                 steps = split_path(attribute)
-                slot = self._literal(attribute)
-                node = ("plain", slot)
-                if steps is not None:
-                    node = ("path", slot, self._literal(steps))
+                self.literals.append(attribute)
+                if steps is None:
+                    node = ("plain", slot)
+                else:
+                    node = ("path", slot, slot + 1)
+                    self.literals.append(steps)
+            place = self._places[attribute] = len(self._attributes)
             self._attributes.append(node)
-            place = self._places[attribute] = len(self._attributes) - 1
         return place
 
     def _number(self, bucketing: p.Bucketing, unit: Node | None = None) -> int:

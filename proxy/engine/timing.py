@@ -26,7 +26,7 @@ NEVER = Timing()
 
 def together(timings: Iterable[Timing]) -> Timing:
     """Return the timing of what depends on all of these."""
-    known = [timing for timing in timings if timing != NEVER]
+    known = [timing for timing in timings if timing is not NEVER]
     if not known:
         return NEVER
     return Timing(
