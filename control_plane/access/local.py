@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 __all__ = ["why_not_local"]
 
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via")
+_JSON = ("application/json", "application/x-ndjson")
 _WITH_BODY = (hdrs.METH_POST, hdrs.METH_PUT, hdrs.METH_PATCH)
 
 
@@ -58,5 +59,5 @@ def _is_own_name(host: str) -> bool:
 def _is_json(request: web.Request) -> bool:
     kind = request.content_type
     return hdrs.CONTENT_TYPE in request.headers and (
-        kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+        kind in _JSON or (kind.startswith("application/") and kind.endswith("+json"))
     )

@@ -128,6 +128,11 @@ def test_a_merge_patch_passes() -> None:
     assert why("PATCH", Content_Type="application/merge-patch+json") is None
 
 
+def test_lines_of_json_pass() -> None:
+    """So do the units of a segment; a page cannot send them either without a preflight."""
+    assert why("PUT", Content_Type="application/x-ndjson") is None
+
+
 @pytest.mark.parametrize("header", ["X_Forwarded_For", "Forwarded", "Via", "X_Real_IP"])
 def test_what_was_passed_on_does_not_pass(header: str) -> None:
     """Behind a proxy on this machine every peer is loopback."""
