@@ -404,7 +404,7 @@ def reached(made: Entries, key: str) -> set[tuple[EntryKind, str]]:
     return found
 
 
-@settings(QUIET, max_examples=120)
+@settings(QUIET, max_examples=250)
 @given(makers())
 def test_incremental_is_the_same_as_afresh(maker: Maker) -> None:
     """Over any sequence of changes: answers, order, quarantine, keys, and what is taken over."""

@@ -1,6 +1,10 @@
 """The compiled flag against the reference evaluator, and against anything a client can send."""
 
+import gc
 import json
+import sys
+from dis import get_instructions
+from types import FunctionType
 from typing import Any
 
 import pytest
@@ -11,7 +15,7 @@ from proxy.engine.compile import finish
 from proxy.engine.memo import Memo
 from proxy.engine.operators import OPERATORS
 from tests.proxy.engine import reference
-from tests.proxy.engine.builders import compiled, entries, rule
+from tests.proxy.engine.builders import compiled, document, entries, leaf, rule
 from tests.proxy.engine.operators.samples import sample
 from tests.proxy.engine.strategies import NASTY, TIMES, Maker, World, worlds
 
@@ -34,7 +38,7 @@ def compile_world(world: World) -> CompiledSnapshot:
     return finish(compile_snapshot(made))
 
 
-@settings(QUIET, max_examples=300)
+@settings(QUIET, max_examples=800)
 @given(worlds())
 def test_the_compiled_flag_answers_as_the_model_says(drawn: tuple[World, Maker]) -> None:
     """Compile and the tree-walking reference agree on status, value, variant, reason, metadata."""
@@ -55,7 +59,7 @@ def test_the_compiled_flag_answers_as_the_model_says(drawn: tuple[World, Maker])
             assert evaluate(made, key, context, now_ms, memo) is answer, "shared with others"
 
 
-@settings(QUIET, max_examples=100)
+@settings(QUIET, max_examples=300)
 @given(worlds())
 def test_only_the_attributes_it_names_matter(drawn: tuple[World, Maker]) -> None:
     """Contexts that agree on `attributes` get the same answer; a static flag gives one to all."""
@@ -104,6 +108,81 @@ def test_no_value_makes_an_operator_raise(op: str) -> None:
         assert (negated.evaluate({"a": value}, 0).variant == "on") is not held
         assert (nested.evaluate({"a": {"b": value}}, 0).variant == "on") is held
         assert (nested.evaluate({"a.b": value}, 0).variant == "on") is held
+
+
+@pytest.mark.parametrize("now_ms", [-(2**62), -1, 0, 2**53, 2**62])
+@pytest.mark.parametrize("op", ["before", "after", "weekday", "time_of_day"])
+def test_no_time_makes_an_operator_raise(op: str, now_ms: int) -> None:
+    """It holds for one of a leaf and its opposite, in a zone whose clocks change, too."""
+    options = {} if op in ("before", "after") else {"zone": "America/St_Johns"}
+    now = {name: value for name, value in sample(op).items() if name != "attribute"} | options
+    held = [
+        compiled(rules=[rule({**now, "negate": negate})]).evaluate({}, now_ms).variant == "on"
+        for negate in (False, True)
+    ]
+    assert sorted(held) == [False, True]
+
+
+# What an evaluation leaves behind
+
+
+SPLIT: Json = {"rollout": {"arms": [{"variant": "on", "weight": 100_000}]}}
+RAMP: Json = {
+    "ramp": {
+        "variant": "on",
+        "else": "off",
+        "start": "2026-12-01T00:00:00Z",
+        "end": "2026-12-08T00:00:00Z",
+    }
+}
+ALLOCATING: dict[str, Json] = {
+    "static": {},
+    "disabled": {"enabled": False, "off_variant": "off"},
+    "a target": {"targets": [{"variant": "on", "units": ["u"]}]},
+    "conditions": {"rules": [rule({"all": [leaf("a.b", "in", "x", "y"), leaf("n", "gt", 1)]})]},
+    "a segment": {"rules": [rule({"segment": "s"})]},
+    "a prerequisite": {"prerequisites": [{"flag": "other", "variants": ["off"]}]},
+    "a prerequisite that fails": {"prerequisites": [{"flag": "other", "variants": ["on"]}]},
+    "a window": {"rules": [rule({"all": []}, active={"from": "1970-01-01T00:00:01Z"})]},
+    "a rollout": {"rules": [rule({"all": []}, SPLIT)]},
+    "a ramp": {"fallthrough": RAMP},
+    "quarantined": {"fallthrough": {"variant": "nobody has it"}},
+}
+
+
+def compiled_of(name: str) -> CompiledFlag:
+    """Return one of the flags, with a segment and another flag that it may name."""
+    flags = {"flag": document(**ALLOCATING[name]), "other": document()}
+    named = {"s": {"included": ["v"], "when": leaf("n", "exists")}}
+    return compile_world(World(flags, named, frozenset())).flags["flag"]
+
+
+@pytest.mark.parametrize("name", ALLOCATING)
+def test_an_evaluation_keeps_nothing(name: str) -> None:
+    """Ten thousand of them leave no object behind, alone or with a memo that is used again."""
+    flag = compiled_of(name)
+    context, now_ms = {"targetingKey": "u", "n": 5, "a": {"b": "y"}}, 1_796_300_000_000
+    for memo in (None, Memo(context, now_ms)):
+        flag.evaluate(context, now_ms, memo)
+        gc.disable()
+        try:
+            before = sys.getallocatedblocks()
+            for _ in range(10_000):
+                flag.evaluate(context, now_ms, memo)
+            after = sys.getallocatedblocks()
+        finally:
+            gc.enable()
+        assert after - before < 50, "ten thousand would be seen"
+
+
+@pytest.mark.parametrize("name", ALLOCATING)
+def test_no_container_is_made_on_the_way(name: str) -> None:
+    """Generated code has no instruction that makes one, so the collector has nothing to do."""
+    flag = compiled_of(name)
+    function = flag.evaluate
+    assert isinstance(function, FunctionType)
+    made = [step.opname for step in get_instructions(function) if "BUILD" in step.opname]
+    assert made == []
 
 
 def test_an_unknown_key_is_not_found() -> None:

@@ -25,7 +25,7 @@ def may_change(timing: Timing, before_ms: int, after_ms: int) -> bool:
     return any(start <= after_ms and before_ms < end for start, end in timing.spans)
 
 
-@settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=250, suppress_health_check=list(HealthCheck), deadline=None)
 @given(worlds())
 def test_an_answer_changes_only_at_a_moment_or_within_a_span(drawn: tuple[World, Maker]) -> None:
     """Of flags with all that can depend on time, in segments and prerequisites too."""
