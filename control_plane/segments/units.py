@@ -7,14 +7,15 @@ units are 80 MB while they are.
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from msgspec import UNSET, UnsetType
 
 from control_plane.audit.model import Author
 from control_plane.documents import Precondition, invalid
-from control_plane.errors import Conflict
+from control_plane.errors import Conflict, Unavailable
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind, SegmentRecord
@@ -43,6 +44,7 @@ __all__ = ["UnitService", "Units"]
 
 _ATTEMPTS = 25  # at a segment that others change meanwhile; each is a few milliseconds
 _BLOBS_AT_ONCE = 16  # read from Redis: 2 MB
+_PATIENCE_S = 30.0  # of a write, for those before it; a million units take some seconds
 
 
 class Units(NamedTuple):
@@ -110,9 +112,9 @@ class UnitService:
 
         Raises:
             NotFound, PreconditionFailed; Invalid: a list would be too long; Conflict: `contended`,
-            `missing_blob`; Unavailable: Redis did not answer.
+            `missing_blob`; Unavailable: Redis did not answer, or others write long lists.
         """
-        async with self._turn:
+        async with self._its_turn():
             for _ in range(_ATTEMPTS):
                 state = self._replica.project(project)
                 record = find_segment(state, key)
@@ -153,6 +155,18 @@ class UnitService:
         if replace and _same_lists(segment, lists) and not _is_incomplete(state, segment.key):
             return None
         return lists
+
+    @asynccontextmanager
+    async def _its_turn(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise Unavailable("others write long lists of units", retry_after_s=5) from None
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def _look_again(self, project: str, record: SegmentRecord) -> None:
         """Return when the segment has changed: units that are not there were those of before.

@@ -333,6 +333,18 @@ async def test_writers_of_one_segment_lose_nothing(store_url: str) -> None:
         assert sum(len(piece) for _, piece in found.pieces()) == 1_520
 
 
+async def test_a_write_waits_for_another_but_not_for_ever(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is worked out at a time, so that they do not take the memory of all at once."""
+    await create(api)
+    monkeypatch.setattr("control_plane.segments.units._PATIENCE_S", 0.05)
+    async with api.app[UNITS]._turn:
+        reply = await write(api, "POST", lines(["a"]), 503)
+        assert reply.headers["Retry-After"] == "5"
+    await write(api, "POST", lines(["a"]))
+
+
 class TestBlobs:
     """What sidecars get."""
 

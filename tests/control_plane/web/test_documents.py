@@ -146,14 +146,17 @@ async def test_json_with_parameters_is_json(api: Api) -> None:
     assert reply.status == 201
 
 
-async def test_a_body_that_does_not_come_is_given_up(redis_url: str) -> None:
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson"])
+async def test_a_body_that_does_not_come_is_given_up(redis_url: str, kind: str) -> None:
     """408 and the connection is closed: a handful of slow callers must not hold everything."""
     async with running_api(redis_url, body_timeout_s=0.2) as api:
+        await api.ask("POST", "/api/v1/segments", json={"key": "a"})
+        path = PATH if kind == "application/json" else "/api/v1/segments/a/units"
         host, port = api.url.removeprefix("http://").split(":")
         reader, writer = await asyncio.open_connection(host, int(port), family=socket.AF_INET)
         head = (
-            f"POST {PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
-            "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+            f"POST {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {ADMIN_TOKEN}\r\n"
+            f"Content-Type: {kind}\r\nContent-Length: 100\r\n\r\n{{"
         )
         writer.write(head.encode())
         async with asyncio.timeout(20):
