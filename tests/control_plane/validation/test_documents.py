@@ -155,6 +155,12 @@ def test_a_document_that_contradicts_itself() -> None:
     assert found({"flags": [flag]}, environments=("dev",)) == []
 
 
+def test_what_was_put_aside_contradicts_nothing() -> None:
+    """`enabled` of the environment is unreadable, and not false."""
+    flag = full(enabled="yes") | {"enabled": True}
+    assert places(flag) == {("0", "/environments/production/enabled", "wrong_type")}
+
+
 def test_keys_of_files_and_of_the_api_differ() -> None:
     """A file may have keys that the API would not take; a document for the API may not."""
     flag = SIMPLE | {"key": "Größe 5"}
