@@ -88,7 +88,8 @@ def check_conditions(
 
     Once it has found nothing, conditions nest no deeper than `MAX_CONDITION_DEPTH`.
     """
-    conditions = values = patterns = 0
+    conditions = values = 0
+    costly = dict.fromkeys(_COSTLY, 0)
     named: list[tuple[Path, str]] = []
     for root, tree in roots:
         stack = [(root, tree, 1)]
@@ -100,9 +101,7 @@ def check_conditions(
                 findings.add(root, ProblemCode.TOO_DEEP, message, "move a part into a segment")
                 break
             if not isinstance(node.op, UnsetType):
-                count = _check_leaf(path, node, node.op, findings)
-                values += count
-                patterns += count if node.op == "matches" else 0
+                values += _check_leaf(path, node, node.op, costly, findings)
             elif not isinstance(node.segment, UnsetType):
                 named.append(((*path, "segment"), node.segment))
                 if node.segment not in segments:
@@ -112,7 +111,8 @@ def check_conditions(
                 for step, child in reversed(_children(node)):
                     stack.append((path + step, child, depth + 1))
     _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
-    _bound(roots, patterns, limits.MAX_PATTERNS, "regular expressions", findings)
+    for op, (most, what) in _COSTLY.items():
+        _bound(roots, costly[op], most, what, findings)
     _bound(roots, len(named), limits.MAX_SEGMENT_REFERENCES, "references to segments", findings)
     return Found(values, named)
 
@@ -137,8 +137,21 @@ def _children(node: Condition) -> list[tuple[Path, Condition]]:
     return []
 
 
-def _check_leaf(path: Path, leaf: Condition, name: str, findings: Findings) -> int:
-    """Report what is wrong with a leaf, and return the number of its values."""
+_COSTLY = {
+    "matches": (limits.MAX_PATTERNS, "regular expressions"),
+    "in_cidr": (limits.MAX_NETWORKS, "networks"),
+    "semver_match": (limits.MAX_VERSION_RANGES, "ranges of versions"),
+}
+"""Operators whose values take long to read: how many a definition has at most, and their name."""
+
+
+def _check_leaf(
+    path: Path, leaf: Condition, name: str, costly: dict[str, int], findings: Findings
+) -> int:
+    """Report what is wrong with a leaf, and return the number of its values.
+
+    They are also counted in `costly`, where they are; those beyond the bound are not read.
+    """
     values = [] if isinstance(leaf.values, UnsetType) else leaf.values
     operator = OPERATORS.get(name)
     _check_attribute(path, leaf, name, operator, findings)
@@ -148,9 +161,15 @@ def _check_leaf(path: Path, leaf: Condition, name: str, findings: Findings) -> i
     options = (leaf.from_, leaf.to, leaf.zone)
     if operator.needs or leaf.fold is True or options != _NO_OPTIONS:
         _check_options(path, leaf, name, operator, findings)
-    if _check_values(path, name, operator, values, findings) and operator.check:
-        for fault in operator.check(values, options_of(leaf)):
-            findings.add((*path, *fault.path), *fault[1:])
+    fit = _check_values(path, name, operator, values, findings)
+    if operator.check is None or not fit:
+        return len(values)
+    if name in _COSTLY:
+        costly[name] += len(values)
+        if costly[name] > _COSTLY[name][0]:
+            return len(values)
+    for fault in operator.check(values, options_of(leaf)):
+        findings.add((*path, *fault.path), *fault[1:])
     return len(values)
 
 

@@ -13,6 +13,7 @@ __all__ = [
     "MAX_MATCHED_CHARS",
     "MAX_METADATA_BYTES",
     "MAX_NAME_CHARS",
+    "MAX_NETWORKS",
     "MAX_PATH_CHARS",
     "MAX_PATTERNS",
     "MAX_PATTERN_BYTES",
@@ -34,6 +35,7 @@ __all__ = [
     "MAX_VALUE_DEPTH",
     "MAX_VARIANTS",
     "MAX_VERSION_CHARS",
+    "MAX_VERSION_RANGES",
     "MAX_VALUES_IN_ALL",
 ]
 
@@ -104,9 +106,10 @@ MAX_PATH_CHARS = 256
 MAX_PATTERN_CHARS = 1_000
 """Of one regular expression."""
 
-MAX_PATTERNS = 100
-"""Regular expressions of all leaves of a flag in one environment, or of one segment. With the bound
-below, 25 MB at the very worst; an ordinary pattern takes 5 KB."""
+MAX_PATTERNS = 50
+"""Regular expressions of all leaves of a flag in one environment, or of one segment. An ordinary
+one takes 20 us to compile and 5 KB, one of large classes of letters 1 ms and 70 KB; with the bound
+below, 13 MB at the very worst."""
 
 MAX_PATTERN_BYTES = 256 * 1024
 """Memory of the regular expressions of one leaf, together, for their program and for the automaton
@@ -115,6 +118,13 @@ that matching builds of it. A class of all letters, without regard to case, take
 MAX_MATCHED_CHARS = 16_384
 """Of a string that is matched against regular expressions. Ordinary ones take 2 ns a character, and
 one made to defeat the automaton 0.5 us, so a leaf never takes longer than about 10 ms."""
+
+MAX_NETWORKS = 1_000
+"""Of all leaves of a flag in one environment, or of one segment: read twice, to check and to
+compile, in about 2 ms. Longer lists can be divided over segments."""
+
+MAX_VERSION_RANGES = 1_000
+"""As above."""
 
 MAX_VERSION_CHARS = 256
 """Of a version; as npm has it. It bounds the integers that are made of its digits."""

@@ -184,13 +184,24 @@ def test_the_number_of_references_is_bounded() -> None:
     assert problem.code == ProblemCode.TOO_MANY
 
 
-def test_patterns_are_bounded_over_all_leaves() -> None:
-    """Exactly."""
-    half = leaf("a", "matches", *["x+"] * (limits.MAX_PATTERNS // 2))
+@pytest.mark.parametrize(
+    ("op", "value", "most"),
+    [
+        ("matches", "x+", limits.MAX_PATTERNS),
+        ("in_cidr", "10.0.0.0/8", limits.MAX_NETWORKS),
+        ("semver_match", "^1.2", limits.MAX_VERSION_RANGES),
+    ],
+)
+def test_values_that_take_long_to_read_are_bounded_over_all_leaves(
+    op: str, value: str, most: int
+) -> None:
+    """Exactly; those beyond are not read."""
+    half = leaf("a", op, *[value] * (most // 2))
     assert problems(half, half) == []
-    [problem] = problems(half, leaf("a", "matches", "x"), half)
-    assert (problem.code, problem.pointer) == ("too_many", "")
-    assert "101 regular expressions" in problem.message
+    [problem] = problems(half, leaf("a", op, value), half)
+    assert problem.code == "too_many"
+    assert str(most + 1) in problem.message
+    assert found(half, half, leaf("a", op, "(")) == [("", "too_many")]
 
 
 def attributeless(op: str) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.contract.definitions import Condition
 from proxy.engine.operators import OPERATORS
 from tests.proxy.engine.builders import answer_to, leaf
 from tests.proxy.engine.operators.samples import VALID, VALUES, holds, sample
@@ -96,10 +98,8 @@ def test_an_operator_of_the_time_is_of_the_attribute_only_where_one_is_named(op:
 @pytest.mark.parametrize("op", OPERATORS)
 def test_a_template_uses_its_value_first_and_once_as_such(op: str) -> None:
     """The rule that generated code relies on to fetch a value where it is first needed."""
-    operator = OPERATORS[op]
-    if operator.needs:
-        return  # compiled from a condition only; its template is the others' of its family
-    for values in (VALUES[op], VALUES[op] * 2):
-        template = operator.compile(values, False).template
+    for members in ({}, {"values": VALUES[op] * 2} if VALUES[op] else {}):
+        condition = msgspec.convert(sample(op, **members), Condition)
+        template = OPERATORS[op].compile_condition(condition).template
         assert template.count("{f}") == 1
         assert template.replace("{0}(", "").lstrip("(").startswith("{f}")

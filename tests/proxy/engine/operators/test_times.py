@@ -176,7 +176,7 @@ _times = st.times().map(lambda t: t.strftime("%H:%M:%S")) | st.times().map(
 @settings(max_examples=300, deadline=None)
 def test_a_time_of_day_is_that_of_the_zone(zone: str, now_ms: int, low: str, high: str) -> None:
     """`from` is in it and `to` is not; `from` after `to` goes over midnight."""
-    assume(low.removesuffix(":00") != high.removesuffix(":00") or low[:5] != high[:5])
+    assume((low + ":00")[:8] != (high + ":00")[:8])
     shown = clock(now_ms, zone).strftime("%H:%M:%S.%f")
     expected = low <= shown < high if low < high else shown >= low or shown < high
     assert holds(now_ms, "time_of_day", **{"from": low, "to": high}, zone=zone) is expected

@@ -256,6 +256,13 @@ def test_a_range_of_another_form_is_a_problem(value: str) -> None:
     assert "~1.2.3" in problem.hint
 
 
+def test_of_several_pre_releases_of_a_version_the_first_counts() -> None:
+    """In whichever order the ranges stand."""
+    for wanted in (["^1.2.3-alpha", "~1.2.3-beta"], ["~1.2.3-beta", "^1.2.3-alpha"]):
+        assert holds("1.2.3-alpha.1", "semver_match", *wanted)
+        assert not holds("1.2.3-1", "semver_match", *wanted)
+
+
 def test_a_range_of_any_length_is_no_trouble() -> None:
     """Digits beyond what Python makes integers of."""
     [problem] = problems_of("semver_match", "^" + "9" * 10_000)
