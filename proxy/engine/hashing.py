@@ -171,9 +171,11 @@ def first_number(size: int, holds: Callable[[int], bool]) -> int:
 
 def _key(parts: tuple[bytes | Part, ...]) -> Callable[[dict[str, Any]], bytes | None]:
     """Return the function from a context to the bytes that are hashed, None without a part."""
-    if len(parts) == 2 and isinstance(parts[0], bytes) and isinstance(parts[1], Part):
-        return _after(parts[0], _part(parts[1]))
-    pieces = [part if isinstance(part, bytes) else _part(part) for part in parts]
+    pieces: list[Any] = [part if isinstance(part, bytes) else _part(part) for part in parts]
+    match [piece for piece in pieces if not isinstance(piece, bytes)]:
+        case [part]:
+            place = pieces.index(part)
+            return _around(b"".join(pieces[:place]), part, b"".join(pieces[place + 1 :]))
 
     def key(context: dict[str, Any]) -> bytes | None:
         found = b""
@@ -187,14 +189,14 @@ def _key(parts: tuple[bytes | Part, ...]) -> Callable[[dict[str, Any]], bytes | 
     return key
 
 
-def _after(
-    prefix: bytes, part: Callable[[dict[str, Any]], bytes | None]
+def _around(
+    before: bytes, part: Callable[[dict[str, Any]], bytes | None], after: bytes
 ) -> Callable[[dict[str, Any]], bytes | None]:
-    """Return the key of nearly every split: one part of the context after a constant."""
+    """Return the key of nearly every split: one part of the context between constants."""
 
     def key(context: dict[str, Any]) -> bytes | None:
         text = part(context)
-        return None if text is None else prefix + text
+        return None if text is None else before + text + after
 
     return key
 

@@ -279,6 +279,14 @@ def test_a_key_has_its_parts_in_order() -> None:
     assert number({"a": "1"}) == number({"b": "2"}) == number({}) == NO_NUMBER
 
 
+def test_a_key_may_have_constants_on_both_sides() -> None:
+    """Several on a side are one."""
+    key = (b"a", b"b", Part("u", text_bytes), b"c", b"d")
+    number = number_of(Bucketing(key, "crc32"))
+    assert number({"u": "-"}) == crc32(b"ab-cd")
+    assert number({}) == NO_NUMBER
+
+
 def test_a_key_of_constants_is_a_number_for_everybody() -> None:
     """And an empty one too."""
     assert number_of(Bucketing((b"a", b"b"), "crc32"))({}) == crc32(b"ab")
