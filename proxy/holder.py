@@ -42,6 +42,7 @@ __all__ = ["Holder", "LoadBlobs", "Served", "Subscriber"]
 _log = logging.getLogger(__name__)
 
 _APART_MS = 15_000  # replicas that are well ask their store each second, and say so in heartbeats
+_ENTRIES_A_STEP = 1_000
 _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
 
 
@@ -263,10 +264,13 @@ def _needed_blobs(snapshot: Snapshot) -> Generator[None, None, dict[str, int]]:
     A blob that two lists have is as long as the shorter of them at most.
     """
     needed: dict[str, int] = {}
-    for name, entry in snapshot.entries.items():
-        for digest, most in blobs_of({name: entry}).items():
-            needed[digest] = min(most, needed.get(digest, most))
-        yield
+    for number, (name, entry) in enumerate(snapshot.entries.items()):
+        if name[0] == "segment":
+            for digest, most in blobs_of({name: entry}).items():
+                needed[digest] = min(most, needed.get(digest, most))
+            yield
+        elif number % _ENTRIES_A_STEP == 0:
+            yield
     return needed
 
 
