@@ -1,16 +1,17 @@
 """Flags to measure with, in authoring form and as a snapshot. The same numbers, the same flags."""
 
-from collections.abc import Iterable
-from itertools import cycle, islice
+from collections.abc import Iterable, Mapping
+from itertools import chain, cycle, islice
 from typing import Any
 
 import msgspec
 
 from proxy.contract.authoring import FlagInput, expand, project
-from proxy.contract.definitions import FlagDefinition
+from proxy.contract.definitions import FlagDefinition, SegmentDefinition
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import (
     SCHEMA,
+    EntryKind,
     SnapshotHeader,
     encode_entry,
     encode_snapshot,
@@ -23,8 +24,10 @@ __all__ = [
     "five_conditions",
     "mixed",
     "plain",
+    "segmented",
     "shaped",
     "snapshot",
+    "trait_contexts",
     "two_conditions",
 ]
 
@@ -94,6 +97,53 @@ def shaped(number: int, shapes: int) -> dict[str, Any]:
     )
 
 
+TRAITS = 15
+"""Attributes of a context beside its targeting key, and segments, in `segmented`."""
+
+
+def segmented(flags: int, each: int) -> tuple[list[dict[str, Any]], dict[str, SegmentDefinition]]:
+    """Return flags that each have rules for some of 15 segments over 15 attributes, and those.
+
+    A segment has three conditions, and holds a fifth of `trait_contexts` or so.
+    """
+    segments = {f"segment-{n}": _trait_segment(n) for n in range(TRAITS)}
+    documents = []
+    for number in range(flags):
+        rules = [
+            {
+                "id": f"in-{place}",
+                "when": {"segment": f"segment-{(number * each + place) % TRAITS}"},
+                "serve": _HALVES if place % 3 == 2 else {"variant": "a"},
+            }
+            for place in range(each)
+        ]
+        documents.append(_with_rules(f"segmented-{number:03}", rules))
+    return documents, segments
+
+
+def trait_contexts(count: int) -> list[dict[str, Any]]:
+    """Return distinct contexts with 15 attributes: text, numbers, booleans, a list, an object."""
+    return [
+        {
+            "targetingKey": f"user-{n}",
+            **{f"trait-{t}": (n * 7 + t) % 5 for t in range(0, TRAITS, 3)},
+            **{f"trait-{t}": f"value-{(n + t) % 7}" for t in range(1, TRAITS, 3)},
+            **{f"trait-{t}": f"{(n * t) % 11}@example.com" for t in range(2, TRAITS, 3)},
+        }
+        for n in range(count)
+    ]
+
+
+def _trait_segment(number: int) -> SegmentDefinition:
+    one, two, three = (3 * ((number + step) % 5) for step in range(3))
+    conditions = [
+        {"attribute": f"trait-{one}", "op": "gte", "values": [2]},
+        {"attribute": f"trait-{two + 1}", "op": "in", "values": ["value-1", "value-2", "value-5"]},
+        {"attribute": f"trait-{three + 2}", "op": "not_equals", "values": ["3@example.com"]},
+    ]
+    return msgspec.convert({"when": {"all": conditions}}, SegmentDefinition)
+
+
 def mixed(count: int) -> list[dict[str, Any]]:
     """Return flags as an application has them: half plain, the others with rules and splits."""
     kinds = islice(cycle((plain, two_conditions, plain, five_conditions)), count)
@@ -108,15 +158,22 @@ def definition(document: dict[str, Any]) -> FlagDefinition:
     return project(flag, "production")
 
 
-def snapshot(documents: Iterable[dict[str, Any]], revision: int = 1) -> bytes:
-    """Return the body of a snapshot of these flags."""
+def snapshot(
+    documents: Iterable[dict[str, Any]],
+    revision: int = 1,
+    segments: Mapping[str, SegmentDefinition] | None = None,
+) -> bytes:
+    """Return the body of a snapshot of these flags and segments."""
     digest = SnapshotDigest()
     lines: dict[tuple[int, bytes], bytes] = {}
-    for document in documents:
-        key = document["key"]
-        line = encode_entry("flag", key, definition(document))
-        digest.put("flag", key, line)
-        lines[entry_order("flag", key)] = line
+    named: Iterable[tuple[EntryKind, str, object]] = chain(
+        (("segment", key, segment) for key, segment in (segments or {}).items()),
+        (("flag", document["key"], definition(document)) for document in documents),
+    )
+    for kind, key, thing in named:
+        line = encode_entry(kind, key, thing)
+        digest.put(kind, key, line)
+        lines[entry_order(kind, key)] = line
     header = SnapshotHeader(
         schema=SCHEMA,
         project="default",
@@ -131,8 +188,11 @@ def snapshot(documents: Iterable[dict[str, Any]], revision: int = 1) -> bytes:
 
 
 def _ruled(key: str, conditions: list[dict[str, Any]]) -> dict[str, Any]:
-    rule = {"id": "some", "when": {"all": conditions}, "serve": _HALVES}
-    config = {"enabled": True, "rules": [rule], "fallthrough": {"variant": "none"}}
+    return _with_rules(key, [{"id": "some", "when": {"all": conditions}, "serve": _HALVES}])
+
+
+def _with_rules(key: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    config = {"enabled": True, "rules": rules, "fallthrough": {"variant": "none"}}
     return {
         "key": key,
         "type": "string",
@@ -164,3 +224,44 @@ def _leaf(operator: str, place: int, number: int) -> dict[str, Any]:
     else:
         values = [f"value-{number}"]
     return {"attribute": f"attribute-{place}-{number}", "op": operator, "values": values}
+
+
+OPERATORS: dict[str, tuple[dict[str, Any], list[Any]]] = {
+    "equals": ({"op": "equals", "values": ["pro"]}, ["pro", "free", 5, None]),
+    "in, a hundred values": (
+        {"op": "in", "values": [f"value-{n}" for n in range(100)]},
+        ["value-7", "value-99", "other", 5],
+    ),
+    "contains, folded": (
+        {"op": "contains", "values": ["firefox", "chrome"], "fold": True},
+        ["Mozilla Firefox/150", "Opera", "", 5],
+    ),
+    "matches": (
+        {"op": "matches", "values": ["^[a-z]+-[0-9]{2,4}$"]},
+        ["order-123", "order-12345", "x", 5],
+    ),
+    "semver_gte": ({"op": "semver_gte", "values": ["2.3.0"]}, ["2.4.1", "2.3.0-rc.1+7", "no", 5]),
+    "before": (
+        {"op": "before", "values": ["2026-12-01T00:00:00Z"]},
+        ["2026-11-30T23:59:59+01:00", "2027-01-01T00:00:00Z", 1_700_000_000_000, "no"],
+    ),
+    "in_cidr": (
+        {"op": "in_cidr", "values": ["10.0.0.0/8", "192.168.0.0/16", "2001:db8::/32"]},
+        ["10.1.2.3", "11.1.2.3", "2001:db8::1", "no"],
+    ),
+    "weekday, of now": ({"op": "weekday", "values": ["sat"], "zone": "Europe/Berlin"}, [None]),
+    "time_of_day, of now": (
+        {"op": "time_of_day", "from": "22:00", "to": "06:00", "zone": "America/New_York"},
+        [None],
+    ),
+    "any_of": ({"op": "any_of", "values": ["admin", "owner"]}, [["user", "owner"], ["user"], 5]),
+}
+"""Conditions to measure one by one, and values of the attribute `x` that they are asked for."""
+
+
+def one_condition(key: str, condition: dict[str, Any]) -> dict[str, Any]:
+    """Return a flag whose only rule is that condition, of the attribute `x` unless of the time."""
+    of_time = condition["op"] in {"weekday", "time_of_day"}
+    attribute = {} if of_time else {"attribute": "x"}
+    rule = {"id": "some", "when": {**attribute, **condition}, "serve": {"variant": "a"}}
+    return _with_rules(key.replace(" ", "-").replace(",", ""), [rule])

@@ -5,24 +5,39 @@ absolute time says as much of the machine and its other guests as of the code.
 """
 
 import gc
+import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from proxy.contract.digest import SnapshotDigest
-from proxy.contract.snapshot import Entry, EntryKind, encode_entry, read_entry, read_snapshot
-from proxy.engine import CompiledSnapshot, compile_flag, compile_snapshot, evaluate
+from proxy.contract.definitions import UnitList
+from proxy.contract.snapshot import Snapshot, change_snapshot, encode_entry, read_snapshot
+from proxy.contract.units import digest_of, hash_unit, split
+from proxy.engine import (
+    CompiledSnapshot,
+    Memo,
+    compile_changes,
+    compile_flag,
+    compile_snapshot,
+    evaluate,
+)
+from proxy.engine.units import unit_set
 from tests.bench.definitions import (
+    OPERATORS,
     SHAPES,
     contexts,
     definition,
     five_conditions,
+    one_condition,
     plain,
+    segmented,
     shaped,
     snapshot,
+    trait_contexts,
 )
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
@@ -35,6 +50,9 @@ _PASSES = 50
 _COMMON_SHAPES = 200
 _STATIC_NS, _FIVE_NS = 300, 1_000
 _COMMON_S, _DIFFERENT_S, _STEP_MS, _CHANGE_MS = 1.0, 2.5, 5.0, 1.0
+_FLAGS, _ALL_FLAGS_US = 50, 25.0
+_OPERATOR_NS = 2_500
+_UNIT_BYTES, _MEMBER_NS = 16.0, 2_000
 
 Evaluate = Callable[[dict[str, Any], int], object]
 
@@ -70,6 +88,9 @@ def measure_evaluate(scale: Scale, directory: Path) -> Iterator[Figure]:
     yield below("evaluate: five conditions and a split", ns["five"], _FIVE_NS, "ns")
     yield informative("  as a multiple of the constant", ratio["five"], "x")
     yield informative("  by key, as callers do (and one call more)", ns["by key"], "ns")
+    yield from _all_flags(scale)
+    yield from _operators(scale)
+    yield from _unit_lists(scale)
 
 
 def measure_compile(scale: Scale, directory: Path) -> Iterator[Figure]:
@@ -78,7 +99,7 @@ def measure_compile(scale: Scale, directory: Path) -> Iterator[Figure]:
     for shapes, target_s in ((_COMMON_SHAPES, _COMMON_S), (SHAPES, _DIFFERENT_S)):
         body = snapshot(shaped(number, shapes) for number in range(count))
         with _collector_pauses() as pauses_s:
-            total_s, longest_s, entries, compiled = _compile(body)
+            total_s, longest_s, read, compiled = _compile(body)
         if compiled.quarantined or len(compiled.flags) != count:
             raise RuntimeError(f"{len(compiled.quarantined)} flags did not compile")
         name = f"compile: {count:,} flags of {min(shapes, count):,} shapes"
@@ -86,56 +107,146 @@ def measure_compile(scale: Scale, directory: Path) -> Iterator[Figure]:
         yield below("  longest step, CPU, without the collector", longest_s * 1e3, _STEP_MS, "ms")
         longest_pause_s = max(pauses_s, default=0.0)
         yield below("  longest pause of the collector, CPU", longest_pause_s * 1e3, _STEP_MS, "ms")
-    yield from _one_change(scale, entries, compiled)
+    yield from _one_change(scale, read, compiled)
+    del read, compiled
+    yield from _bytes_a_flag(scale)
 
 
-def _one_change(
-    scale: Scale, entries: dict[tuple[EntryKind, str], Entry], compiled: CompiledSnapshot
-) -> Iterator[Figure]:
+def _one_change(scale: Scale, snapshot: Snapshot, compiled: CompiledSnapshot) -> Iterator[Figure]:
     """Yield what one changed flag costs when all others are already compiled."""
     key = next(iter(compiled.flags))
-    digest = SnapshotDigest()
-    for entry in entries.values():
-        digest.put(entry.kind, entry.key, entry.line)
-    digest.hexdigest()
     turns = []
-    for turn in range(scale.repeats):
+    for turn in range(max(scale.repeats, 3)):
         line = encode_entry("flag", key, definition({**plain(key), "value": turn % 2 == 0}))
+        wanted = snapshot.digest.copy()
+        wanted.put("flag", key, line)
+        digest = wanted.hexdigest()
         gc.collect()
         start = time.perf_counter()
-        entry = read_entry(line)
-        digest.put(entry.kind, entry.key, entry.line)
-        digest.hexdigest()
-        entries[entry.kind, entry.key] = entry
-        compiled = _finish(compile_snapshot(entries, compiled))
+        snapshot = change_snapshot(snapshot, turn + 2, digest, [line], [])
+        compiled = _finish(compile_changes(snapshot.entries, [("flag", key)], compiled))
         turns.append(time.perf_counter() - start)
-    name = f"compile: one changed flag of {len(entries):,}, digest included"
+    name = f"compile: one changed flag of {len(compiled.flags):,} applied, digest verified"
     yield below(name, median(turns) * 1e3, _CHANGE_MS, "ms")
 
 
-def _ns_per_call(function: Evaluate, given: list[dict[str, Any]]) -> float:
+def _bytes_a_flag(scale: Scale) -> Iterator[Figure]:
+    """Yield what a flag takes: its line, its compiled form and its answers."""
+    count = scale.compiled_flags
+    for name, documents in (
+        ("static", [plain(f"plain-{n}") for n in range(count)]),
+        ("five conditions and a split", [five_conditions(f"five-{n}") for n in range(count)]),
+    ):
+        body = snapshot(documents)
+        documents.clear()
+        _finish(compile_snapshot(_finish(read_snapshot(body)).entries))  # codes of shapes
+        gc.collect()
+        tracemalloc.start()
+        entries = _finish(read_snapshot(body)).entries
+        compiled = _finish(compile_snapshot(entries))
+        gc.collect()
+        held = tracemalloc.get_traced_memory()[0]
+        tracemalloc.stop()
+        yield informative(f"memory: a flag, {name}", held / len(compiled.flags), "bytes")
+
+
+def _all_flags(scale: Scale) -> Iterator[Figure]:
+    """Yield what evaluating 50 flags over 15 segments and 15 attributes costs, for one context."""
+    given = trait_contexts(_CONTEXTS)
+    for each, target_us in ((3, _ALL_FLAGS_US), (15, None)):
+        documents, segments = segmented(_FLAGS, each)
+        body = snapshot(documents, segments=segments)
+        compiled = _finish(compile_snapshot(_finish(read_snapshot(body)).entries))
+        if compiled.quarantined:
+            raise RuntimeError(f"{len(compiled.quarantined)} flags did not compile")
+        functions = [flag.evaluate for flag in compiled.flags.values()]
+
+        def evaluate_all(
+            context: dict[str, Any], now_ms: int, functions: list[Any] = functions
+        ) -> object:
+            memo = Memo(context, now_ms)
+            return [function(context, now_ms, memo) for function in functions]
+
+        turns, ratios = [], []
+        for _ in range(scale.repeats):
+            baseline_ns = _ns_per_call(_constant, given, passes=2)
+            turns.append(_ns_per_call(evaluate_all, given, passes=2))
+            ratios.append(turns[-1] / baseline_ns)
+        name = f"evaluate: {_FLAGS} flags, each with rules for {each} of 15 segments, 15 attributes"
+        took_us = median(turns) / 1e3
+        if target_us is None:
+            yield informative(name, took_us, "us")
+        else:
+            yield below(name, took_us, target_us, "us")
+        yield informative("  as a multiple of the constant", median(ratios), "x")
+
+
+def _constant(context: dict[str, Any], now_ms: int) -> object:
+    return context
+
+
+def _operators(scale: Scale) -> Iterator[Figure]:
+    """Yield what one condition costs, by operator, beyond a flag without any."""
+    constant = compile_flag("constant", definition(plain("constant")), {}).evaluate
+    for name, (condition, values) in OPERATORS.items():
+        flag = compile_flag(name, definition(one_condition(name, condition)), {})
+        given = [{"targetingKey": "u", "x": value} for value in values] * (_CONTEXTS // len(values))
+        turns = [
+            _ns_per_call(flag.evaluate, given, passes=10) - _ns_per_call(constant, given, passes=10)
+            for _ in range(max(scale.repeats // 3, 1))
+        ]
+        yield below(f"operator: {name}", median(turns), _OPERATOR_NS, "ns")
+
+
+def _unit_lists(scale: Scale) -> Iterator[Figure]:
+    """Yield what a list of a million units takes, and what asking it costs."""
+    count = scale.units
+    hashes = [hashed for n in range(count) if (hashed := hash_unit(f"user-{n}")) is not None]
+    blobs = split(hashes)
+    hashes.clear()
+    named = {digest_of(blob): blob for blob in blobs}
+    units = UnitList(count, [digest_of(blob) for blob in blobs])
+    gc.collect()
+    tracemalloc.start()
+    held = _finish(unit_set(units, named))
+    index = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    size = (index + sum(map(sys.getsizeof, named.values()))) / count
+    yield below(f"units: a list of {count:,}, in memory", size, _UNIT_BYTES, "bytes a unit")
+    asked = [f"user-{n * 997 % (2 * count)}" for n in range(_CONTEXTS)]
+    turns = []
+    for _ in range(scale.repeats):
+        start = time.perf_counter_ns()
+        for _ in range(10):
+            for unit in asked:
+                held.contains(unit)
+        turns.append((time.perf_counter_ns() - start) / (10 * len(asked)))
+    yield below("  whether a unit is in it", median(turns), _MEMBER_NS, "ns")
+
+
+def _ns_per_call(function: Evaluate, given: list[dict[str, Any]], passes: int = _PASSES) -> float:
     gc.collect()
     gc.disable()
     try:
         start = time.perf_counter_ns()
-        for _ in range(_PASSES):
+        for _ in range(passes):
             for context in given:
                 function(context, _NOW_MS)
-        return (time.perf_counter_ns() - start) / (_PASSES * len(given))
+        return (time.perf_counter_ns() - start) / (passes * len(given))
     finally:
         gc.enable()
 
 
 def _compile(
     body: bytes,
-) -> tuple[float, float, dict[tuple[EntryKind, str], Entry], CompiledSnapshot]:
-    """Return the seconds of the whole, of the longest step, the entries and the result."""
+) -> tuple[float, float, Snapshot, CompiledSnapshot]:
+    """Return the seconds of the whole, of the longest step, what was read and the result."""
     gc.collect()
     start = time.perf_counter()
     longest_read, read = _timed(read_snapshot(body))
     longest_compile, compiled = _timed(compile_snapshot(read.entries))
     total = time.perf_counter() - start
-    return total, max(longest_read, longest_compile), read.entries, compiled
+    return total, max(longest_read, longest_compile), read, compiled
 
 
 def _timed(steps: Any) -> tuple[float, Any]:
