@@ -1,5 +1,6 @@
 """Probes, metrics and status over real HTTP."""
 
+import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import yarl
 from aiohttp import web
 
 from proxy.admin import AdminHandler, AdminSettings, create_admin_app
@@ -55,6 +57,13 @@ class Admin:
         """Return status and text of an answer."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
         async with self._session.get(self.url + path, headers=names) as response:
+            return response.status, await response.text()
+
+    async def explain(self, key: str, body: Any = b"", **headers: str) -> Reply:
+        """Return status and text of an explanation."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = yarl.URL(f"{self.url}/explain/{key}", encoded=True)
+        async with self._session.post(url, data=body, headers=names) as response:
             return response.status, await response.text()
 
     async def offer(self, *, more: Any = None, age_ms: int = 0) -> None:
@@ -239,3 +248,121 @@ async def test_other_methods_are_405() -> None:
             async with session.post(admin.url + path, data=b"x" * 10_000) as response:
                 assert response.status == 405
                 assert "GET" in response.headers["Allow"]
+
+
+async def test_an_explanation_says_what_and_why() -> None:
+    """The result is what an evaluation answers; the body is that of one."""
+    germans = {"when": {"attribute": "country", "op": "in", "values": ["DE"]}, "id": "germans"}
+    flag = definition(False, rules=[{**germans, "serve": {"variant": "on"}}], track=True)
+    async with running_admin() as admin:
+        _, body = make_snapshot({"team/a": flag})
+        await admin.holder.offer(body, "control-plane")
+        status, text = await admin.explain("team/a", b'{"context":{"country":"DE"}}')
+        made = json.loads(text)
+        assert status == 200
+        assert made["because"] == "rule germans matched"
+        assert admin.holder.served is not None
+        compiled = admin.holder.served.compiled.flags["team/a"]
+        answer = compiled.evaluate({"country": "DE"}, 0)
+        assert made["result"] == json.loads(answer.body)
+        assert answer.evaluations == 0, "nobody was shown anything"
+        made = json.loads((await admin.explain("team%2Fa"))[1])
+        assert made["steps"][1]["because"] == "the context has no country"
+
+
+async def test_an_explanation_is_of_the_time_that_is_asked_about() -> None:
+    """Now, if none is."""
+    window = {"from": "2030-01-01T00:00:00Z"}
+    rule = {"when": {"all": []}, "active": window, "serve": {"variant": "on"}}
+    async with running_admin() as admin:
+        _, body = make_snapshot({"a": definition(False, rules=[rule])})
+        await admin.holder.offer(body, "control-plane")
+        values = {}
+        for at in (None, "2029-12-31T23:59:59.999Z", "2030-01-01T00:00:00Z"):
+            made = json.loads((await admin.explain("a", json.dumps({"at": at})))[1])
+            values[at] = made["result"]["value"], made["at"]
+        assert values["2029-12-31T23:59:59.999Z"] == (False, "2029-12-31T23:59:59.999Z")
+        assert values["2030-01-01T00:00:00Z"] == (True, "2030-01-01T00:00:00Z")
+        assert values[None][0] is False
+
+
+async def test_a_terminal_gets_an_explanation_as_text() -> None:
+    """By the header, or by the query, which wins."""
+    async with running_admin() as admin:
+        await admin.offer()
+        for key, accept in (("good", "text/plain"), ("good?text=1", "*/*")):
+            status, text = await admin.explain(key, Accept=accept)
+            assert status == 200
+            assert text.startswith("good\n  value    true\n")
+            assert "▶ fallthrough" in text
+        assert (await admin.explain("good?text=0", Accept="text/plain"))[1].startswith("{")
+
+
+async def test_a_quarantined_and_an_unknown_flag_are_explained() -> None:
+    """What is wrong with the one, what the other may be called."""
+    async with running_admin() as admin:
+        await admin.offer()
+        made = json.loads((await admin.explain("bad"))[1])
+        assert made["problems"][0]["pointer"] == "/fallthrough/variant"
+        made = json.loads((await admin.explain("goood"))[1])
+        assert (made["result"]["errorCode"], made["nearest"]) == ("FLAG_NOT_FOUND", ["good"])
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        (b"x", "the body is not JSON"),
+        (b"[]", "the body is an array, not an object"),
+        (b'{"context":1}', "context is a number, not an object"),
+        (b'{"at":"tomorrow"}', "at is no date and time of RFC 3339 with a zone"),
+        (b'{"at":5}', "at is no date and time of RFC 3339 with a zone"),
+    ],
+)
+async def test_a_question_that_makes_no_sense_is_400(body: bytes, details: str) -> None:
+    """In the shape of all errors of this port."""
+    async with running_admin() as admin:
+        await admin.offer()
+        status, text = await admin.explain("good", body)
+        assert status == 400
+        assert json.loads(text)["errorDetails"].startswith(details)
+
+
+async def test_a_question_is_bounded() -> None:
+    """A megabyte is more than a context has."""
+    async with running_admin() as admin:
+        await admin.offer()
+        status, text = await admin.explain("good", io.BytesIO(b" " * 1_048_577))
+        assert (status, set(json.loads(text))) == (413, {"errorDetails"})
+
+
+async def test_nothing_is_explained_before_the_first_snapshot() -> None:
+    """Come again."""
+    async with running_admin() as admin:
+        status, text = await admin.explain("good")
+        assert (status, json.loads(text)) == (503, {"errorDetails": "no snapshot yet"})
+
+
+@pytest.mark.parametrize(
+    ("key", "status"),
+    [
+        (None, 401),
+        ("Bearer wrong", 401),
+        (f"Bearer {CLIENT_KEY}", 403),
+        (f"Bearer {SERVER_KEY}", 200),
+    ],
+)
+async def test_others_need_a_server_key_for_explanations(key: str | None, status: int) -> None:
+    """They say what definitions say: rules, units, salts."""
+    async with running_admin() as admin:
+        await admin.offer(more=keys())
+        headers = {"Host": "sidecar.example"} | ({} if key is None else {"Authorization": key})
+        answered, text = await admin.explain("good", **headers)
+        assert answered == status
+        if status != 200:
+            assert set(json.loads(text)) == {"errorDetails"}
+
+
+async def test_explanations_are_asked_by_post() -> None:
+    """A context is no part of an address."""
+    async with running_admin() as admin:
+        assert (await admin.get("/explain/good"))[0] == 405
