@@ -1,0 +1,278 @@
+"""`matrixflag evaluate`: answers, explanations, expectations, and everything that can be wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli import main
+from tests.support.snapshots import make_snapshot
+
+ROLLOUT = {"arms": [{"variant": "on", "weight": 25_000}, {"variant": "off", "weight": 75_000}]}
+
+
+def flag(key: str, **config: Any) -> dict[str, Any]:
+    """Return a flag as an author writes it."""
+    production = {"enabled": True, "fallthrough": {"variant": "off"}, "salt": "f3b1", **config}
+    return {
+        "key": key,
+        "type": "boolean",
+        "variants": {"on": True, "off": False},
+        "environments": {"production": production},
+    }
+
+
+GERMANS = {
+    "id": "germans",
+    "when": {"segment": "germans"},
+    "serve": {"variant": "on"},
+}
+DEFINITIONS = {
+    "segments": [
+        {"key": "germans", "when": {"attribute": "country", "op": "equals", "values": ["DE"]}}
+    ],
+    "flags": [
+        {"key": "banner", "type": "string", "value": "hello", "enabled": True},
+        {"key": "limit", "type": "number", "value": 10, "enabled": True},
+        {"key": "config", "type": "object", "value": {"a": [1, True]}, "enabled": True},
+        flag("checkout", rules=[GERMANS]),
+        flag("split", fallthrough={"rollout": ROLLOUT}),
+        flag("bad", fallthrough={"variant": "none"}),
+        flag("off", enabled=False),
+    ],
+}
+
+
+@pytest.fixture
+def definitions(tmp_path: Path) -> Path:
+    """A file of definitions."""
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps(DEFINITIONS))
+    return path
+
+
+class Run:
+    """The command on one file, in this process."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.path = path
+        self._capsys = capsys
+
+    def __call__(self, key: str, *arguments: str) -> tuple[int, str, str]:
+        """Return status, stdout and stderr."""
+        status = main(["evaluate", "--snapshot", str(self.path), "--flag", key, *arguments])
+        return status, *self._capsys.readouterr()
+
+
+@pytest.fixture
+def evaluate(definitions: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command on the file of definitions."""
+    return Run(definitions, capsys)
+
+
+def test_it_prints_what_is_answered_for_people(evaluate: Run) -> None:
+    """A few lines, and nothing on stderr."""
+    assert evaluate("checkout", "--context", '{"country":"DE"}') == (
+        0,
+        "checkout\n  value    true\n  variant  on\n  reason   TARGETING_MATCH\n"
+        '  because  rule germans matched\n  metadata {"ruleId": "germans"}\n',
+        "",
+    )
+
+
+def test_json_is_the_answer_over_ofrep(evaluate: Run) -> None:
+    """Byte for byte, on one line."""
+    assert evaluate("limit", "--format", "json") == (
+        0,
+        '{"key":"limit","value":10.0,"variant":"default","reason":"STATIC"}\n',
+        "",
+    )
+
+
+def test_it_explains_as_text_and_as_json(evaluate: Run) -> None:
+    """The same tree."""
+    status, text, _ = evaluate("checkout", "--explain")
+    assert status == 0
+    assert "✗ rule germans: not in the segment germans" in text
+    status, text, _ = evaluate("checkout", "--explain", "--format", "json")
+    assert status == 0
+    made = json.loads(text)
+    assert made["because"] == "no rule matched, so the fallthrough is served"
+    assert made["result"]["value"] is False
+
+
+def test_the_context_comes_from_a_file_or_stdin(evaluate: Run, tmp_path: Path) -> None:
+    """`@FILE`, and `-`."""
+    (tmp_path / "context.json").write_text('{"country":"DE"}')
+    arguments = ("--context", f"@{tmp_path / 'context.json'}", "--expect", "true")
+    assert evaluate("checkout", *arguments)[0] == 0
+    command = [sys.executable, "-m", "proxy", "evaluate", "--snapshot", str(evaluate.path)]
+    command += ["--flag", "checkout", "--context", "-", "--expect", "true"]
+    for sent, status in (('{"country":"DE"}', 0), ('{"country":"FR"}', 1), ("{", 2)):
+        done = subprocess.run(command, input=sent, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("key", "arguments", "status"),
+    [
+        ("banner", ("--expect", '"hello"'), 0),
+        ("banner", ("--expect", '"hullo"'), 1),
+        ("limit", ("--expect", "10"), 0),
+        ("limit", ("--expect", "10.5"), 1),
+        ("limit", ("--expect", "true"), 1),
+        ("config", ("--expect", '{"a":[1,true]}'), 0),
+        ("config", ("--expect", '{"a":[1,1]}'), 1),
+        ("config", ("--expect", '{"a":[1]}'), 1),
+        ("checkout", ("--expect", "false"), 0),
+        ("checkout", ("--expect", "0"), 1),
+        ("checkout", ("--expect-variant", "off"), 0),
+        ("checkout", ("--expect-variant", "on"), 1),
+        ("off", ("--expect-variant", ""), 0),
+        ("off", ("--expect", "null"), 1),
+        ("split", ("--context", '{"targetingKey":"u-1"}', "--expect-variant", "off"), 0),
+        ("split", ("--expect-variant", "off"), 1),
+    ],
+)
+def test_what_is_not_as_expected_is_status_1(
+    evaluate: Run, key: str, arguments: tuple[str, ...], status: int
+) -> None:
+    """And stderr says what was expected; booleans are not numbers, 10 is 10.0."""
+    got, out, err = evaluate(key, *arguments)
+    assert got == status
+    assert out.startswith(key)
+    assert bool(err) == (status == 1 and key != "split"), err
+
+
+def test_it_says_what_was_expected(evaluate: Run) -> None:
+    """Both values, and the flag."""
+    err = evaluate("banner", "--expect", '"x"')[2]
+    expected = 'matrixflag evaluate: banner: the value "x" is expected, and it is "hello"\n'
+    assert err == expected
+
+
+def test_the_time_can_be_another(evaluate: Run) -> None:
+    """Windows and ramps are tried before they begin."""
+    window = {**GERMANS, "active": {"from": "2030-01-01T00:00:00Z"}}
+    evaluate.path.write_text(json.dumps({**DEFINITIONS, "flags": [flag("f", rules=[window])]}))
+    for at, expected in (("2029-12-31T23:59:59Z", "off"), ("2030-01-01T01:00:00+01:00", "on")):
+        arguments = ("--context", '{"country":"DE"}', "--at", at, "--expect-variant", expected)
+        assert evaluate("f", *arguments)[0] == 0, at
+
+
+def test_the_environment_can_be_another(evaluate: Run) -> None:
+    """A flag that has nothing for it is disabled there, which is said."""
+    status, out, err = evaluate("checkout", "--environment", "staging")
+    assert status == 0
+    assert "reason   DISABLED" in out
+    assert "/flags/3/environments: not configured for 'staging'" in err
+
+
+def test_a_broken_flag_says_its_problems_with_places_in_the_file(evaluate: Run) -> None:
+    """Status 1: it answers an error."""
+    status, out, err = evaluate("bad")
+    assert status == 1
+    assert "error    PARSE_ERROR" in out
+    where = "/flags/5/environments/production/fallthrough/variant"
+    assert err == f"  {where}: the flag has no variant 'none' [unknown_variant]\n"
+
+
+def test_a_flag_that_is_broken_by_its_segment_says_where(evaluate: Run) -> None:
+    """The place is in the segment."""
+    segment = {"key": "germans", "when": {"attribute": "a", "op": "nonsense"}}
+    evaluate.path.write_text(json.dumps({**DEFINITIONS, "segments": [segment]}))
+    status, _, err = evaluate("checkout")
+    assert status == 1
+    assert "/segments/0/when/op" in err
+
+
+def test_an_unknown_flag_says_which_may_be_meant(evaluate: Run) -> None:
+    """Status 1, as the answer is an error."""
+    status, out, err = evaluate("chekout")
+    assert status == 1
+    assert "FLAG_NOT_FOUND" in out
+    assert err.endswith("there is no flag 'chekout' among the 7 here; did you mean checkout?\n")
+
+
+def test_a_snapshot_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As sidecars are sent it; it is of one environment."""
+    path = tmp_path / "snapshot.ndjson"
+    path.write_bytes(make_snapshot({"a": True})[1])
+    run = Run(path, capsys)
+    assert run("a", "--expect", "true")[0] == 0
+    assert run("a", "--environment", "production")[0] == 0
+    status, _, err = run("a", "--environment", "staging")
+    assert (status, err) == (
+        2,
+        "matrixflag evaluate: the snapshot is of 'production', not of 'staging'\n",
+    )
+    path.write_bytes(make_snapshot({"a": True})[1][:-9])
+    status, _, err = run("a")
+    assert status == 2
+    assert "malformed" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--context", "{"), "--context: the context is not JSON"),
+        (("--context", "[]"), "--context: the context is an array, not an object"),
+        (("--context", "@/not/there"), "/not/there: No such file"),
+        (("--at", "tomorrow"), "--at: 'tomorrow' is no date and time"),
+        (("--expect", "on"), "--expect: 'on' is not JSON; a string is written '\"on\"'"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_status_2(
+    evaluate: Run, arguments: tuple[str, ...], said: str
+) -> None:
+    """Which is told apart from a wrong answer."""
+    status, out, err = evaluate("banner", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "No such file or directory"),
+        (b"", "cannot be read as definitions"),
+        (b"{", "[malformed_json]"),
+        (b"[]", "cannot be read as definitions"),
+        (b'{"flags":[]', "cannot be read as definitions"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_status_2(
+    evaluate: Run, content: bytes | None, said: str
+) -> None:
+    """It names the file."""
+    evaluate.path.unlink()
+    if content is not None:
+        evaluate.path.write_bytes(content)
+    status, out, err = evaluate("banner")
+    assert (status, out) == (2, "")
+    assert str(evaluate.path) in err
+    assert said in err
+
+
+def test_a_directory_is_no_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Status 2."""
+    assert Run(tmp_path, capsys)("a")[0] == 2
+
+
+def test_a_terminal_without_the_characters_gets_them_escaped(evaluate: Run) -> None:
+    """And no traceback."""
+    command = [sys.executable, "-m", "proxy", "evaluate", "--snapshot", str(evaluate.path)]
+    environ = {"PYTHONIOENCODING": "ascii", "PATH": ""}
+    done = subprocess.run(
+        [*command, "--flag", "banner", "--explain"],
+        capture_output=True,
+        env=environ,
+        cwd=Path(__file__).parent.parent.parent,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"\u25b6 fallthrough" in done.stdout
