@@ -230,12 +230,13 @@ class Ramp(msgspec.Struct, frozen=True, gc=False):
     """The end of a range that moves with time, in a straight line, and stands before and after.
 
     Between `start_ms` and `end_ms` it is `from_ + (to - from_) * passed // whole`. With `slope` it
-    is `int(from_ + steps * slope)`, in double precision, `steps` whole steps of `step_ms`.
+    is `int(from_ + steps * slope)`, in double precision, `steps` whole steps of `step_ms`, and
+    `from_` may have a fraction, which only counts together with what was added.
     """
 
     start_ms: int
     end_ms: int
-    from_: int
+    from_: int | float
     to: int
     slope: float | None = None
     step_ms: int = 1
@@ -243,12 +244,13 @@ class Ramp(msgspec.Struct, frozen=True, gc=False):
     def bound(self, now_ms: int) -> int:
         """Return the end of the range at a time."""
         if now_ms < self.start_ms:
-            return self.from_
+            return int(self.from_)
         if now_ms >= self.end_ms:
             return self.to
         passed = now_ms - self.start_ms
         if self.slope is None:
-            return self.from_ + (self.to - self.from_) * passed // (self.end_ms - self.start_ms)
+            grown = (self.to - self.from_) * passed // (self.end_ms - self.start_ms)
+            return int(self.from_ + grown)
         steps = now_ms // self.step_ms - self.start_ms // self.step_ms
         return int(self.from_ + steps * self.slope)
 
