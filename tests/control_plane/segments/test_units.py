@@ -25,6 +25,7 @@ from proxy.contract.sync import BLOBS_PATH
 from proxy.contract.units import EMPTY_BLOB, digests_of, read_blob
 from proxy.engine.compile import finish
 from proxy.engine.units import UnitSet, unit_set
+from tests.control_plane.publishing.replicas import until_same
 from tests.support.api import Api, Reply, running_api
 from tests.support.control_plane import AUTHOR
 from tests.support.definitions import any_version
@@ -309,28 +310,61 @@ async def test_the_last_part_of_a_new_key_is_not_units(api: Api) -> None:
     await create(api, "units/big")
 
 
+async def add(service: UnitService, unit: str) -> None:
+    """Put a unit in."""
+    changes = UnitChanges()
+    changes.add(INCLUDE, unit)
+    await service.change("default", "big", changes, AUTHOR, any_version, replace=False)
+
+
+async def count(service: UnitService) -> int:
+    """Return how many units there are."""
+    found = await service.read("default", "big")
+    return sum(len(piece) for _, piece in found.pieces())
+
+
+async def make_on(one: Replica, other: Replica) -> None:
+    """Make a segment with a long list, known to both replicas."""
+    assert await one.wait_loaded(WAIT_S)
+    assert await other.wait_loaded(WAIT_S)
+    document = SegmentInput(key="big", included=names(1_500))
+    await SegmentService(one).create("default", document, AUTHOR)
+    await until_same(one, other)
+
+
 async def test_writers_of_one_segment_lose_nothing(store_url: str) -> None:
-    """On two replicas at once: each write is worked out again when the other was first."""
+    """On two replicas at once: what was not there any more is looked for again."""
     async with Replica(store_url) as one, Replica(store_url) as other:
-        assert await one.wait_loaded(WAIT_S)
-        assert await other.wait_loaded(WAIT_S)
+        await make_on(one, other)
         services = [UnitService(one), UnitService(other)]
-        units = names(1_500)
-        document = SegmentInput(key="big", included=units)
-        await SegmentService(one).create("default", document, AUTHOR)
-        async with asyncio.timeout(WAIT_S):
-            while "big" not in other.project("default").segments:  # noqa: ASYNC110 - a replica
-                await asyncio.sleep(0.005)
+        await asyncio.gather(*(add(services[n % 2], f"new-{n}") for n in range(20)))
+        await until_same(one, other)
+        assert [await count(service) for service in services] == [1_520, 1_520]
 
-        async def add(service: UnitService, unit: str) -> None:
-            changes = UnitChanges()
-            changes.add(INCLUDE, unit)
-            await service.change("default", "big", changes, AUTHOR, any_version, replace=False)
 
-        writers = [add(services[n % 2], f"new-{n}") for n in range(20)]
-        await asyncio.gather(*writers)
-        found = await services[0].read("default", "big")
-        assert sum(len(piece) for _, piece in found.pieces()) == 1_520
+@pytest.mark.parametrize("followed", [True, False])
+async def test_a_write_is_worked_out_again_when_another_was_first(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, followed: bool
+) -> None:
+    """Whether the replica has heard of that one before it commits, or learns it from Redis."""
+    async with Replica(redis_url) as one, Replica(redis_url) as other:
+        await make_on(one, other)
+        fetch, times = one.units, iter(range(100))
+
+        async def units(project: str, digests: Iterable[str]) -> dict[str, bytes]:
+            found = await fetch(project, digests)
+            if next(times) == 0:
+                if not followed:
+                    await one._mirror.stop()
+                await add(UnitService(other), "another")
+                if followed:
+                    await until_same(one, other)
+            return found
+
+        monkeypatch.setattr(one, "units", units)
+        await add(UnitService(one), "mine")
+        assert await count(UnitService(one)) == 1_502
+        assert one.project("default").segments["big"].version == 3
 
 
 async def test_a_write_waits_for_another_but_not_for_ever(

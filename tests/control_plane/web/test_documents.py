@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import socket
+import zlib
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.errors import BadRequest, Invalid
+from control_plane.web import documents
 from control_plane.web.documents import decode_document
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import ProblemCode
@@ -172,3 +174,11 @@ async def test_a_large_document_is_read(api: Api) -> None:
     reply = await api.ask("POST", PATH, data=body, headers=JSON)
     assert reply.status == 422
     assert reply.json["problems"][0]["pointer"] == "/name"
+
+
+def test_a_compressed_body_is_read_in_small_pieces() -> None:
+    """A few bytes can stand for gigabytes."""
+    inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    body = gzip.compress(bytes(10**7))
+    sizes = [len(piece) for piece in documents._inflated(inflate, body)]
+    assert (sum(sizes), max(sizes)) == (10**7, 128 * 1024)

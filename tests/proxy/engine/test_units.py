@@ -166,6 +166,19 @@ def test_a_list_divided_otherwise_takes_nothing_over() -> None:
     assert all(found.contains(unit) for unit in many)
 
 
+def test_a_blob_that_is_of_more_of_the_list_than_before_has_another_index() -> None:
+    """It may be the same blob, when all units that came in belong to others."""
+    low = b"".join(bytes([n >> 6]) + n.to_bytes(11, "big") for n in range(4_096))
+    high = b"".join(b"\xff" + n.to_bytes(11, "big") for n in range(4_096))
+    before = of_hashes([low])
+    assert isinstance(before, UnitSet)
+    digests = [digest_of(low), digest_of(high)]
+    blobs = dict(zip(digests, (low, high), strict=True))
+    after = finish(unit_set(UnitList(8_192, digests), blobs, before))
+    assert isinstance(after, UnitSet)
+    assert after._parts[0][1] != before._parts[0][1]
+
+
 def test_a_unit_costs_no_more_than_sixteen_bytes() -> None:
     """All in: the blobs, the indexes and what they are in."""
     units = {f"user-{number}" for number in range(100_000)}
