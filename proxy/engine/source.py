@@ -219,6 +219,8 @@ class _Writer:
         self, items: tuple[Node, ...], joint: str, assigned: _Assigned
     ) -> tuple[str, _Assigned, _Assigned]:
         """Return `and` or `or` of items: each is reached only when those before did not decide."""
+        if not items:
+            return str(joint == " and "), assigned, assigned
         codes: list[str] = []
         decided: _Assigned | None = None
         for item in items:

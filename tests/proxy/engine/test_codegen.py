@@ -270,3 +270,20 @@ def test_in_several_groups_the_first_decides() -> None:
     given = [flag.function({"targetingKey": unit}, 0).variant for unit in ("u", "v", "w")]
     assert given == ["first", "second", "rest"]
     assert flag.reads == {"targetingKey"}
+
+
+@pytest.mark.parametrize(
+    ("expression", "holds"),
+    [
+        (p.All(()), True),
+        (p.AnyOf(()), False),
+        (p.Not(p.All(())), False),
+        (p.Not(p.AnyOf(())), True),
+    ],
+)
+def test_a_series_of_nothing_holds_as_in_a_definition(
+    expression: p.Expression, holds: bool
+) -> None:
+    """Whoever translates need not fold it first."""
+    made = finish(codegen.predicate(expression, {}))
+    assert made.function({}, 0) is holds
