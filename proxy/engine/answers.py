@@ -85,7 +85,7 @@ class AnswerMaker:
         self._start = b'{"key":' + encode(key)
         self._plain_end = _metadata_end(metadata)
         self._values: dict[str, bytes] = {}
-        self._made: dict[Outcome, Answer] = {}
+        self._made: dict[tuple[Outcome, tuple[type, ...]], Answer] = {}
         self._others: list[AnswerMaker] = []
 
     @property
@@ -104,9 +104,11 @@ class AnswerMaker:
 
     def answer(self, outcome: Outcome) -> Answer:
         """Return the answer of an outcome: the same one for an equal outcome."""
-        found = self._made.get(outcome)
+        # True == 1 == 1.0, and written as JSON they are three
+        kinds = tuple([value.__class__ for _, value in outcome.metadata])
+        found = self._made.get((outcome, kinds))
         if found is None:
-            found = self._made[outcome] = self._make(outcome)
+            found = self._made[outcome, kinds] = self._make(outcome)
         return found
 
     def _make(self, outcome: Outcome) -> Answer:

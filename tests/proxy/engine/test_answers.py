@@ -10,7 +10,7 @@ from proxy.contract.codes import ErrorCode, Reason
 from proxy.engine import Answer
 from proxy.engine.answers import AnswerMaker, encode, error_answer, not_found
 from proxy.engine.program import Outcome
-from tests.proxy.engine.builders import compiled, definition, leaf, rule
+from tests.proxy.engine.builders import compiled, leaf, rule
 
 
 def static(kind: str, value: Any, **members: Any) -> Answer:
@@ -110,6 +110,17 @@ def test_each_outcome_is_made_once() -> None:
     assert maker.answer(Outcome("on", Reason.STATIC)) is one
     assert maker.answer(Outcome("on", Reason.DEFAULT)) is not one
     assert len(maker.made) == 2
+
+
+def test_outcomes_whose_metadata_is_of_other_types_are_others() -> None:
+    """True, 1 and 1.0 are equal to Python, not to a client."""
+    maker = AnswerMaker("flag", {"on": True}, {})
+    made = [
+        maker.answer(Outcome("on", Reason.STATIC, metadata=(("x", value),)))
+        for value in (True, 1, 1.0)
+    ]
+    found = [answer.body.partition(b'"metadata":')[2] for answer in made]
+    assert found == [b'{"x":true}}', b'{"x":1}}', b'{"x":1.0}}']
 
 
 def test_large_values_are_shared_by_the_answers_that_carry_them() -> None:
