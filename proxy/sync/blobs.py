@@ -5,8 +5,11 @@ on disk is read, and only the rest is fetched, a few at a time. A changed list o
 blob of 50 KB this way, and a snapshot with unchanged lists fetches none.
 
 Rules:
-- All or nothing: a snapshot without a part of its lists would have the wrong users in segments, or
-  its flags quarantined. Until all blobs are there what was served before is served on.
+- All or nothing: a snapshot without a part of its lists would have its flags quarantined. Until all
+  blobs are there what was served before is served on.
+- But what the control plane says in `_GONE_AFTER` attempts in a row not to have is gone: the
+  snapshot is served without it, and only the flags of that segment are quarantined. One list that
+  was lost must not keep every other change of its environment from all sidecars.
 - A blob is verified by its digest before it is kept; who sent it does not matter then.
 - In memory are the blobs of the served snapshot, and of the one that is being loaded.
 """
@@ -31,9 +34,12 @@ _log = logging.getLogger(__name__)
 READ_TIMEOUT_S = 5.0
 """A disk that hangs must not keep us from asking the control plane."""
 
-_LARGE_BYTES = (
-    256 * 1024
-)  # verified in a thread; 12 MB, of units chosen to fall together, take 0.2 s
+_LARGE_BYTES = 256 * 1024
+"""Verified in a thread from this size on; 12 MB, of units chosen to fall together, take 0.2 s."""
+
+_GONE_AFTER = 5
+"""Attempts that end with 404, with backoff in between some ten seconds: more than a replica needs
+to hear of a change that another one made."""
 
 
 class BlobLoader:
@@ -56,11 +62,15 @@ class BlobLoader:
         self._verifying = asyncio.Lock()
         self._disk_works = settings.cache_dir is not None
         self._got: dict[str, bytes] = {}  # for a snapshot that is not served yet
+        self._not_found = 0  # attempts in a row in which a blob was answered 404
+        self._gone = 0  # blobs that the snapshot being loaded goes without
 
     async def load(
         self, header: SnapshotHeader, needed: Mapping[str, int], held: Mapping[str, bytes]
     ) -> Mapping[str, bytes]:
-        """Return all needed blobs; `needed` has the most bytes that each may have.
+        """Return all needed blobs but those that are gone.
+
+        `needed` has the most bytes that each may have.
 
         What was got is kept for the next attempt, until `settled` or another snapshot needs less.
 
@@ -78,7 +88,7 @@ class BlobLoader:
         room = self._settings.max_blob_bytes_in_all
         room -= sum(map(len, present.values())) + sum(map(len, self._got.values()))
         missing = {d: needed[d] for d in needed if d not in present and d not in self._got}
-        self._status.blobs_missing = len(missing)
+        self._status.blobs_missing, self._gone = len(missing), 0
         room -= await self._read(missing)
         await self._fetch(header, missing, room)
         return present | self._got
@@ -86,7 +96,7 @@ class BlobLoader:
     def settled(self) -> None:
         """Let go of what was got: it is served, and held there."""
         self._got = {}
-        self._status.blobs_missing = 0
+        self._status.blobs_missing, self._gone = self._gone, 0
 
     def _keep(self, digest: str, blob: bytes, source: str) -> None:
         self._got[digest] = blob
@@ -119,12 +129,15 @@ class BlobLoader:
         _log.info("fetching %d blobs of units for revision %d", len(missing), header.revision)
         patience_ends = asyncio.get_running_loop().time() + self._settings.blob_patience_s
         queue = iter(missing.items())
-        fetched = 0
+        fetched = gone = 0
 
         async def work() -> None:
-            nonlocal fetched
+            nonlocal fetched, gone
             for digest, max_bytes in queue:
                 blob = await self._fetch_one(digest, max_bytes)
+                if blob is None:
+                    gone += 1
+                    continue
                 self._keep(digest, blob, "fetched")
                 fetched += len(blob)
                 if fetched > room:
@@ -142,21 +155,33 @@ class BlobLoader:
                 worker.cancel()
             await asyncio.wait(workers)
         for error in _failures(workers):
+            if isinstance(error, SyncError) and error.kind == "http_404":
+                self._not_found += 1
             raise error
         if any(worker.cancelled() for worker in workers):
             left = self._status.blobs_missing
             raise SyncError("timeout", f"{left} blobs were not fetched within {timeout_s:g} s")
+        self._gone = gone
+        if not gone:
+            self._not_found = 0
 
-    async def _fetch_one(self, digest: str, max_bytes: int) -> bytes:
+    async def _fetch_one(self, digest: str, max_bytes: int) -> bytes | None:
+        """Return a blob, or None for one that is gone."""
         try:
             body = await self._control_plane.fetch_blob(digest, max_bytes)
             async with self._verifying:
                 # half a millisecond: blobs that come together must not hold the loop together
                 await asyncio.sleep(0)
                 return await _verified(body, digest, max_bytes)
-        except SyncError:
+        except SyncError as error:
             self._status.blobs["failed"] += 1
-            raise
+            if error.kind != "http_404":
+                raise
+            if self._not_found < _GONE_AFTER - 1:
+                raise
+            self._status.fail("blob", f"{digest[:12]} is gone: flags that need it are quarantined")
+            _log.error("the control plane does not have the blob %s of a unit list", digest[:12])
+            return None
 
     def _too_much(self) -> SnapshotRefused:
         most = self._settings.max_blob_bytes_in_all

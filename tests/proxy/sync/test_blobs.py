@@ -308,6 +308,33 @@ async def test_without_a_blob_the_last_good_snapshot_is_served_on(
         assert sidecar.status.blobs_missing == 0
 
 
+async def test_a_blob_that_is_gone_does_not_keep_the_other_flags_back(
+    fake: FakeControlPlane,
+) -> None:
+    """Said again and again not to be there; it comes with a later change, if it was mended."""
+    publish(fake, None)
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        await sidecar.until(lambda: sidecar.status.state == "streaming")
+        fake.on_blob = with_blob(ONE, answers(404), fake)
+        header = publish(fake, SIXTEEN, revision=2)
+        served = await sidecar.swapped(to=header.digest)
+        assert sidecar.status.errors["http_404"] == 4
+        assert sidecar.status.errors["blob"] == 1
+        assert set(served.compiled.quarantined) == {"a"}
+        assert sidecar.value_for("u-1") == "PARSE_ERROR"
+        assert sidecar.status.blobs_missing == 1
+        assert len(served.blobs) == len(SIXTEEN.blobs) - 1
+        publish(fake, SIXTEEN, revision=3)
+        await sidecar.swapped()
+        assert sidecar.status.errors["http_404"] == 4, "it is asked once, and not waited for"
+        fake.on_blob = None
+        publish(fake, SIXTEEN, revision=4)
+        await sidecar.swapped()
+        assert sidecar.value_for("u-1") is True
+        assert sidecar.status.blobs_missing == 0
+
+
 async def test_blobs_that_came_are_not_fetched_again(fake: FakeControlPlane) -> None:
     """One that is missing delays the others once."""
     last = list(SIXTEEN.blobs)[-1]
