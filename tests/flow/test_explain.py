@@ -6,6 +6,7 @@ the command line all that they have.
 """
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import requests
 from proxy.contract.sync import SNAPSHOT_PATH
 from tests.flow.dev import Dev, running_dev
 from tests.flow.test_flow import eventually, sidecar_key, snapshot_of, standing
+from tests.support.reference import DOCS
 
+_ANSWER = re.compile(r"The answer is `\{(.*?)\}`")
 RAMP = {"ruleId": "ramp"}
 AT = "2026-12-03T09:00:00Z"
 CONTEXTS: list[dict[str, Any]] = [
@@ -174,3 +177,29 @@ def test_what_is_explained_is_what_is_served(dev: Dev) -> None:
         assert from_control_plane(dev, context=context)["result"] == answer
     assert counted() == before
     assert before
+
+
+def test_the_requests_of_the_page_work(dev: Dev) -> None:
+    """Pasted as they stand, but for the ports; with the flag of the page."""
+    page = (DOCS / "explain.md").read_text()
+    match = re.search(r"<!-- flags.json -->\n```json\n(.*?)```", page, re.DOTALL)
+    assert match is not None
+    flag = next(f for f in json.loads(match[1])["flags"] if f["key"] == "checkout")
+    created = dev.api("POST", "/api/v1/flags", json=flag)
+    assert created.status_code == 201, created.text
+    digest = snapshot_of(dev).header.digest
+    eventually(lambda: standing(dev)["snapshot"]["digest"] == digest)
+    blocks = re.findall(r"^```sh\n(.*?)```", page, re.DOTALL | re.MULTILINE)
+    sent = re.findall(r"^curl(?:[^\n]*\\\n)*[^\n]*", "".join(blocks), re.MULTILINE)
+    assert len(sent) == 4
+    for name, port in (("control_plane_url", 8000), ("admin_url", 8014)):
+        sent = [line.replace(f"localhost:{port}", dev.document[name]) for line in sent]
+    text, *answers = [dev.paste(line) for line in sent]
+    assert text.startswith("checkout\n  value ")
+    assert "rule beta-eu" in text
+    stored, draft, before = map(json.loads, answers)
+    assert set(stored) == {
+        *_ANSWER.findall(page.replace("\n", " "))[0].replace('"', "").split(", ")
+    }
+    assert draft["result"]["reason"] == "DISABLED"
+    assert (before["version"], before["result"]["key"]) == (1, "checkout")
