@@ -17,7 +17,7 @@ from proxy.engine.operators import OPERATORS
 from tests.proxy.engine import reference
 from tests.proxy.engine.builders import compiled, document, entries, leaf, rule
 from tests.proxy.engine.operators.samples import sample
-from tests.proxy.engine.strategies import NASTY, TIMES, Maker, World, worlds
+from tests.proxy.engine.strategies import ATTRIBUTES, NASTY, TIMES, Maker, World, worlds
 
 Json = dict[str, Any]
 
@@ -108,6 +108,21 @@ def test_no_value_makes_an_operator_raise(op: str) -> None:
         assert (negated.evaluate({"a": value}, 0).variant == "on") is not held
         assert (nested.evaluate({"a": {"b": value}}, 0).variant == "on") is held
         assert (nested.evaluate({"a.b": value}, 0).variant == "on") is held
+
+
+@pytest.mark.parametrize("number", range(len(HUGE)))
+def test_no_context_makes_a_flag_raise(number: int) -> None:
+    """The same value wherever anything is looked for, among ten thousand other members."""
+    value = HUGE[number]
+    others = {f"x{i}": i for i in range(10_000)}
+    context = others | dict.fromkeys([*ATTRIBUTES, "targetingKey", "account"], value)
+    nested = {**others, "targetingKey": value, "deep": {"x": {"y": value}}, "list": [value]}
+    nested["a"] = {"b": value, "c": [value, value]}
+    for seed in range(30):
+        for flag in compile_world(Maker(number * 100 + seed).world()).flags.values():
+            for given_context in (context, nested):
+                for now_ms in (-(2**62), 1_796_115_600_000, 2**62):
+                    assert flag.evaluate(given_context, now_ms) in flag.answers
 
 
 @pytest.mark.parametrize("now_ms", [-(2**62), -1, 0, 2**53, 2**62])
