@@ -7,9 +7,9 @@ blob of 50 KB this way, and a snapshot with unchanged lists fetches none.
 Rules:
 - All or nothing: a snapshot without a part of its lists would have its flags quarantined. Until all
   blobs are there what was served before is served on.
-- But what the control plane says in `_GONE_AFTER` attempts in a row not to have is gone: the
-  snapshot is served without it, and only the flags of that segment are quarantined. One list that
-  was lost must not keep every other change of its environment from all sidecars.
+- But what the control plane says to have lost, or in `_GONE_AFTER` attempts in a row not to have,
+  is gone: the snapshot is served without it, and only the flags of that segment are quarantined.
+  One list that was lost must not keep every other change of its environment from all sidecars.
 - A blob is verified by its digest before it is kept; who sent it does not matter then.
 - In memory are the blobs of the served snapshot, and of the one that is being loaded.
 """
@@ -175,9 +175,8 @@ class BlobLoader:
                 return await _verified(body, digest, max_bytes)
         except SyncError as error:
             self._status.blobs["failed"] += 1
-            if error.kind != "http_404":
-                raise
-            if self._not_found < _GONE_AFTER - 1:
+            given_up = error.kind == "http_404" and self._not_found >= _GONE_AFTER - 1
+            if error.kind != "http_410" and not given_up:
                 raise
             self._status.fail("blob", f"{digest[:12]} is gone: flags that need it are quarantined")
             _log.error("the control plane does not have the blob %s of a unit list", digest[:12])

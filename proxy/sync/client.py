@@ -38,7 +38,7 @@ __all__ = ["ControlPlaneClient", "Fetched", "retry_after_s"]
 _MAX_RETRY_AFTER_S = 600.0
 """A date in the year 2099 must not switch a sidecar off; ten minutes ease any load there is."""
 
-_OWN_KINDS = frozenset({401, 403, 404, 429, 501})  # the others are counted by their hundred
+_OWN_KINDS = frozenset({401, 403, 404, 410, 429, 501})  # the others are counted by their hundred
 _MAX_DIGITS = 18
 _MAX_ID_CHARS = 200
 

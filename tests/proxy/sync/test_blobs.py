@@ -335,6 +335,21 @@ async def test_a_blob_that_is_gone_does_not_keep_the_other_flags_back(
         assert sidecar.status.blobs_missing == 0
 
 
+async def test_a_blob_that_was_lost_is_not_asked_for_again_and_again(
+    fake: FakeControlPlane,
+) -> None:
+    """The control plane knows that it will not come: 410."""
+    publish(fake, None)
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        fake.on_blob = with_blob(ONE, answers(410), fake)
+        header = publish(fake, SIXTEEN, revision=2)
+        await sidecar.swapped(to=header.digest)
+        assert sidecar.value_for("u-1") == "PARSE_ERROR"
+        assert fake.asked_blobs().count(ONE) == 1
+        assert sidecar.status.blobs_missing == 1
+
+
 async def test_blobs_that_came_are_not_fetched_again(fake: FakeControlPlane) -> None:
     """One that is missing delays the others once."""
     last = list(SIXTEEN.blobs)[-1]
