@@ -98,6 +98,8 @@ _JUNK: list[Any] = [
     *(None, True, False, 0, -1, 1, 1.5, 50_000, 100_000, 2**53, 10**30, [], {}, [None], [["on"]]),
     *(*FLAGS, *SEGMENTS, *VARIANTS, *VALID, *MOMENTS, *_OTHERS, {"variant": "on"}, {"all": []}),
 ]
+PLAIN = """{"key": "KEY", "type": "string", "variants": {"on": "1", "off": "2", "third": "3"},
+"environments": {"production": {"enabled": true, "fallthrough": {"variant": "on"}}}}"""
 _MEMBERS = ["variant", "rollout", "ramp", "active", "by", "zone", "fold", "until", "unknown"]
 
 
@@ -240,22 +242,27 @@ segments = st.builds(
     whens,
 )
 
-_asks = st.lists(
-    st.sampled_from(FLAGS).map(lambda key: {"flag": key, "variants": ["on"]}), max_size=2
-)
-asking = st.builds(
-    lambda environment, asks: {"environments": {environment: {"prerequisites": asks}}},
-    st.sampled_from(ENVIRONMENTS),
-    _asks,
-)
 
+@st.composite
+def asks(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
+    """Draw a merge patch that lets a flag ask one or two others; or itself."""
+    asked = draw(st.lists(st.sampled_from(FLAGS), min_size=1, max_size=2))
+    wanted = [{"flag": key, "variants": ["on"]} for key in asked]
+    environment = draw(st.sampled_from([*["production"] * 5, "staging"]))
+    return draw(_keys), {"environments": {environment: {"prerequisites": wanted}}}
+
+
+_keys = st.sampled_from(FLAGS)
+_forced = st.tuples(_keys, st.booleans())
+asking = st.one_of(
+    *[st.tuples(st.just("patch"), asks())] * 10,
+    st.tuples(st.sampled_from(["delete", "archive"]), _forced),
+    st.tuples(st.just("back"), _keys),
+)
 writes = st.one_of(
+    asking,
     st.tuples(st.just("flag"), documents),
-    st.tuples(st.just("patch"), st.tuples(st.sampled_from(FLAGS), asking)),
-    st.tuples(st.just("patch"), st.tuples(st.sampled_from(FLAGS), asking)),
-    st.tuples(st.just("patch"), st.tuples(st.sampled_from(FLAGS), mutated(flags()))),
-    st.tuples(st.just("delete"), st.tuples(st.sampled_from(FLAGS), st.booleans())),
-    st.tuples(st.just("archive"), st.tuples(st.sampled_from(FLAGS), st.booleans())),
+    st.tuples(st.just("patch"), st.tuples(_keys, mutated(flags()))),
     st.tuples(st.just("segment"), mutated(segments)),
 )
 
@@ -433,6 +440,10 @@ def write(memory: Memory, what: str, given: Any) -> None:
     try:
         if what == "flag":
             write_flag(memory, given)
+        elif what == "back" and given not in memory.state.flags:
+            write_flag(memory, json.loads(PLAIN.replace("KEY", given)))
+        elif what == "back":
+            write(memory, "archive", (given, False))
         elif what == "segment":
             segment = msgspec.convert(given, Segment)
             if not has_errors(check_segment(segment, memory.state.segment_documents)):
@@ -479,6 +490,17 @@ def test_what_the_api_accepts_compiles(changes: list[tuple[str, Any]]) -> None:
         for change in changes:
             write(memory, *change)
             assert quarantined(memory) == {}
+
+
+@settings(max_examples=300)
+@given(st.lists(asking, min_size=12, max_size=16))
+def test_flags_that_ask_one_another_compile(changes: list[tuple[str, Any]]) -> None:
+    """In whatever order they came to: neither in circles, nor too many in a row or in all."""
+    with bounded():
+        memory = Memory()
+        for change in changes:
+            write(memory, *change)
+        assert quarantined(memory) == {}
 
 
 @heavy
