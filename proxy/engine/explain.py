@@ -45,7 +45,7 @@ _MAX_FLAG_DEPTH = 20
 _PROBLEMS = 50
 _NEAREST = 3
 _ALIKE = 0.6
-_KEYS_A_STEP = 100
+_KEYS_A_STEP = 25
 _KEY_CHARS = 128
 
 Entries = Mapping[tuple[EntryKind, str], Entry]

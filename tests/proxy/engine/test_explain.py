@@ -362,6 +362,12 @@ def test_the_deepest_definition_is_explained_without_running_out_of_stack() -> N
     assert any("why is not shown" in trace.because for trace in conditions(made.steps))
 
 
+def test_a_number_is_answered_as_a_number() -> None:
+    """10 is 10.0, however its author wrote it."""
+    made = explained(type="number", variants={"on": 1, "off": 10})
+    assert b'"value":10.0,' in bytes(made.result)
+
+
 def test_it_breathes() -> None:
     """A long explanation gives way at every condition, so that no loop is held."""
     rules = [rule({"any": [leaf("a", "equals", n) for n in range(20)]}) for n in range(20)]
