@@ -210,6 +210,14 @@ async def test_ranges_of_a_draft_are_as_they_would_become(api: Api) -> None:
     assert stored["result"] == made["result"]
 
 
+async def test_a_draft_that_gives_units_new_buckets_is_told_and_not_refused(api: Api) -> None:
+    """A PUT of it would ask for consent; a question needs none."""
+    await create(api, flag(fallthrough=ROLLOUT))
+    made = await answer(api, definition=flag(fallthrough=ROLLOUT, salt="other"))
+    (moved,) = made["moved"]
+    assert (moved["place"], moved["estimated"]) == ("fallthrough", True)
+
+
 async def test_a_draft_that_could_not_be_saved_is_refused_with_all_problems(api: Api) -> None:
     """Each with its place in the request; of meaning, and of shape."""
     await create(api, flag())
