@@ -15,9 +15,11 @@ def related_flags(state: ProjectState, flag: Flag) -> set[str]:
     """Return the flags that ask this one, directly or through others, and all that those ask.
 
     What this one asks is taken from `flag`, which is about to be written, and not from the state.
+    To those who ask it a flag without prerequisites makes no difference as long as its variants
+    stay, so they are left out then: ten thousand may ask one, which is switched on and off.
     """
     related = {flag.key}
-    todo = [flag.key]
+    todo = [flag.key] if _concerns_users(state, flag) else []
     while todo:
         for user in state.users(RecordKind.FLAG, todo.pop()):
             if user.kind is RecordKind.FLAG and user.key not in related:
@@ -32,6 +34,12 @@ def related_flags(state: ProjectState, flag: Flag) -> set[str]:
                 related.add(key)
                 todo.append(key)
     return related
+
+
+def _concerns_users(state: ProjectState, flag: Flag) -> bool:
+    old = state.flags.get(flag.key)
+    stays = old is not None and old.flag.variants.keys() <= flag.variants.keys()
+    return not stays or any(config.prerequisites for config in flag.environments.values())
 
 
 def needed_variants(state: ProjectState, key: str) -> frozenset[str]:

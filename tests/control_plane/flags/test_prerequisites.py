@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from control_plane.errors import ApiError, Invalid
+from control_plane.flags.prerequisites import related_flags
 from control_plane.flags.service import FlagService
 from control_plane.keys import REPLICA
 from control_plane.publishing.replica import Replica
@@ -14,6 +15,7 @@ from control_plane.publishing.slices import finish
 from control_plane.web.documents import decode_document
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import Flag
 from proxy.contract.snapshot import read_entry, read_snapshot
 from proxy.engine import compile_snapshot, evaluate
 from tests.support.api import Api, Reply
@@ -219,6 +221,25 @@ async def test_sidecars_serve_users_of_a_flag_deleted_by_force_as_off(api: Api) 
     assert served() == ("off", "api")
     await create(api, "api")
     assert served() == ("on", None)
+
+
+async def test_only_flags_that_a_write_concerns_are_looked_at(api: Api) -> None:
+    """Others cost nothing, nor do those who ask a flag that asks nobody and keeps its variants."""
+    for key, *asked in (("a",), ("b", "a"), ("c", "b"), ("d",), ("e", "d"), ("f", "e", "b")):
+        await create(api, key, *((other, "on") for other in asked))
+    state = api.app[REPLICA].project("default")
+    flags = {key: record.flag for key, record in state.flags.items()}
+
+    def related(flag: Flag) -> str:
+        return "".join(sorted(related_flags(state, flag)))
+
+    assert [related(flags[key]) for key in "ac"] == ["a", "abc"]
+    assert related(flags["b"]) == "abcdef"  # f asks it, and is at its bounds with e and d, too
+    fewer = msgspec.structs.replace(flags["a"], variants={"on": True})
+    assert related(fewer) == "abcdef"
+    asking = msgspec.structs.replace(flags["a"], environments=flags["e"].environments)
+    assert related(asking) == "abcdef"
+    assert related(msgspec.structs.replace(flags["a"], key="new")) == "new"
 
 
 # Two writers at once
