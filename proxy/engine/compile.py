@@ -28,7 +28,7 @@ from proxy.contract.snapshot import Entry, EntryKind
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
 from proxy.engine.codegen import Evaluate, evaluation
-from proxy.engine.graph import dependency_order, on_cycles
+from proxy.engine.graph import circling, ordering
 from proxy.engine.memo import Memo
 from proxy.engine.native import flag_program
 from proxy.engine.prerequisites import chain_problems
@@ -56,6 +56,9 @@ T = TypeVar("T")
 
 _ENTRIES_A_STEP = 1_000
 """Entries sorted by kind before a breath is taken; a fifth of a millisecond."""
+
+_CHAINED_A_STEP = 200
+"""Flags with prerequisites, up to twenty each, looked at before a breath is taken."""
 
 _NO_BLOBS: Mapping[str, bytes] = {}
 
@@ -164,7 +167,7 @@ def compile_changes(
             key for key, flag in previous.flags.items() if not _are_current(flag.segments, segments)
         }
         yield
-    pending = pending | _asking(pending, previous)
+    pending = pending | (yield from _asking(pending, previous))
     sources = {key: entry for key in pending if (entry := entries.get(("flag", key))) is not None}
     flags: dict[str, CompiledFlag | None] = dict(previous.flags)
     added = False
@@ -218,12 +221,14 @@ def finish(steps: Generator[None, None, T]) -> T:
             return stop.value  # type: ignore[no-any-return]
 
 
-def _asking(keys: Collection[str], snapshot: CompiledSnapshot) -> set[str]:
+def _asking(keys: Collection[str], snapshot: CompiledSnapshot) -> Generator[None, None, set[str]]:
     """Return the flags that ask one of some flags, also through others."""
     users: dict[str, list[str]] = {}
-    for key in snapshot.chained:
+    for number, key in enumerate(snapshot.chained, 1):
         for name, _ in snapshot.flags[key].prerequisites:
             users.setdefault(name, []).append(key)
+        if number % _CHAINED_A_STEP == 0:
+            yield
     found: set[str] = set()
     stack = list(keys) if users else []
     while stack:
@@ -231,6 +236,8 @@ def _asking(keys: Collection[str], snapshot: CompiledSnapshot) -> set[str]:
             if user not in found:
                 found.add(user)
                 stack.append(user)
+                if len(found) % _CHAINED_A_STEP == 0:
+                    yield
     return found
 
 
@@ -264,38 +271,43 @@ def _compile_flags(
             yield
             flags[key] = yield from _from_definition(key, definition, segments, {}, entry.line)
         yield
+    chained = set(chains)
     if chains:
         yield from _compile_chains(entries, chains, asks, flags, segments, old)
-    return set(chains)
+    return chained
 
 
 def _compile_chains(
     entries: Mapping[str, Entry],
-    chains: Mapping[str, FlagDefinition | None],
+    chains: dict[str, FlagDefinition | None],
     asks: Mapping[str, list[str]],
     flags: dict[str, CompiledFlag | None],
     segments: Mapping[str, CompiledSegment],
     old: CompiledSnapshot,
 ) -> Generator[None, None, None]:
-    """Compile flags that ask others, each after those it asks."""
-    order, left = dependency_order(asks)
-    yield
+    """Compile flags that ask others, each after those it asks; `chains` is used up.
+
+    Each definition goes when it was used: ten thousand at once would take 10 ms.
+    """
+    order, left = yield from ordering(asks)
     if left:
-        circles = on_cycles(asks)
+        circles = yield from circling({key: asks[key] for key in left})
         for key in circles:
-            line, before = entries[key].line, old.flags.get(key)
+            line, before, _ = entries[key].line, old.flags.get(key), chains.pop(key)
             if before is None or before.line != line or not _is_on_circle(before):
                 before = _on_circle(key, entries[key], asks[key])
             flags[key] = before
             yield
-        order, _ = dependency_order({key: asks[key] for key in asks if key not in circles})
+        rest = {key: asks[key] for key in asks if key not in circles}
+        order, _ = yield from ordering(rest)
     for key in order:
-        entry, definition = entries[key], chains[key]
+        entry, definition = entries[key], chains.pop(key)
         before = old.flags.get(key)
         if definition is None and before is not None and not _is_on_circle(before):
             asked_same = all(flags.get(name) is flag for name, flag in before.prerequisites)
             if asked_same and _are_current(before.segments, segments):
                 flags[key] = before
+                yield
                 continue
         if definition is None:
             definition, _ = decode(entry.definition, FlagDefinition)

@@ -19,7 +19,7 @@ from proxy.contract.snapshot import Entry
 from proxy.engine.codegen import Predicate, predicate
 from proxy.engine.conditions import leaf_total, nesting_problems, references
 from proxy.engine.findings import Path
-from proxy.engine.graph import dependency_order
+from proxy.engine.graph import ordering
 from proxy.engine.memo import Memo
 from proxy.engine.native import segment_expression
 from proxy.engine.timing import NEVER, Timing, together
@@ -84,7 +84,7 @@ def compile_segments(
             else:
                 named[key] = [name for _, name in references(definition.when)]
         yield
-    order, cyclic = dependency_order(named)
+    order, cyclic = yield from ordering(named)
     for key in order:
         before = old.get(key)
         if key in broken:

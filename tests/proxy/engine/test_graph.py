@@ -5,7 +5,14 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.engine.graph import cycle_through, dependency_order, on_cycles, users_of
+from proxy.engine.graph import (
+    circling,
+    cycle_through,
+    dependency_order,
+    on_cycles,
+    ordering,
+    users_of,
+)
 
 graphs = st.dictionaries(
     st.sampled_from("abcdef"), st.lists(st.sampled_from("abcdefx"), max_size=3)
@@ -79,3 +86,12 @@ def test_a_cycle_of_ten_thousand_is_no_trouble() -> None:
     """No recursion."""
     edges = {str(i): [str((i + 1) % 10_000)] for i in range(10_000)}
     assert len(on_cycles(edges)) == 10_000
+
+
+def test_large_graphs_are_gone_through_in_steps() -> None:
+    """No more than a few hundred names in each, so that an event loop can breathe in between."""
+    circle = {str(i): [str((i + 1) % 10_000), str((i + 7) % 10_000)] for i in range(10_000)}
+    assert sum(1 for _ in ordering(circle)) >= 2 * 10_000 / 200
+    assert sum(1 for _ in circling(circle)) >= 6 * 10_000 / 200
+    row = {str(i): [str(i + 1)] for i in range(10_000)}
+    assert sum(1 for _ in ordering(row)) >= 3 * 10_000 / 200
