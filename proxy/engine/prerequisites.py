@@ -125,10 +125,10 @@ def _check_graph(
             message = f"the flag is a prerequisite of itself: {' -> '.join(way)}"
             findings.add((*path, index, "flag"), ProblemCode.PREREQUISITE_CYCLE, message)
             return
-    order, _ = dependency_order(edges)
+    concerned = {flag.key} | users_of(edges, flag.key)
+    order, _ = dependency_order(_reached(edges, concerned))
     nesting: dict[str, int] = {}
     count: dict[str, int] = {}
-    concerned = {flag.key} | users_of(edges, flag.key)
     for key in order:
         inner = [name for name in dict.fromkeys(edges[key]) if name in nesting]
         nesting[key] = 1 + max((nesting[name] for name in inner), default=0) if edges[key] else 0
@@ -164,6 +164,18 @@ def _asking(flags: Mapping[str, Flag], environment: str) -> dict[str, Flag]:
         for key, flag in flags.items()
         if (config := flag.environments.get(environment)) is not None and config.prerequisites
     }
+
+
+def _reached(edges: Mapping[str, list[str]], names: Iterable[str]) -> dict[str, list[str]]:
+    """Return what some flags ask, also through others: few of a large project."""
+    found: dict[str, list[str]] = {}
+    stack = list(names)
+    while stack:
+        name = stack.pop()
+        if name not in found:
+            found[name] = edges[name]
+            stack.extend(edges[name])
+    return found
 
 
 def _edges(environment: str, flags: Mapping[str, Flag]) -> dict[str, list[str]]:

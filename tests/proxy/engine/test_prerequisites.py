@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.contract.definitions import Flag, FlagDefinition
 from proxy.engine import (
@@ -330,3 +332,41 @@ def test_only_those_that_ask_need_be_looked_at() -> None:
     expected = found(flag, *others)
     assert {code for _, code in expected} == {"prerequisite_cycle", "variant_in_use"}
     assert found(flag, *others, asking=["b", "c", "k", "not there"]) == expected
+
+
+NAMES = "abcdefg"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.dictionaries(
+        st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), unique=True, max_size=3)
+    )
+)
+def test_circles_and_bounds_are_what_walking_every_way_finds(asked: dict[str, list[str]]) -> None:
+    """With small bounds; of the flag `a`, and of all that ask it."""
+
+    def ways(key: str, so_far: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+        """Return every way from a flag through those it asks, circles not walked again."""
+        here = (*so_far, key)
+        onward = [w for name in asked.get(key, []) if name not in here for w in ways(name, here)]
+        return [here, *onward]
+
+    flags = {key: project_flag(key, [wants(name) for name in asked.get(key, [])]) for key in NAMES}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(limits, "MAX_PREREQUISITE_NESTING", 2)
+        patch.setattr(limits, "MAX_PREREQUISITES_IN_ALL", 4)
+        codes = {p.code for p in check_flag(flags["a"], {}, flags)}
+        circles = {key for key in NAMES if any(key in asked.get(w[-1], []) for w in ways(key))}
+        if "a" in circles:
+            assert codes == {"prerequisite_cycle"}
+            return
+        concerned = {key for key in NAMES if any(w[-1] == "a" for w in ways(key))}
+        # what is above or on a circle elsewhere has no depth, and is not this flag's problem
+        known = {k for k in concerned if not any(set(w) & circles for w in ways(k))}
+        deep = any(len(w) - 1 > 2 for key in known for w in ways(key))
+        many = any(len(ways(key)) - 1 > 4 for key in known)
+        asks = bool(asked.get("a"))
+        assert codes == {
+            code for code, found in (("too_deep", deep), ("too_many", many)) if found and asks
+        }
