@@ -119,12 +119,15 @@ def _check_graph(
 ) -> None:
     """Report circles through the flag, and chains too long or wide through it."""
     edges = _edges(environment, {**_asking(flags, environment), flag.key: flag})
+    cyclic = False
     for index, name in enumerate(edges[flag.key]):
         way = None if name == flag.key else cycle_through(edges, flag.key, name)
         if way is not None:
+            cyclic = True
             message = f"the flag is a prerequisite of itself: {' -> '.join(way)}"
             findings.add((*path, index, "flag"), ProblemCode.PREREQUISITE_CYCLE, message)
-            return
+    if cyclic:
+        return
     concerned = {flag.key} | users_of(edges, flag.key)
     order, _ = dependency_order(_reached(edges, concerned))
     nesting: dict[str, int] = {}

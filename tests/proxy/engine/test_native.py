@@ -297,4 +297,5 @@ def test_a_ramp_may_split_by_any_attribute() -> None:
     number = bucket("f3b1", "42")
     flag = compiled(fallthrough=ramp(by="org.id", **{"from": number, "to": number + 1}))
     for now_ms, variant in ((START_MS, "off"), (END_MS - 1, "off"), (END_MS, "on")):
-        assert flag.evaluate({"org": {"id": 42}}, now_ms).variant == variant
+        answer = flag.evaluate({"org": {"id": 42}}, now_ms)
+        assert (answer.variant, answer.unit_attribute) == (variant, "org.id")

@@ -274,6 +274,16 @@ def test_a_circle_is_told_as_a_way() -> None:
     assert "k -> b -> c -> k" in problem.message
 
 
+def test_every_prerequisite_that_leads_back_is_named() -> None:
+    """To open the circle at one of them does not mend the other."""
+    others = [project_flag("b", [wants("k")]), project_flag("c", [wants("k")]), project_flag("x")]
+    flag = project_flag("k", [wants("b"), wants("x"), wants("c")])
+    assert found(flag, *others) == [
+        (f"{AT}/0/flag", "prerequisite_cycle"),
+        (f"{AT}/2/flag", "prerequisite_cycle"),
+    ]
+
+
 def test_a_circle_counts_also_where_flags_are_off() -> None:
     """It would close when they are switched on."""
     off = authored("b", config={"enabled": False, "prerequisites": [wants("k")]})
