@@ -95,5 +95,6 @@ class ProblemCode(StrEnum):
     VALUE_DISAGREES = "value_disagrees"
     READ_ONLY = "read_only"
     OTHER_ENVIRONMENT_CHANGED = "other_environment_changed"
+    UNSUPPORTED = "unsupported"
     TOO_MANY = "too_many"
     NOT_COMPILED = "not_compiled"
