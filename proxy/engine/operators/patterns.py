@@ -29,7 +29,7 @@ from proxy.engine.limits import (
 )
 from proxy.engine.operators.model import Fault, Leaf, Options
 
-__all__ = ["Plain", "check_patterns", "match_patterns", "plain"]
+__all__ = ["Plain", "check_patterns", "match_patterns", "plain", "searched"]
 
 Kind = Literal["is", "starts", "ends", "has"]
 
@@ -85,7 +85,7 @@ def match_patterns(values: Sequence[Any], _options: Options) -> Leaf:
             texts.setdefault(simple.kind, []).append(simple.text)
     leaves = [_TEXT_LEAVES[kind](of_kind) for kind, of_kind in texts.items()]
     if others:
-        leaves.append(Leaf("{f}.__class__ is str and {0}({x})", (_searched(tuple(others)),)))
+        leaves.append(Leaf("{f}.__class__ is str and {0}({x})", (searched(tuple(others)),)))
     if len(leaves) == 1:
         return leaves[0]
     return _either(leaves)
@@ -150,7 +150,7 @@ def _is_matchable(value: str) -> bool:
     return True
 
 
-def _searched(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+def searched(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     """Return a test whether RE2 finds one of the patterns in a string."""
     matches = _set(patterns).Match
 
