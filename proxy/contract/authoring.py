@@ -237,12 +237,15 @@ def project(flag: Flag, environment: str) -> FlagDefinition:
         metadata=flag.metadata,
         client_side=flag.client_side,
         track=flag.track,
+        source=config.source,
     )
 
 
 def project_segment(segment: Segment) -> SegmentDefinition:
     """Return the segment as sidecars are sent it."""
-    return SegmentDefinition(segment.when, segment.included, segment.excluded, segment.units)
+    return SegmentDefinition(
+        segment.when, segment.included, segment.excluded, segment.units, segment.source
+    )
 
 
 def _completed(config: EnvironmentConfig, new_salt: Callable[[], str] | None) -> EnvironmentConfig:

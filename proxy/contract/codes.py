@@ -91,6 +91,7 @@ class ProblemCode(StrEnum):
     DUPLICATE_UNIT = "duplicate_unit"
     MISSING_BLOB = "missing_blob"
     INVALID_BLOB = "invalid_blob"
+    SOURCE_DECIDES = "source_decides"
     UNKNOWN_ENVIRONMENT = "unknown_environment"
     VALUE_DISAGREES = "value_disagrees"
     READ_ONLY = "read_only"

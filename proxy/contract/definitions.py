@@ -31,6 +31,7 @@ __all__ = [
     "TARGETING_KEY",
     "Arm",
     "Condition",
+    "DialectName",
     "EnvironmentConfig",
     "Flag",
     "FlagDefinition",
@@ -43,6 +44,7 @@ __all__ = [
     "Segment",
     "SegmentDefinition",
     "Serve",
+    "Source",
     "Target",
     "UnitList",
     "UnitLists",
@@ -59,6 +61,9 @@ DEFAULT_ENVIRONMENTS = ("development", "staging", "production")
 """What a new project has, and what a file is read for."""
 
 FlagType = Literal["boolean", "string", "integer", "number", "object"]
+
+DialectName = Literal["flagd", "unleash", "growthbook", "launchdarkly", "goff"]
+"""The systems whose definitions are evaluated as they are."""
 
 
 ONE_OF: dict[type[msgspec.Struct], tuple[tuple[str, ...], ...]] = {}
@@ -214,12 +219,26 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     active: Window | UnsetType = UNSET
 
 
+class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Targeting as another system says it: `definition` is that system's own JSON.
+
+    `options` say what its JSON leaves open. It is evaluated as that system would, to the bit, for
+    as long as it is there; who edits the targeting here leaves it out, and ours takes its place.
+    """
+
+    dialect: DialectName
+    definition: dict[str, Any]
+    options: dict[str, Any] = {}
+
+
 class EnvironmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How one environment serves a flag.
 
     Evaluated in order: disabled, prerequisites, targets, rules (first match), fallthrough.
     `off_variant` is what a disabled flag answers, and one whose prerequisite fails; absent, the
-    application's own default. `salt` keeps the buckets of this flag apart from others'.
+    application's own default. `salt` keeps the buckets of this flag apart from others'. With a
+    `source` that decides in the place of all others but `enabled`, and there are no prerequisites,
+    targets and rules; `fallthrough` then is what it serves to most, for those who read the flag.
     """
 
     fallthrough: Serve
@@ -229,6 +248,7 @@ class EnvironmentConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     prerequisites: list[Prerequisite] = []
     targets: list[Target] = []
     rules: list[Rule] = []
+    source: Source | UnsetType = UNSET
 
 
 class Flag(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -266,7 +286,7 @@ class UnitLists(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named condition of a project. `included` units are in, `excluded` out, else `when` says.
 
-    Lists of more than a thousand are in `units` instead.
+    Lists of more than a thousand are in `units` instead. With a `source` that decides.
     """
 
     key: str
@@ -277,6 +297,7 @@ class Segment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     included: list[str] = []
     excluded: list[str] = []
     units: UnitLists | UnsetType = UNSET
+    source: Source | UnsetType = UNSET
 
 
 class FlagDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -294,6 +315,7 @@ class FlagDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     metadata: dict[str, Any] = {}
     client_side: bool = False
     track: bool = False
+    source: Source | UnsetType = UNSET
 
 
 class SegmentDefinition(
@@ -305,6 +327,7 @@ class SegmentDefinition(
     included: list[str] = []
     excluded: list[str] = []
     units: UnitLists | UnsetType = UNSET
+    source: Source | UnsetType = UNSET
 
 
 class KeyDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

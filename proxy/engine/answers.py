@@ -75,7 +75,8 @@ class _LargeAnswer(Answer):
 class AnswerMaker:
     """Makes the answers of one flag: each outcome once, each value encoded once.
 
-    Outcomes name variants of `variants`, whose values are written as they are.
+    Outcomes name variants of `variants`, whose values are written as they are; one whose value is
+    UNSET is answered without, so that the application's default is used.
     """
 
     def __init__(self, key: str, variants: Mapping[str, Any], metadata: dict[str, Any]) -> None:
@@ -149,7 +150,7 @@ class AnswerMaker:
         )
 
     def _value_parts(self, variant: str | None) -> tuple[bytes, bytes]:
-        if variant is None:
+        if variant is None or self._variants[variant] is UNSET:
             return self._start, b""
         encoded = self._values.get(variant)
         if encoded is None:

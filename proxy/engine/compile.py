@@ -18,8 +18,8 @@ from collections.abc import Collection, Generator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
-from proxy.contract.authoring import normalise_values
 from proxy.contract.codes import ErrorCode, KeyKind, ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition, KeyDefinition, SegmentDefinition
@@ -28,9 +28,9 @@ from proxy.contract.snapshot import Entry, EntryKind
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
 from proxy.engine.codegen import Evaluate, evaluation
+from proxy.engine.dialects import Translation
 from proxy.engine.graph import circling, ordering
 from proxy.engine.memo import Memo
-from proxy.engine.native import flag_program
 from proxy.engine.prerequisites import chain_problems
 from proxy.engine.segments import (
     CompiledSegment,
@@ -41,7 +41,8 @@ from proxy.engine.segments import (
     unusable,
 )
 from proxy.engine.timing import NEVER, Timing, together
-from proxy.engine.validate import Named, examine_definition
+from proxy.engine.translate import asked_flags, translate
+from proxy.engine.validate import examine_definition
 
 __all__ = [
     "CompiledFlag",
@@ -90,6 +91,8 @@ class CompiledFlag(msgspec.Struct, frozen=True, eq=False, gc=False):
     """The flags it asks, as they were when it was compiled; None for one that was not there."""
     nesting: int = 0
     """How many flags are asked, one by the other, at the longest."""
+    circular: bool = False
+    """Whether it asks itself, through others, and is of a system where that has an answer."""
     asked: int = 0
     """How many flags are asked at most in all, those asked by others counted each time."""
 
@@ -265,8 +268,8 @@ def _compile_flags(
         definition, problems = decode(entry.definition, FlagDefinition)
         if definition is None:
             flags[key] = _quarantined(key, problems, entry.line)
-        elif definition.prerequisites and definition.enabled:
-            chains[key], asks[key] = definition, [w.flag for w in definition.prerequisites]
+        elif asked := asked_flags(definition):
+            chains[key], asks[key] = definition, asked
         else:
             yield
             flags[key] = yield from _from_definition(key, definition, segments, {}, entry.line)
@@ -326,11 +329,17 @@ def _on_circle(key: str, entry: Entry, asked: Collection[str]) -> CompiledFlag:
     definition, _ = decode(entry.definition, FlagDefinition)
     # those it asks are not compiled yet, and some of them ask it
     asks = tuple((name, None) for name in dict.fromkeys(asked))
+    if definition is not None and definition.source is not UNSET:
+        translation = translate(key, definition)
+        if translation.circular is not None:
+            uses = _Uses(flags=asks, line=entry.line)
+            made = finish(_compiled(key, definition, uses, translation.circular, translation))
+            return msgspec.structs.replace(made, circular=True)
     return _quarantined(key, [_CIRCLE], entry.line, definition, asks=asks)
 
 
 def _is_on_circle(flag: CompiledFlag) -> bool:
-    return flag.problems == (_CIRCLE,)
+    return flag.circular or flag.problems == (_CIRCLE,)
 
 
 def _are_current(
@@ -355,15 +364,21 @@ def _from_definition(
     line: bytes,
 ) -> Generator[None, None, CompiledFlag]:
     problems, named = examine_definition(key, definition, segments)
-    asked = named.flags if definition.enabled else []
+    translation = None
+    places = named.segments
+    if definition.source is not UNSET:
+        translation = translate(key, definition)
+        problems += translation.problems
+        places = [(("source",), name) for name in translation.named.segments]
+    asked = asked_flags(definition)
     uses = _Uses(
-        tuple([(name, segments.get(name)) for name in _once(named.segments)]),
-        tuple([(name, flags.get(name)) for name in _once(asked)]),
+        tuple([(name, segments.get(name)) for name in dict.fromkeys([n for _, n in places])]),
+        tuple([(name, flags.get(name)) for name in asked]),
         line,
     )
     problems = errors(problems)
     if definition.enabled:
-        problems += unusable(named.segments, segments)
+        problems += unusable(places, segments)
         problems += chain_problems(uses.flags) if asked else []
     else:
         # Nobody is asked: switching off works whatever became of its segments and prerequisites.
@@ -372,7 +387,8 @@ def _from_definition(
         return _quarantined(key, problems, line, definition, uses.segments, uses.flags)
     yield
     try:
-        return (yield from _compiled(key, definition, uses))
+        translation = translation or translate(key, definition)
+        return (yield from _compiled(key, definition, uses, translation.program, translation))
     except Exception as error:
         # One flag must not cost the others, whatever is wrong with it that nobody thought of.
         message = f"the compiler failed ({type(error).__name__}); please report this definition"
@@ -383,19 +399,17 @@ def _from_definition(
 _OF_OTHERS = (ProblemCode.UNKNOWN_SEGMENT, ProblemCode.PREREQUISITE_CYCLE)
 
 
-def _once(named: Named) -> dict[str, None]:
-    """Return the names, each once, in order."""
-    return dict.fromkeys([name for _, name in named])
-
-
 def _compiled(
-    key: str, definition: FlagDefinition, uses: _Uses
+    key: str,
+    definition: FlagDefinition,
+    uses: _Uses,
+    program: p.Program | p.Timeline | None,
+    translation: Translation,
 ) -> Generator[None, None, CompiledFlag]:
-    program = p.reachable(flag_program(definition))
+    assert program is not None, "or there were problems"  # noqa: S101 - for the type
+    program = p.small(program)
     yield
-    maker = AnswerMaker(
-        key, normalise_values(definition.type, definition.variants), definition.metadata
-    )
+    maker = AnswerMaker(key, translation.variants, definition.metadata)
     segments = [segment for _, segment in uses.segments if segment is not None]
     flags = [flag for _, flag in uses.flags if flag is not None]
     made = yield from evaluation(
@@ -404,7 +418,7 @@ def _compiled(
         {segment.key: segment.holds for segment in segments},
         {flag.key: flag.evaluate for flag in flags},
     )
-    static = not program.steps and isinstance(program.otherwise, p.Outcome)
+    static = p.is_constant(program)
     parts: list[CompiledSegment | CompiledFlag] = [] if static else [*segments, *flags]
     return CompiledFlag(
         key,

@@ -14,9 +14,8 @@ from heapq import nlargest
 from typing import Any
 
 import msgspec
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
-from proxy.contract.authoring import normalise_values
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition
 from proxy.contract.explanation import ConditionTrace, Explanation, Step
@@ -24,10 +23,11 @@ from proxy.contract.problems import Problem
 from proxy.contract.snapshot import Entry, EntryKind
 from proxy.engine.answers import Answer, AnswerMaker, not_found
 from proxy.engine.compile import CompiledFlag, CompiledSnapshot, finish
-from proxy.engine.native import flag_program, segment_expression
-from proxy.engine.program import Outcome
+from proxy.engine.native import segment_expression
+from proxy.engine.program import FALSE, Outcome, Program
 from proxy.engine.shown import compact, moment, text
 from proxy.engine.trace import Asked, Held, Room, Tracer
+from proxy.engine.translate import segment_program, translate
 
 __all__ = ["MAX_EXPLANATION_BYTES", "explain", "explaining", "nearest_keys"]
 
@@ -186,8 +186,8 @@ class _Explainer:
             if holds:
                 trace.matched, trace.because = then, f"the unit is {kind} by name"
                 return then, trace
-        when = segment_expression(SegmentDefinition(when=definition.when))
-        holds, inner = yield from self._tracer.condition(when, depth)
+        when, _ = segment_program(SegmentDefinition(when=definition.when, source=definition.source))
+        holds, inner = yield from self._tracer.condition(when or FALSE, depth)
         if inner is not None:
             trace.items.append(inner)
         else:
@@ -215,22 +215,23 @@ class _Explainer:
         if definition is None or depth > _MAX_FLAG_DEPTH or self._room.lacked:
             return Asked(self._evaluated(compiled), [], "why is not shown")
         yield
-        program = flag_program(definition)
+        translation = translate(key, definition)
+        program = translation.circular if compiled.circular else translation.program
+        if program is None:
+            return Asked(self._evaluated(compiled), [], "why is not shown")
         yield
         first = Step("enabled", definition.enabled, "the flag is enabled")
-        if definition.enabled:
+        if definition.enabled or definition.source is not UNSET:
             traced = yield from self._tracer.program(program, depth)
             steps, because = [first, *traced.steps], traced.because
             outcome, variants = traced.outcome, traced.variants
         else:
-            off = program.otherwise
-            assert isinstance(off, Outcome), "as `native` has it"  # noqa: S101 - for the type
-            outcome, variants = off, program.variants
+            assert isinstance(program, Program)  # noqa: S101 - as `native` has it
+            assert isinstance(program.otherwise, Outcome)  # noqa: S101 - as `native` has it
+            outcome, variants = program.otherwise, program.variants
             steps = list(_disabled(first, definition))
             because = "the flag is disabled"
-        maker = AnswerMaker(
-            key, normalise_values(definition.type, definition.variants), definition.metadata
-        )
+        maker = AnswerMaker(key, translation.variants, definition.metadata)
         return Asked(maker.answering(variants)(outcome), steps, because)
 
     def _evaluated(self, flag: CompiledFlag) -> Answer:

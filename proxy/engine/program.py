@@ -70,9 +70,11 @@ __all__ = [
     "all_of",
     "any_of",
     "comes_to_next",
+    "is_constant",
     "leaf_count",
     "negation",
     "reachable",
+    "small",
 ]
 
 ALWAYS = EVER
@@ -390,6 +392,21 @@ def comes_to_next(serve: Serve) -> bool:
             return serve.nothing is NEXT or serve.unknown is NEXT
         case _:
             return False
+
+
+def small(program: Program | Timeline) -> Program | Timeline:
+    """Return what is left to compile; see `reachable`."""
+    if isinstance(program, Program):
+        return reachable(program)
+    then = tuple((moment, reachable(later)) for moment, later in program.then)
+    return Timeline(reachable(program.first), then)
+
+
+def is_constant(program: Program | Timeline) -> bool:
+    """Return whether a small program always serves the same outcome."""
+    if isinstance(program, Timeline):
+        return False
+    return not program.steps and isinstance(program.otherwise, Outcome)
 
 
 def reachable(program: Program) -> Program:

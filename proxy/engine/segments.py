@@ -21,8 +21,8 @@ from proxy.engine.conditions import leaf_total, nesting_problems, references
 from proxy.engine.findings import Path
 from proxy.engine.graph import ordering
 from proxy.engine.memo import Memo
-from proxy.engine.native import segment_expression
 from proxy.engine.timing import NEVER, Timing, together
+from proxy.engine.translate import segment_program, segments_of
 from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
@@ -82,7 +82,7 @@ def compile_segments(
             if definition is None:
                 broken[key] = CompiledSegment(key, problems=tuple(problems), line=_line(source))
             else:
-                named[key] = [name for _, name in references(definition.when)]
+                named[key] = _names(definition)
         yield
     order, cyclic = yield from ordering(named)
     for key in order:
@@ -123,6 +123,13 @@ _CIRCLE = Problem(
 
 def _is_on_circle(segment: CompiledSegment) -> bool:
     return segment.problems == (_CIRCLE,)
+
+
+def _names(definition: SegmentDefinition) -> list[str]:
+    """Return the segments that a segment names."""
+    if not isinstance(definition.source, UnsetType):
+        return segments_of(definition.source)
+    return [name for _, name in references(definition.when)]
 
 
 def lacks_blobs(segment: CompiledSegment) -> bool:
@@ -196,6 +203,8 @@ def _compiled(
     sets: _UnitSets,
 ) -> Generator[None, None, CompiledSegment]:
     problems, found = examine_segment(key, definition, known)
+    if not isinstance(definition.source, UnsetType):
+        found = [(("source",), name) for name in segments_of(definition.source) if name in done]
     names = tuple((name, done.get(name)) for name in dict.fromkeys(name for _, name in found))
     problems = errors(problems) + unusable(found, done)
     problems += [found for found in sets if isinstance(found, Problem)]
@@ -212,7 +221,9 @@ def _compiled(
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     inner = {name: done[name].holds for _, name in found}
-    expression = segment_expression(definition, included, excluded)
+    expression, problems = segment_program(definition, included, excluded)
+    if expression is None:
+        return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     made = yield from predicate(expression, inner)
     return CompiledSegment(
         key,

@@ -213,7 +213,10 @@ class ShapeBuilder:
             if isinstance(part, p.Call):
                 function: Node = ("private", self._literal(part.function))
             elif isinstance(part, p.InSegment):
-                function = ("shared", self._literal(self._scope.segments[part.key]))
+                holds = self._scope.segments.get(part.key)
+                if holds is None:  # in other systems nobody is in a segment that is not there
+                    return _FALSE
+                function = ("shared", self._literal(holds))
             else:
                 evaluate = self._scope.flags.get(part.key)
                 if evaluate is None:

@@ -13,8 +13,9 @@ from collections.abc import Collection, Container, Mapping
 from datetime import date
 from typing import NamedTuple
 
-from msgspec import UnsetType
+from msgspec import UNSET, UnsetType
 
+from proxy.contract.authoring import project
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import (
     Condition,
@@ -40,6 +41,7 @@ from proxy.engine.graph import cycle_through, dependency_order, users_of
 from proxy.engine.prerequisites import check_chains, check_prerequisites
 from proxy.engine.rollouts import check_moment, check_serve, check_variant
 from proxy.engine.texts import CONTROL, check_count, check_length, has_utf8
+from proxy.engine.translate import segment_program, translate
 from proxy.engine.variants import check_outcomes
 
 __all__ = [
@@ -93,7 +95,8 @@ def check_flag(
     _check_labels(flag, findings)
     if not isinstance(flag.expires, UnsetType):
         _check_date(("expires",), flag.expires, findings)
-    check_outcomes(flag, findings)
+    imported = any(config.source is not UNSET for config in flag.environments.values())
+    check_outcomes(flag, findings, typed=not imported)
     for name, config in flag.environments.items():
         path = ("environments", name)
         if not isinstance(config.salt, UnsetType) and not _SALT.fullmatch(config.salt):
@@ -104,6 +107,9 @@ def check_flag(
                 "leave it out and one is made",
             )
         _check_config(path, flag.key, config, flag.variants, segments, findings)
+        if not isinstance(config.source, UnsetType):
+            made = translate(flag.key, project(flag, name))
+            findings.problems += under(pointer(*path), list(made.problems))
     if flags is not None:
         others = flags if asking is None else {k: f for k in asking if (f := flags.get(k))}
         check_chains(flag, flags, others, findings)
@@ -123,7 +129,7 @@ def examine_definition(
     """Return what `check_definition` does, and what the flag names."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
-    check_outcomes(definition, findings)
+    check_outcomes(definition, findings, typed=definition.source is UNSET)
     if not definition.salt or not has_utf8(definition.salt):
         message = "a salt is text that is not empty"
         findings.add(("salt",), ProblemCode.INVALID_SALT, message)
@@ -232,6 +238,12 @@ def _check_config(
             _check_window((*here, "active"), rule.active, findings)
         conditions.append(((*here, "when"), rule.when))
     found = check_conditions(conditions, segments, findings)
+    if not isinstance(config.source, UnsetType):
+        for name in ("prerequisites", "targets", "rules"):
+            if getattr(config, name):
+                message = f"{config.source.dialect}'s own definition decides, not these"
+                hint = "leave source out, and they decide"
+                findings.add((*path, name), ProblemCode.SOURCE_DECIDES, message, hint)
     if units + found.values > limits.MAX_VALUES_IN_ALL:
         findings.add(
             path,
@@ -305,9 +317,20 @@ def _shown(unit: str) -> str:
 # Segments
 
 
+_NO_MEMBERS = SegmentDefinition()
+
+
 def _check_membership(
     segment: Segment | SegmentDefinition, segments: Container[str], findings: Findings
 ) -> list[tuple[Path, str]]:
+    if not isinstance(segment.source, UnsetType):
+        findings.problems += segment_program(
+            SegmentDefinition(segment.when, source=segment.source)
+        )[1]
+        for name in ("when", "included", "excluded"):
+            if getattr(segment, name) != getattr(_NO_MEMBERS, name):
+                message = f"{segment.source.dialect}'s own definition decides, not this"
+                findings.add((name,), ProblemCode.SOURCE_DECIDES, message, "leave source out")
     seen: set[str] = set()
     _check_units(("included",), segment.included, seen, findings)
     _check_units(("excluded",), segment.excluded, seen, findings)

@@ -20,7 +20,11 @@ __all__ = ["check_outcomes"]
 _encode = msgspec.json.Encoder().encode
 
 
-def check_outcomes(flag: Flag | FlagDefinition, findings: Findings) -> None:
+def check_outcomes(flag: Flag | FlagDefinition, findings: Findings, *, typed: bool = True) -> None:
+    """Report what is wrong with variants and metadata.
+
+    Without `typed` the variants may be of any type, or null: they are another system's.
+    """
     if not flag.variants:
         message = "a flag has at least one variant"
         findings.add(("variants",), ProblemCode.NO_VARIANTS, message)
@@ -34,7 +38,7 @@ def check_outcomes(flag: Flag | FlagDefinition, findings: Findings) -> None:
                 "a control character"
             )
             findings.add(path, ProblemCode.INVALID_KEY, message)
-        total += _check_value(path, flag.type, value, findings)
+        total += _check_value(path, flag.type if typed else None, value, findings)
     if total > limits.MAX_ALL_VALUES_BYTES:
         message = f"{total} bytes as JSON in all, at most {limits.MAX_ALL_VALUES_BYTES}"
         hint = "remove variants that nothing serves"
@@ -51,15 +55,15 @@ _FITS: dict[FlagType, tuple[frozenset[type], str]] = {
 }
 
 
-def _check_value(path: Path, kind: FlagType, value: Any, findings: Findings) -> int:
+def _check_value(path: Path, kind: FlagType | None, value: Any, findings: Findings) -> int:
     """Report what is wrong with a variant's value, and return its size as JSON."""
-    classes, wanted = _FITS[kind]
+    classes, wanted = _FITS[kind] if kind is not None else (frozenset((value.__class__,)), "")
     if value.__class__ not in classes:
         message = f"a variant of a flag of type {kind} is {wanted}, not {json_kind(value)}"
         hint = "for the application's own default, leave off_variant out" if value is None else ""
         findings.add(path, ProblemCode.VALUE_TYPE, message, hint)
         return 0
-    if value.__class__ is list:
+    if value.__class__ is list and kind is not None:
         findings.add(
             path,
             ProblemCode.ARRAY_VALUE,

@@ -1,0 +1,105 @@
+"""From a definition to its rule program, whoever's words it is in: ours, or another system's.
+
+A dialect's module is imported when the first definition of it comes along: most sidecars have none,
+and none has all.
+"""
+
+from functools import cache
+from importlib import import_module
+
+from msgspec import UnsetType
+
+from proxy.contract.authoring import normalise_values
+from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import FlagDefinition, SegmentDefinition, Source
+from proxy.contract.problems import Problem, under
+from proxy.engine import program as p
+from proxy.engine.dialects import Dialect, Named, Translation
+from proxy.engine.native import flag_program, segment_expression
+from proxy.engine.units import UnitSet
+
+__all__ = ["asked_flags", "dialect", "segment_program", "segments_of", "translate"]
+
+_SOURCE = "/source"
+
+
+@cache
+def dialect(name: str) -> Dialect:
+    """Return the translator of a system, a `DialectName`."""
+    found: Dialect = import_module(f"proxy.engine.dialects.{name}").DIALECT
+    return found
+
+
+def translate(key: str, definition: FlagDefinition) -> Translation:
+    """Return a flag's program. One of our own was found to have no problem before.
+
+    Problems of another system's definition have pointers below `/source`.
+    """
+    source = definition.source
+    if isinstance(source, UnsetType):
+        variants = normalise_values(definition.type, definition.variants)
+        return Translation(flag_program(definition), variants)
+    try:
+        made = dialect(source.dialect).translate(
+            key, source.definition, source.options, definition.enabled
+        )
+    except Exception as error:
+        # One flag must not cost the others, whatever is wrong with it that nobody thought of.
+        return Translation(None, {}, problems=(_failed(error),))
+    return Translation(
+        made.program,
+        made.variants,
+        made.named,
+        tuple(under(_SOURCE, list(made.problems))),
+        made.circular,
+    )
+
+
+def asked_flags(definition: FlagDefinition) -> list[str]:
+    """Return the keys of the flags that a flag asks, each once; one that is off asks nobody."""
+    if not definition.enabled:
+        return []
+    if isinstance(definition.source, UnsetType):
+        return list(dict.fromkeys([wanted.flag for wanted in definition.prerequisites]))
+    return list(_names(definition.source).flags)
+
+
+def segment_program(
+    definition: SegmentDefinition,
+    included: UnitSet | None = None,
+    excluded: UnitSet | None = None,
+) -> tuple[p.Expression | None, list[Problem]]:
+    """Return a segment's condition, or its problems. The sets are those of its long lists."""
+    source = definition.source
+    if isinstance(source, UnsetType):
+        return segment_expression(definition, included, excluded), []
+    of_segments = dialect(source.dialect).segment
+    if of_segments is None:
+        message = f"{source.dialect} has no segments of its own"
+        return None, [Problem(_SOURCE, ProblemCode.NOT_COMPILED, message)]
+    try:
+        expression, problems = of_segments(source.definition, source.options)
+    except Exception as error:
+        return None, [_failed(error)]
+    return expression, under(_SOURCE, problems)
+
+
+def segments_of(source: Source) -> list[str]:
+    """Return the segments that a segment of another system names."""
+    names = dialect(source.dialect).segment_names
+    try:
+        return [] if names is None else list(dict.fromkeys(names(source.definition)))
+    except Exception:
+        return []  # compiling it says what is wrong
+
+
+def _names(source: Source) -> Named:
+    try:
+        return dialect(source.dialect).names(source.definition)
+    except Exception:
+        return Named()  # compiling it says what is wrong
+
+
+def _failed(error: Exception) -> Problem:
+    message = f"the translator failed ({type(error).__name__}); please report this definition"
+    return Problem(_SOURCE, ProblemCode.NOT_COMPILED, message)
