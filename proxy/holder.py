@@ -31,10 +31,11 @@ from proxy.contract.snapshot import (
     Snapshot,
     SnapshotHeader,
     SnapshotRefused,
+    changed_entries,
     read_snapshot,
 )
 from proxy.contract.units import UNIT_BYTES, blobs_of
-from proxy.engine import CompiledSnapshot, compile_snapshot
+from proxy.engine import CompiledSnapshot, compile_changes, compile_snapshot
 from proxy.slices import run_in_slices
 
 __all__ = ["Holder", "LoadBlobs", "Served", "Subscriber"]
@@ -219,8 +220,13 @@ class Holder:
         self, snapshot: Snapshot, blobs: Mapping[str, bytes], body: bytes, source: str
     ) -> Served:
         old = self.served
-        previous = old.compiled if old is not None else None
-        compiled = await run_in_slices(compile_snapshot(snapshot.entries, previous, blobs))
+        if old is None:
+            compiled = await run_in_slices(compile_snapshot(snapshot.entries, None, blobs))
+        else:
+            changed = await run_in_slices(changed_entries(old.entries, snapshot.entries))
+            compiled = await run_in_slices(
+                compile_changes(snapshot.entries, changed, old.compiled, blobs)
+            )
         if old is not None and _scope(old.header) != _scope(snapshot.header):
             self.epoch_changes += 1
             _log.warning(

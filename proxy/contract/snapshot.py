@@ -13,7 +13,7 @@ Rules:
   event loop can breathe in between without this package knowing of event loops.
 """
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -30,6 +30,7 @@ __all__ = [
     "SnapshotHeader",
     "SnapshotRefused",
     "change_snapshot",
+    "changed_entries",
     "encode_entry",
     "encode_snapshot",
     "entry_order",
@@ -44,6 +45,9 @@ MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 """Largest body a sidecar reads; the control plane refuses to publish half of it."""
 
 _MAX_LINE_BYTES = 16 * 1024 * 1024
+
+_ENTRIES_A_STEP = 1_000
+"""Entries compared before a breath is taken; a fifth of a millisecond."""
 
 EntryKind = Literal["segment", "flag", "key"]
 KINDS: tuple[EntryKind, ...] = ("segment", "flag", "key")
@@ -194,6 +198,27 @@ def change_snapshot(
         snapshot.header, revision=revision, digest=digest, entries=len(entries)
     )
     return Snapshot(header, entries, made)
+
+
+def changed_entries(
+    before: Mapping[tuple[EntryKind, str], Entry], after: Mapping[tuple[EntryKind, str], Entry]
+) -> Generator[None, None, set[tuple[EntryKind, str]]]:
+    """Return the names of entries that were set or removed, yielding between small steps."""
+    changed: set[tuple[EntryKind, str]] = set()
+    for number, (name, entry) in enumerate(after.items(), 1):
+        old = before.get(name)
+        if old is None or old.line != entry.line:
+            changed.add(name)
+        if number % _ENTRIES_A_STEP == 0:
+            yield
+    if len(before) + len(changed) == len(after):
+        return changed  # all that changed was added
+    for number, name in enumerate(before, 1):
+        if name not in after:
+            changed.add(name)
+        if number % _ENTRIES_A_STEP == 0:
+            yield
+    return changed
 
 
 def _read_header(line: bytes) -> SnapshotHeader:

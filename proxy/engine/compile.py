@@ -141,9 +141,19 @@ def compile_snapshot(
     yield
     chained = yield from _compile_flags(of_kind["flag"], list(flags), flags, segments, old)
     keys = yield from _evaluation_keys(of_kind["key"])
-    made = {key: flag for key, flag in flags.items() if flag is not None}
-    quarantined = {key: flag.problems for key, flag in made.items() if flag.problems}
-    return CompiledSnapshot(made, keys, quarantined, segments, frozenset(chained))
+    quarantined: dict[str, tuple[Problem, ...]] = {}
+    for number, (key, flag) in enumerate(flags.items(), 1):
+        if flag is not None and flag.problems:
+            quarantined[key] = flag.problems
+        if number % _ENTRIES_A_STEP == 0:
+            yield
+    return CompiledSnapshot(
+        flags,  # type: ignore[arg-type]  # each was compiled by now
+        keys,
+        quarantined,
+        segments,
+        frozenset(chained),
+    )
 
 
 def compile_changes(
@@ -166,10 +176,7 @@ def compile_changes(
         sources = {key: entry for (kind, key), entry in entries.items() if kind == "segment"}
         segments = yield from compile_segments(sources, previous.segments, blobs)
         yield
-        pending = pending | {
-            key for key, flag in previous.flags.items() if not _are_current(flag.segments, segments)
-        }
-        yield
+        pending = pending | (yield from _concerned(previous.flags, segments))
     pending = pending | (yield from _asking(pending, previous))
     sources = {key: entry for key in pending if (entry := entries.get(("flag", key))) is not None}
     flags: dict[str, CompiledFlag | None] = dict(previous.flags)
@@ -180,9 +187,12 @@ def compile_changes(
         elif key not in flags:
             flags[key] = None
             added = True
-    if added:
-        flags = dict(sorted(flags.items()))
     yield
+    if added:
+        order = sorted(flags)  # which is fast, because nearly all of it is in order
+        yield
+        flags = {key: flags[key] for key in order}
+        yield
     chained = yield from _compile_flags(sources, sorted(sources), flags, segments, previous)
     quarantined = {key: found for key, found in previous.quarantined.items() if key not in pending}
     for key in sources:
@@ -222,6 +232,19 @@ def finish(steps: Generator[None, None, T]) -> T:
             next(steps)
         except StopIteration as stop:
             return stop.value  # type: ignore[no-any-return]
+
+
+def _concerned(
+    flags: Mapping[str, CompiledFlag], segments: Mapping[str, CompiledSegment]
+) -> Generator[None, None, set[str]]:
+    """Return the flags that name a segment which is another now."""
+    found: set[str] = set()
+    for number, (key, flag) in enumerate(flags.items(), 1):
+        if not _are_current(flag.segments, segments):
+            found.add(key)
+        if number % _CHAINED_A_STEP == 0:
+            yield
+    return found
 
 
 def _asking(keys: Collection[str], snapshot: CompiledSnapshot) -> Generator[None, None, set[str]]:

@@ -268,7 +268,7 @@ async def test_a_compiler_that_breaks_leaves_the_last_good_one(
         raise LookupError("surprise")
 
     with monkeypatch.context() as patch:
-        patch.setattr(proxy.holder, "compile_snapshot", broken)
+        patch.setattr(proxy.holder, "compile_changes", broken)
         with pytest.raises(LookupError):
             await offer(holder, {"a": False}, revision=2)
     assert answer(holder, "a") is True

@@ -11,10 +11,10 @@ from proxy.contract.definitions import SegmentDefinition
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import (
     SCHEMA,
-    Snapshot,
     SnapshotHeader,
     SnapshotRefused,
     change_snapshot,
+    changed_entries,
     encode_entry,
     encode_snapshot,
     entry_order,
@@ -23,13 +23,13 @@ from proxy.contract.snapshot import (
 )
 
 
-def finish(steps: Generator[None, None, Snapshot]) -> Snapshot:
+def finish(steps: Generator[None, None, Any]) -> Any:
     """Run a generator to its end and return its result."""
     try:
         while True:
             next(steps)
     except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]
+        return stop.value
 
 
 def header(lines: list[bytes], **members: Any) -> SnapshotHeader:
@@ -212,3 +212,17 @@ def test_a_change_that_leads_elsewhere_is_refused() -> None:
     with pytest.raises(SnapshotRefused, match="malformed"):
         change_snapshot(snapshot, 8, snapshot.header.digest, [b"{}"], [])
     assert snapshot.digest.hexdigest() == snapshot.header.digest
+
+
+_ENTRIES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))
+
+
+@given(_ENTRIES, _ENTRIES)
+def test_what_changed_between_two_snapshots(before: dict[str, int], after: dict[str, int]) -> None:
+    """Set anew, added and gone; and nothing else."""
+    one, other = (
+        {("flag", key): read_entry(encode_entry("flag", key, {"x": x})) for key, x in made.items()}
+        for made in (before, after)
+    )
+    expected = {("flag", k) for k in {*before, *after} if before.get(k) != after.get(k)}
+    assert finish(changed_entries(one, other)) == expected
