@@ -4,7 +4,7 @@ It knows nothing of HTTP, of clocks, of where definitions come from and of who a
 serves with it and the control plane validates with it, so what is published is what compiles.
 
     definition -> validate -> problems
-    definition -> native -> rule program -> codegen -> callable -> answer with its bytes
+    definition -> translate -> rule program -> codegen -> callable -> answer with its bytes
 
 This is its whole interface; the modules behind it are its own affair.
 """
