@@ -30,6 +30,7 @@ from proxy.contract.snapshot import (
     read_entry,
     read_snapshot,
 )
+from proxy.contract.steps import finish
 from proxy.engine import (
     CompiledSnapshot,
     compile_snapshot,
@@ -38,7 +39,6 @@ from proxy.engine import (
     parse_moment,
     result_text,
 )
-from proxy.engine.compile import finish
 from proxy.ofrep.context import BadContext, read_document
 from proxy.sync.definitions_file import FileUnreadable, read_definitions
 

@@ -1,24 +1,27 @@
-"""Runs long synchronous work on the event loop in slices short enough for nobody to notice.
+"""Runs long work in short slices, so that the event loop goes on answering in between.
 
-The pure parts (`proxy.contract.snapshot`, `proxy.engine`) write long work as generators that yield
-between small steps. Threads would not help: they would hold the interpreter all the same.
+The work is what `proxy.contract.steps` says, as the pure parts are written (`proxy.contract`,
+`proxy.engine`). Threads would not help: they would hold the interpreter all the same. The control
+plane has the same in `control_plane.publishing.slices`; neither program may import the other's, and
+one test holds both to the same behaviour.
 """
 
 import asyncio
 import time
-from collections.abc import Generator
 from typing import TypeVar
+
+from proxy.contract.steps import Steps
 
 __all__ = ["run_in_slices"]
 
 T = TypeVar("T")
 
 
-async def run_in_slices(steps: Generator[None, None, T], budget_s: float = 0.003) -> T:
-    """Return the generator's result, letting the loop run whenever `budget_s` is used up.
+async def run_in_slices(steps: Steps[T], budget_s: float = 0.003) -> T:
+    """Return the result of the work, letting the loop run whenever `budget_s` is used up.
 
     The loop is held for `budget_s` and one step at most. 3 ms leaves room below the 5 ms that the
-    loop may be held for. Cancelled, it closes the generator.
+    loop may be held for. Cancelled, it closes the work.
     """
     clock = time.perf_counter
     deadline = clock() + budget_s

@@ -30,7 +30,7 @@ from control_plane.publishing.changes import (
     now_rfc3339,
 )
 from control_plane.publishing.mirror import DEFAULT_PROJECT, Mirror
-from control_plane.publishing.slices import finish, run_in_slices
+from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
     Prepared,
@@ -42,6 +42,7 @@ from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.projects import Commit, ProjectStore
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
+from proxy.contract.steps import finish
 from proxy.contract.sync import SnapshotPointer
 
 __all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339"]

@@ -26,6 +26,7 @@ from proxy.contract.snapshot import (
     SnapshotRefused,
     read_entry,
 )
+from proxy.contract.steps import finish
 from proxy.engine import check_definition, compile_snapshot
 
 __all__ = ["Counts", "check_snapshot", "is_snapshot"]
@@ -162,13 +163,7 @@ def _header_problems(header: SnapshotHeader, entries: int, digest: str) -> list[
 
 def _check_meaning(lines: Mapping[tuple[EntryKind, str], _Line], notes: Notes) -> None:
     """Note what the compiler says of the definitions whose shape is right."""
-    compiling = compile_snapshot({name: line.entry for name, line in lines.items()})
-    while True:
-        try:
-            next(compiling)
-        except StopIteration as stop:
-            compiled = stop.value
-            break
+    compiled = finish(compile_snapshot({name: line.entry for name, line in lines.items()}))
     for (kind, key), line in lines.items():
         if line.definition is None:
             continue

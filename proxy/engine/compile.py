@@ -15,7 +15,7 @@ Flags with prerequisites come last, in the order in which they name each other.
 """
 
 from collections.abc import Collection, Generator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -25,6 +25,7 @@ from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition, KeyDefinition, SegmentDefinition
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import Entry, EntryKind
+from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
 from proxy.engine.codegen import Evaluate, evaluation
@@ -50,10 +51,7 @@ __all__ = [
     "compile_changes",
     "compile_flag",
     "compile_snapshot",
-    "finish",
 ]
-
-T = TypeVar("T")
 
 _ENTRIES_A_STEP = 1_000
 """Entries sorted by kind before a breath is taken; a fifth of a millisecond."""
@@ -223,15 +221,6 @@ def compile_flag(
     """Return one flag compiled alone, with the segments it may name and the flags it may ask."""
     compiled = finish(compile_segments(segments))
     return finish(_from_definition(key, definition, compiled, flags or {}, b""))
-
-
-def finish(steps: Generator[None, None, T]) -> T:
-    """Run a generator to its end and return its result."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
 
 
 def _concerned(

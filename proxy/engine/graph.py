@@ -4,16 +4,13 @@
 take a fifth of a second in all, so they yield every millisecond. The others run through.
 """
 
-from collections.abc import Collection, Generator, Mapping
-from typing import TypeVar
+from collections.abc import Collection, Mapping
+
+from proxy.contract.steps import Steps, finish
 
 __all__ = ["circling", "cycle_through", "dependency_order", "on_cycles", "ordering", "users_of"]
 
 _NAMES_A_STEP = 200
-
-T = TypeVar("T")
-
-_Steps = Generator[None, None, T]
 
 
 def dependency_order(edges: Mapping[str, Collection[str]]) -> tuple[list[str], list[str]]:
@@ -21,15 +18,15 @@ def dependency_order(edges: Mapping[str, Collection[str]]) -> tuple[list[str], l
 
     The second list is what is on a cycle, or names something that is. Unknown names are ignored.
     """
-    return _result(ordering(edges))
+    return finish(ordering(edges))
 
 
 def on_cycles(edges: Mapping[str, Collection[str]]) -> set[str]:
     """Return the names that name themselves, directly or through others; not what names those."""
-    return _result(circling(edges))
+    return finish(circling(edges))
 
 
-def ordering(edges: Mapping[str, Collection[str]]) -> _Steps[tuple[list[str], list[str]]]:
+def ordering(edges: Mapping[str, Collection[str]]) -> Steps[tuple[list[str], list[str]]]:
     """Return what `dependency_order` does, in small steps."""
     users = yield from _reversing(edges)
     waits: dict[str, int] = {}
@@ -52,7 +49,7 @@ def ordering(edges: Mapping[str, Collection[str]]) -> _Steps[tuple[list[str], li
     return order, [name for name in edges if name not in placed]
 
 
-def circling(edges: Mapping[str, Collection[str]]) -> _Steps[set[str]]:
+def circling(edges: Mapping[str, Collection[str]]) -> Steps[set[str]]:
     """Return what `on_cycles` does, in small steps."""
     _, left = yield from ordering(edges)
     inner: dict[str, list[str]] = {}
@@ -121,7 +118,7 @@ def cycle_through(edges: Mapping[str, Collection[str]], start: str, first: str) 
 
 def users_of(edges: Mapping[str, Collection[str]], name: str) -> set[str]:
     """Return everything that names `name`, directly or through others."""
-    users = _result(_reversing(edges))
+    users = finish(_reversing(edges))
     found: set[str] = set()
     stack = [name]
     while stack:
@@ -132,7 +129,7 @@ def users_of(edges: Mapping[str, Collection[str]], name: str) -> set[str]:
     return found
 
 
-def _reversing(edges: Mapping[str, Collection[str]]) -> _Steps[dict[str, set[str]]]:
+def _reversing(edges: Mapping[str, Collection[str]]) -> Steps[dict[str, set[str]]]:
     """Return who names each name, in small steps."""
     users: dict[str, set[str]] = {}
     for number, (name, named) in enumerate(edges.items(), 1):
@@ -141,11 +138,3 @@ def _reversing(edges: Mapping[str, Collection[str]]) -> _Steps[dict[str, set[str
         if number % _NAMES_A_STEP == 0:
             yield
     return users
-
-
-def _result(steps: _Steps[T]) -> T:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]

@@ -22,6 +22,7 @@ from msgspec import UNSET, UnsetType
 
 from proxy.contract import definitions
 from proxy.contract.explanation import ConditionTrace, RangeTrace, SplitTrace, Step
+from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.codegen import predicate
@@ -409,7 +410,7 @@ class Tracer:
         name = None if probe.attribute is None else _attribute_name(probe.attribute)
         value = self._now_ms if probe.attribute is None else self.value(probe.attribute)
         test = p.Probe("value", probe.leaf, probe.negated)
-        holds = bool(_finish(predicate(test, {})).function({"value": value}, self._now_ms))
+        holds = bool(finish(predicate(test, {})).function({"value": value}, self._now_ms))
         trace = ConditionTrace("leaf", _described(probe), holds)
         trace.because = because_of(name, value, probe, holds)
         trace.attribute = name or ""
@@ -613,11 +614,3 @@ def _names(wanted: Any) -> list[str]:
     if not isinstance(wanted, (list, tuple)):
         return [] if wanted is None else [text(str(wanted))]
     return [text(str(name)) for name in wanted[:20]]
-
-
-def _finish(steps: Generator[None, None, Any]) -> Any:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as stop:
-            return stop.value

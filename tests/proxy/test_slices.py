@@ -1,12 +1,23 @@
-"""Long work in slices lets the loop run, and gives its result."""
+"""Long work in slices lets the loop run, and gives its result; alike in both programs."""
 
 import asyncio
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
-from proxy.slices import run_in_slices
+from control_plane.publishing import slices as of_the_control_plane
+from proxy import slices as of_the_sidecar
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(params=[of_the_sidecar, of_the_control_plane], ids=lambda module: module.__name__)
+def run_in_slices(request: pytest.FixtureRequest) -> Run:
+    """Return what runs work in slices: of either program."""
+    run: Run = request.param.run_in_slices
+    return run
 
 
 def steps(
@@ -25,17 +36,17 @@ def steps(
     return "done"
 
 
-async def test_the_result_is_the_generators() -> None:
+async def test_the_result_is_the_generators(run_in_slices: Run) -> None:
     """What a generator returns comes out."""
     assert await run_in_slices(steps(3, 0.0)) == "done"
 
 
-async def test_work_without_steps_is_done_at_once() -> None:
+async def test_work_without_steps_is_done_at_once(run_in_slices: Run) -> None:
     """A generator may return before it yields."""
     assert await run_in_slices(steps(0, 0.0)) == "done"
 
 
-async def test_an_exception_comes_out() -> None:
+async def test_an_exception_comes_out(run_in_slices: Run) -> None:
     """A refusal in the middle of the work is the caller's to handle."""
 
     def broken() -> Generator[None, None, None]:
@@ -46,7 +57,7 @@ async def test_an_exception_comes_out() -> None:
         await run_in_slices(broken())
 
 
-async def test_the_loop_runs_between_slices() -> None:
+async def test_the_loop_runs_between_slices(run_in_slices: Run) -> None:
     """100 ms of work in steps of 0.5 ms lets others run dozens of times."""
     turns = 0
 
@@ -63,7 +74,7 @@ async def test_the_loop_runs_between_slices() -> None:
     assert turns >= 20
 
 
-async def test_short_work_does_not_give_way() -> None:
+async def test_short_work_does_not_give_way(run_in_slices: Run) -> None:
     """A snapshot of a few flags must not wait for a busy loop at each line."""
     turns = 0
 
@@ -77,7 +88,7 @@ async def test_short_work_does_not_give_way() -> None:
     await task
 
 
-async def test_cancelled_work_is_closed() -> None:
+async def test_cancelled_work_is_closed(run_in_slices: Run) -> None:
     """What a generator holds is given back."""
     closed: list[bool] = []
     task = asyncio.create_task(run_in_slices(steps(1_000_000, 0.0, closed), budget_s=0.0))

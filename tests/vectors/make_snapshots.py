@@ -25,8 +25,8 @@ from proxy.contract.snapshot import (
     entry_order,
     read_snapshot,
 )
+from proxy.contract.steps import finish
 from proxy.engine import compile_snapshot
-from proxy.engine.compile import finish
 
 DIRECTORY = Path(__file__).with_name("snapshots")
 

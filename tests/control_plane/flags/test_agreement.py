@@ -29,7 +29,6 @@ from control_plane.errors import ApiError, Invalid
 from control_plane.flags import authoring
 from control_plane.flags.authoring import Circumstances
 from control_plane.flags.service import FlagService
-from control_plane.publishing.slices import finish
 from control_plane.publishing.state import (
     Change,
     Edit,
@@ -46,6 +45,7 @@ from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import EnvironmentConfig, Flag, Segment, Serve
 from proxy.contract.problems import Problem, has_errors
 from proxy.contract.snapshot import encode_entry, read_entry, read_snapshot
+from proxy.contract.steps import finish
 from proxy.engine import check_segment, compile_snapshot, limits
 from tests.proxy.engine.operators.samples import VALID
 from tests.proxy.engine.strategies import SEGMENTS, arms

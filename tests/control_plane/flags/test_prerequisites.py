@@ -11,12 +11,12 @@ from control_plane.flags.prerequisites import related_flags
 from control_plane.flags.service import FlagService
 from control_plane.keys import REPLICA
 from control_plane.publishing.replica import Replica
-from control_plane.publishing.slices import finish
 from control_plane.web.documents import decode_document
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Flag
 from proxy.contract.snapshot import read_entry, read_snapshot
+from proxy.contract.steps import finish
 from proxy.engine import compile_snapshot, evaluate
 from tests.support.api import Api, Reply
 from tests.support.definitions import AUTHOR, any_version

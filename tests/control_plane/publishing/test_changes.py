@@ -16,7 +16,6 @@ from control_plane.publishing.changes import (
     edits_of,
     reload_message,
 )
-from control_plane.publishing.slices import finish
 from control_plane.publishing.state import (
     Change,
     Edit,
@@ -27,6 +26,7 @@ from control_plane.publishing.state import (
 )
 from control_plane.store.keys import MAX_CHANGE_BYTES
 from control_plane.store.projects import Commit
+from proxy.contract.steps import finish
 from tests.support.definitions import (
     AT,
     AUTHOR,

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.publishing.slices import finish
 from control_plane.publishing.snapshots import EnvironmentSnapshot, Published
 from proxy.contract.snapshot import EntryKind, encode_entry, read_snapshot
+from proxy.contract.steps import finish
 
 AT = "2026-11-22T12:00:00.000Z"
 

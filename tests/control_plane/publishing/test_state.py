@@ -11,7 +11,6 @@ from control_plane.environments.model import (
     Project,
     ProjectRecord,
 )
-from control_plane.publishing.slices import finish
 from control_plane.publishing.state import (
     Edit,
     Name,
@@ -25,6 +24,7 @@ from control_plane.publishing.state import (
 )
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import Prerequisite
+from proxy.contract.steps import finish
 from tests.support.definitions import (
     AT,
     ENVIRONMENTS,

@@ -7,11 +7,11 @@ import pytest
 import redis
 
 from control_plane.publishing.replica import Replica
-from control_plane.publishing.slices import finish
 from control_plane.publishing.state import Change, Edit, RecordKind, SegmentRecord
 from control_plane.publishing.units import StoredBlob, blob_of, decode_units, stored_blob
 from control_plane.store.keys import ProjectKeys
 from proxy.contract.definitions import Segment, UnitList, UnitLists
+from proxy.contract.steps import finish
 from proxy.contract.units import digest_of, hash_unit
 from tests.control_plane.publishing.replicas import WAIT_S, body, dump, restore, until_same
 from tests.support.definitions import AT, AUTHOR, flag_record, put, remove

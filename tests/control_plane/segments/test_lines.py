@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.publishing.slices import finish
 from control_plane.segments import lines as module
 from control_plane.segments.lines import UnitLines, encode_lines
 from proxy.contract.problems import Problem
+from proxy.contract.steps import finish
 from proxy.contract.units import MAX_UNIT_CHARS
 
 WORDS = ("include", "exclude", "remove")

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from control_plane.publishing.slices import finish
 from control_plane.publishing.units import StoredBlob
 from control_plane.segments import lists as module
 from control_plane.segments.lists import (
@@ -28,6 +27,7 @@ from control_plane.segments.lists import (
 )
 from control_plane.segments.packed import unpack
 from proxy.contract.definitions import UnitList, UnitLists
+from proxy.contract.steps import finish
 from proxy.contract.units import EMPTY_BLOB, digest_of, hash_unit, read_blob, split
 
 Said = list[tuple[int, str]]

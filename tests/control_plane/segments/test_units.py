@@ -21,9 +21,9 @@ from control_plane.store.keys import ProjectKeys
 from proxy.contract.definitions import SegmentDefinition, UnitLists
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import read_entry
+from proxy.contract.steps import finish
 from proxy.contract.sync import BLOBS_PATH
 from proxy.contract.units import EMPTY_BLOB, digests_of, read_blob
-from proxy.engine.compile import finish
 from proxy.engine.units import UnitSet, unit_set
 from tests.control_plane.publishing.replicas import until_same
 from tests.support.api import Api, Reply, running_api

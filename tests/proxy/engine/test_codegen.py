@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from proxy.contract.codes import Reason
+from proxy.contract.steps import finish
 from proxy.engine import Answer, codegen, source
 from proxy.engine import program as p
-from proxy.engine.compile import finish
 from proxy.engine.limits import MAX_CONDITION_DEPTH, MAX_CONDITIONS, MAX_RULES
 from tests.proxy.engine import reference
 from tests.proxy.engine.builders import FALLTHROUGH_SPLIT, compiled, document, leaf, rule

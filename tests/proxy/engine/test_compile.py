@@ -19,6 +19,7 @@ from proxy.contract.definitions import (
     Serve,
 )
 from proxy.contract.snapshot import Entry, EntryKind, encode_entry
+from proxy.contract.steps import finish
 from proxy.contract.units import hash_unit, split
 from proxy.engine import (
     CompiledSnapshot,
@@ -29,7 +30,6 @@ from proxy.engine import (
     limits,
 )
 from proxy.engine import compile as compile_module
-from proxy.engine.compile import finish
 from tests.proxy.engine.builders import (
     FALLTHROUGH_SPLIT,
     compiled,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from proxy.contract.steps import finish
 from proxy.engine import CompiledFlag, CompiledSnapshot, compile_snapshot, evaluate
-from proxy.engine.compile import finish
 from proxy.engine.memo import Memo
 from proxy.engine.operators import OPERATORS
 from tests.proxy.engine import reference

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 from proxy.contract.explanation import ConditionTrace, Explanation, Step
 from proxy.contract.problems import Problem
+from proxy.contract.steps import finish
 from proxy.engine import (
     CompiledSnapshot,
     compile_snapshot,
@@ -18,7 +19,6 @@ from proxy.engine import (
     explanation_text,
     nearest_keys,
 )
-from proxy.engine.compile import finish
 from proxy.engine.explain import MAX_EXPLANATION_BYTES, explaining
 from proxy.engine.limits import (
     MAX_CONDITION_DEPTH,

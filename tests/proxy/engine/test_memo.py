@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from proxy.contract.steps import finish
 from proxy.engine import Memo, compile_snapshot, evaluate
-from proxy.engine.compile import finish
 from tests.proxy.engine.builders import definition, entries, leaf, rule
 from tests.proxy.engine.builders import segment_definition as defined
 

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.contract.definitions import Flag, FlagDefinition
+from proxy.contract.steps import finish
 from proxy.engine import (
     CompiledSnapshot,
     Memo,
@@ -18,7 +19,6 @@ from proxy.engine import (
     evaluate,
     limits,
 )
-from proxy.engine.compile import finish
 from tests.proxy.engine.builders import authored, definition, entries, leaf, rule
 
 Wanted = dict[str, Any]

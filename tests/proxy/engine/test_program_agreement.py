@@ -15,12 +15,12 @@ import pytest
 from msgspec import UNSET
 
 from proxy.contract.codes import ErrorCode, Reason
+from proxy.contract.steps import finish
 from proxy.engine import codegen
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, not_found
 from proxy.engine.bucketing import text_bytes, unit_bytes
 from proxy.engine.codegen import Compiled, evaluation, predicate
-from proxy.engine.compile import finish
 from proxy.engine.hashing import HASH_BITS, HASHES
 from proxy.engine.memo import Memo
 from proxy.engine.operators import OPERATORS, Leaf

@@ -23,11 +23,11 @@ import pytest
 from msgspec import UNSET
 
 from proxy.contract.codes import ErrorCode, Reason
+from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker
 from proxy.engine.bucketing import threshold
 from proxy.engine.codegen import Compiled, Evaluate, Predicate, evaluation, predicate
-from proxy.engine.compile import finish
 from proxy.engine.hashing import first_number, number_of
 from proxy.engine.memo import Memo
 from proxy.engine.operators import OPERATORS, Leaf

@@ -4,8 +4,8 @@ from typing import Any
 
 from proxy.contract.definitions import SegmentDefinition
 from proxy.contract.snapshot import Entry, read_entry
+from proxy.contract.steps import finish
 from proxy.engine import limits
-from proxy.engine.compile import finish
 from proxy.engine.segments import CompiledSegment, compile_segments, errors, unusable
 from proxy.engine.validate import check_flag
 from tests.proxy.engine.builders import authored, entries, leaf

@@ -24,8 +24,8 @@ from proxy.contract.definitions import (
 )
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import SCHEMA, SnapshotRefused, read_entry, read_snapshot
+from proxy.contract.steps import finish
 from proxy.engine import CompiledSnapshot, compile_snapshot, evaluate
-from proxy.engine.compile import finish
 from proxy.engine.operators import OPERATORS
 from proxy.holder import Holder
 from tests.proxy.engine import reference

@@ -8,10 +8,10 @@ import pytest
 
 from proxy.contract.codes import ErrorCode, Reason
 from proxy.contract.explanation import ConditionTrace, Step
+from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import AnswerMaker, not_found
 from proxy.engine.bucketing import text_bytes, unit_bytes
-from proxy.engine.compile import finish
 from proxy.engine.operators import OPERATORS
 from proxy.engine.trace import Asked, Held, Room, Traced, Tracer
 from tests.proxy.engine.test_program_agreement import VARIANTS, Draw, World, said

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.contract.definitions import UnitList
 from proxy.contract.problems import Problem
+from proxy.contract.steps import finish
 from proxy.contract.units import (
     EMPTY_BLOB,
     UNIT_BYTES,
@@ -17,7 +18,6 @@ from proxy.contract.units import (
     hash_unit,
     split,
 )
-from proxy.engine.compile import finish
 from proxy.engine.units import UnitSet, unit_set
 
 
