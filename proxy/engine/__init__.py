@@ -11,13 +11,8 @@ This is its whole interface; the modules behind it are its own affair.
 
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import bucket, reallocate
-from proxy.engine.compile import (
-    CompiledFlag,
-    CompiledSnapshot,
-    compile_changes,
-    compile_flag,
-    compile_snapshot,
-)
+from proxy.engine.compile import compile_changes, compile_flag, compile_snapshot
+from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
 from proxy.engine.evaluate import evaluate
 from proxy.engine.explain import explain, explaining, nearest_keys
 from proxy.engine.explain_text import explanation_text, result_text

@@ -12,32 +12,17 @@ large conditions in groups (`_BLOCK_LEAVES`).
 from bisect import bisect_right
 from collections.abc import Callable, Generator, Iterator, Mapping
 from types import FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
+from proxy.engine.compiled import Evaluate, Predicate
 from proxy.engine.memo import Memo
 from proxy.engine.shapes import Scope, ShapeBuilder
 from proxy.engine.source import NAMES, code_of
 from proxy.engine.timing import Timing
 
-__all__ = ["Compiled", "Evaluate", "Predicate", "evaluation", "predicate"]
-
-
-class Evaluate(Protocol):
-    """A flag as a function of a context, the time in Unix milliseconds, and a memo."""
-
-    def __call__(
-        self, context: dict[str, Any], now_ms: int, memo: Memo | None = None, /
-    ) -> Answer: ...
-
-
-class Predicate(Protocol):
-    """A condition as a function of a context, the time in Unix milliseconds, and a memo."""
-
-    def __call__(
-        self, context: dict[str, Any], now_ms: int, memo: Memo | None = None, /
-    ) -> bool: ...
+__all__ = ["Compiled", "evaluation", "predicate"]
 
 
 class Compiled(NamedTuple):

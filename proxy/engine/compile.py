@@ -28,26 +28,24 @@ from proxy.contract.snapshot import Entry, EntryKind
 from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
-from proxy.engine.codegen import Evaluate, evaluation
+from proxy.engine.codegen import evaluation
+from proxy.engine.compiled import CompiledFlag, CompiledSegment, CompiledSnapshot
 from proxy.engine.dialects import Translation
 from proxy.engine.graph import circling, ordering
 from proxy.engine.memo import Memo
 from proxy.engine.prerequisites import chain_problems
 from proxy.engine.segments import (
-    CompiledSegment,
     compile_segments,
     errors,
     joined,
     lacks_blobs,
     unusable,
 )
-from proxy.engine.timing import NEVER, Timing, together
+from proxy.engine.timing import together
 from proxy.engine.translate import asked_flags, translate
 from proxy.engine.validate import examine_definition
 
 __all__ = [
-    "CompiledFlag",
-    "CompiledSnapshot",
     "compile_changes",
     "compile_flag",
     "compile_snapshot",
@@ -60,58 +58,6 @@ _CHAINED_A_STEP = 200
 """Flags with prerequisites, up to twenty each, looked at before a breath is taken."""
 
 _NO_BLOBS: Mapping[str, bytes] = {}
-
-
-class CompiledFlag(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One flag of one environment, ready to answer.
-
-    `evaluate(context, now_ms, memo)` returns one of `answers`; it never raises, for any JSON
-    object. Many flags that are evaluated for one context at one time may share a `Memo`.
-    `static`: the answer depends neither on the context nor on time. `attributes` are the top-level
-    members of a context that can matter, None when that is not known; `timing` is when time does.
-    `problems` is not empty when the flag is quarantined.
-    """
-
-    key: str
-    evaluate: Evaluate
-    answers: tuple[Answer, ...]
-    client_side: bool = False
-    track: bool = False
-    static: bool = True
-    attributes: frozenset[str] | None = frozenset()
-    timing: Timing = NEVER
-    problems: tuple[Problem, ...] = ()
-    line: bytes = b""
-    """The line of the snapshot it was made from; empty when it was made alone."""
-    segments: tuple[tuple[str, CompiledSegment | None], ...] = ()
-    """The segments it names, as they were when it was compiled."""
-    prerequisites: tuple[tuple[str, "CompiledFlag | None"], ...] = ()
-    """The flags it asks, as they were when it was compiled; None for one that was not there."""
-    nesting: int = 0
-    """How many flags are asked, one by the other, at the longest."""
-    circular: bool = False
-    """Whether it asks itself, through others, and is of a system where that has an answer."""
-    asked: int = 0
-    """How many flags are asked at most in all, those asked by others counted each time."""
-
-    def __repr__(self) -> str:
-        return f"<CompiledFlag {self.key!r}: {len(self.problems) or 'no'} problems>"
-
-
-class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
-    """Everything one environment needs to answer.
-
-    `flags` are in the order of their keys' bytes; `keys` are evaluation keys by their hash. An
-    evaluation key that could not be read is there as one that nothing matches, so that a mistake in
-    it does not make an environment look as if it had no keys. `segments` are by their names,
-    `chained` are the keys of flags that have prerequisites.
-    """
-
-    flags: dict[str, CompiledFlag]
-    keys: dict[str, KeyDefinition]
-    quarantined: dict[str, tuple[Problem, ...]]
-    segments: dict[str, CompiledSegment]
-    chained: frozenset[str] = frozenset()
 
 
 _Entries = Mapping[tuple[EntryKind, str], Entry]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from proxy.engine.answers import Answer, not_found
-from proxy.engine.compile import CompiledSnapshot
+from proxy.engine.compiled import CompiledSnapshot
 from proxy.engine.memo import Memo
 
 __all__ = ["evaluate"]

@@ -23,7 +23,7 @@ from proxy.contract.problems import Problem
 from proxy.contract.snapshot import Entry, EntryKind
 from proxy.contract.steps import finish
 from proxy.engine.answers import Answer, AnswerMaker, not_found
-from proxy.engine.compile import CompiledFlag, CompiledSnapshot
+from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
 from proxy.engine.native import segment_expression
 from proxy.engine.program import FALSE, Outcome, Program
 from proxy.engine.shown import compact, moment, text

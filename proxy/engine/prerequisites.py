@@ -9,18 +9,15 @@ prerequisite fails, and the flag that asks serves what it serves when off.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Prerequisite
 from proxy.contract.problems import Problem
 from proxy.engine import limits
+from proxy.engine.compiled import CompiledFlag
 from proxy.engine.findings import Findings, Path
 from proxy.engine.graph import cycle_through, dependency_order, users_of
 from proxy.engine.texts import check_count
-
-if TYPE_CHECKING:
-    from proxy.engine.compile import CompiledFlag
 
 __all__ = ["chain_problems", "check_chains", "check_prerequisites"]
 
@@ -70,7 +67,7 @@ def check_chains(
     _check_users(flag, asking, findings)
 
 
-def chain_problems(asked: Iterable[tuple[str, "CompiledFlag | None"]]) -> list[Problem]:
+def chain_problems(asked: Iterable[tuple[str, CompiledFlag | None]]) -> list[Problem]:
     """Return what is wrong with a flag that asks these, as far as they were compiled."""
     found = [flag for _, flag in asked if flag is not None]
     count = sum(1 + flag.asked for flag in found)

@@ -6,9 +6,7 @@ flags that name it are quarantined, with the reason.
 """
 
 from collections.abc import Generator, Iterable, Mapping
-from typing import Any
 
-import msgspec
 from msgspec import UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
@@ -16,43 +14,17 @@ from proxy.contract.decode import decode
 from proxy.contract.definitions import SegmentDefinition, UnitList
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import Entry
-from proxy.engine.codegen import Predicate, predicate
+from proxy.engine.codegen import predicate
+from proxy.engine.compiled import CompiledSegment
 from proxy.engine.conditions import leaf_total, nesting_problems, references
 from proxy.engine.findings import Path
 from proxy.engine.graph import ordering
-from proxy.engine.memo import Memo
-from proxy.engine.timing import NEVER, Timing, together
+from proxy.engine.timing import together
 from proxy.engine.translate import segment_program, segments_of
 from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
-__all__ = ["CompiledSegment", "compile_segments", "errors", "joined", "lacks_blobs"]
-__all__ += ["unusable"]
-
-
-def _never(_context: dict[str, Any], _now_ms: int, _memo: Memo | None = None, /) -> bool:
-    return False
-
-
-class CompiledSegment(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """One segment. `holds(context, now_ms, memo)` never raises; not asked if there are problems."""
-
-    key: str
-    holds: Predicate = _never
-    attributes: frozenset[str] | None = frozenset()
-    timing: Timing = NEVER
-    problems: tuple[Problem, ...] = ()
-    nesting: int = 1
-    conditions: int = 0
-    """Leaves, with those of the segments it names put in place."""
-    names: tuple[tuple[str, "CompiledSegment | None"], ...] = ()
-    """The segments it names, as they were when it was compiled."""
-    line: bytes = b""
-    units: tuple[UnitSet | None, UnitSet | None] = (None, None)
-    """Its long lists, of included and of excluded units."""
-
-    def __repr__(self) -> str:
-        return f"<CompiledSegment {self.key!r}: {len(self.problems) or 'no'} problems>"
+__all__ = ["compile_segments", "errors", "joined", "lacks_blobs", "unusable"]
 
 
 def compile_segments(

@@ -23,17 +23,15 @@ is noted on the way.
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, not_found
 from proxy.engine.bucketing import text_bytes, threshold, unit_bytes
+from proxy.engine.compiled import Evaluate, Predicate
 from proxy.engine.hashing import number_of
 from proxy.engine.paths import split_path, top_level_names
 from proxy.engine.timing import NEVER, Timing
-
-if TYPE_CHECKING:
-    from proxy.engine.codegen import Evaluate, Predicate
 
 __all__ = ["Node", "Scope", "Shape", "ShapeBuilder", "TIME"]
 
@@ -62,7 +60,7 @@ class Scope:
     """What all functions made of one program share: what they may call, and what they depend on."""
 
     def __init__(
-        self, segments: Mapping[str, "Predicate"], flags: Mapping[str, "Evaluate"] | None = None
+        self, segments: Mapping[str, Predicate], flags: Mapping[str, Evaluate] | None = None
     ) -> None:
         self.segments = segments
         self.flags = flags or {}

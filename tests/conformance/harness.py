@@ -29,7 +29,8 @@ from proxy.contract.codes import ErrorCode
 from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer, not_found
-from proxy.engine.codegen import Compiled, Evaluate, Predicate, evaluation, predicate
+from proxy.engine.codegen import Compiled, evaluation, predicate
+from proxy.engine.compiled import Evaluate, Predicate
 from proxy.engine.dialects.model import Translation
 from proxy.engine.graph import dependency_order, on_cycles
 

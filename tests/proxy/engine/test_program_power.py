@@ -27,7 +27,8 @@ from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker
 from proxy.engine.bucketing import threshold
-from proxy.engine.codegen import Compiled, Evaluate, Predicate, evaluation, predicate
+from proxy.engine.codegen import Compiled, evaluation, predicate
+from proxy.engine.compiled import Evaluate, Predicate
 from proxy.engine.hashing import first_number, number_of
 from proxy.engine.memo import Memo
 from proxy.engine.operators import OPERATORS, Leaf

@@ -6,7 +6,8 @@ from proxy.contract.definitions import SegmentDefinition
 from proxy.contract.snapshot import Entry, read_entry
 from proxy.contract.steps import finish
 from proxy.engine import limits
-from proxy.engine.segments import CompiledSegment, compile_segments, errors, unusable
+from proxy.engine.compiled import CompiledSegment
+from proxy.engine.segments import compile_segments, errors, unusable
 from proxy.engine.validate import check_flag
 from tests.proxy.engine.builders import authored, entries, leaf
 from tests.proxy.engine.builders import segment_definition as defined
