@@ -53,6 +53,8 @@ __all__ = [
     "LogicError",
     "Place",
     "Term",
+    "condition",
+    "constant",
     "operation_of",
 ]
 
@@ -89,15 +91,13 @@ class _Work(int):
 class Term(NamedTuple):
     """An expression, compiled. `value` is what it comes to when `constant`.
 
-    `plain` says that Python takes its results for true exactly when JSON Logic does; `is_list` is
-    False where no result is a list.
-    """
+    XX"""
 
     run: Closure
     constant: bool = False
     value: Any = None
     plain: bool = False
-    is_list: bool = True
+    scalar: bool = False
 
 
 class Extra(NamedTuple):
@@ -131,8 +131,6 @@ class Logic(NamedTuple):
     reads: frozenset[str] | None
     timed: bool
     may_fail: bool
-    constant: bool = False
-    plain: bool = False
 
 
 def operation_of(node: Any) -> tuple[str, Any] | None:
@@ -143,10 +141,13 @@ def operation_of(node: Any) -> tuple[str, Any] | None:
     return None
 
 
+_CONTAINERS = (dict, list)
+
+
 def constant(value: Any) -> Term:
     """Return the term of a value."""
-    is_list = value.__class__ is list
-    return Term(lambda _data, _run: value, True, value, truthy(value) == bool(value), is_list)
+    scalar = value.__class__ not in _CONTAINERS
+    return Term(lambda _data, _run: value, True, value, truthy(value) == bool(value), scalar)
 
 
 _NOTHING = constant(UNDEFINED)
@@ -175,18 +176,7 @@ class Compiler:
 
     def compile(self, node: Any, path: Path = ()) -> Logic:
         """Return an expression compiled, with what it depends on."""
-        self._reads, self._reads_known = set(), True
-        self._timed = self._iterates = self._may_fail = False
-        term = self.term(node, Place(path))
-        reads = frozenset(self._reads) if self._reads_known else None
-        return Logic(
-            _entry(term.run, iterates=self._iterates),
-            reads,
-            self._timed,
-            self._may_fail or self._iterates,
-            term.constant,
-            term.plain,
-        )
+        return self.part(node, Place(path))[1]
 
     def term(self, node: Any, place: Place) -> Term:
         """Return a node compiled. Recursion is bounded by `limits.MAX_CONDITION_DEPTH`."""
@@ -213,6 +203,29 @@ class Compiler:
         inner = Place((*place.path, name), place.depth + 1, place.in_list)
         form = self._forms.get(name)
         return self.unknown(name, place) if form is None else form(self, arguments, inner)
+
+    def part(self, node: Any, place: Place) -> tuple[Term, Logic]:
+        """Return a node compiled, as a term and with what it alone depends on."""
+        before = self._reads, self._reads_known, self._timed, self._iterates, self._may_fail
+        self._reads, self._reads_known = set(), True
+        self._timed = self._iterates = self._may_fail = False
+        term = self.term(node, place)
+        logic = self._logic(term)
+        reads, known, timed, iterates, may_fail = before
+        self._reads |= reads
+        self._reads_known &= known
+        self._timed |= timed
+        self._iterates |= iterates
+        self._may_fail |= may_fail
+        return term, logic
+
+    def _logic(self, term: Term) -> Logic:
+        return Logic(
+            _entry(term.run, iterates=self._iterates),
+            frozenset(self._reads) if self._reads_known else None,
+            self._timed,
+            self._may_fail or self._iterates,
+        )
 
     def unknown(self, name: str, place: Place) -> Term:
         """Return the term of an operation that there is not: to reach it is an error."""
@@ -284,7 +297,6 @@ class Compiler:
         return Term(lambda data, run: [item(data, run) for item in runs])
 
 
-_CONTAINERS = (dict, list)
 _SHOWN_CHARS = 40
 
 
@@ -342,13 +354,13 @@ def _binary(function: Callable[[Any, Any], Any], *, plain: bool) -> Form:
             term = Term(lambda data, t: function(first(data, t), value), plain=plain)
         else:
             term = Term(lambda data, t: function(first(data, t), second(data, t)), plain=plain)
-        return _pure(terms, term._replace(is_list=False))
+        return _pure(terms, term._replace(scalar=True))
 
     return form
 
 
 def _of_all(
-    function: Callable[[list[Any]], Any], *, plain: bool = False, is_list: bool = False
+    function: Callable[[list[Any]], Any], *, plain: bool = False, scalar: bool = True
 ) -> Form:
     """Return an operation of any number of arguments."""
 
@@ -360,7 +372,7 @@ def _of_all(
             run: Closure = lambda data, t: function([first(data, t), second(data, t)])  # noqa: E731 - one of two
         else:
             run = lambda data, t: function([each(data, t) for each in runs])  # noqa: E731 - the other
-        return _pure(terms, Term(run, plain=plain, is_list=is_list))
+        return _pure(terms, Term(run, plain=plain, scalar=scalar))
 
     return form
 
@@ -394,7 +406,7 @@ def _if(compiler: Compiler, arguments: Any, place: Place) -> Term:
     if not pairs:
         return last
     values = [*(value for _, value in pairs), last]
-    plain, is_list = all(v.plain for v in values), any(v.is_list for v in values)
+    plain, scalar = all(v.plain for v in values), all(v.scalar for v in values)
     otherwise = last.run
     if len(pairs) == 1:
         [(test_run, value)] = pairs
@@ -402,7 +414,7 @@ def _if(compiler: Compiler, arguments: Any, place: Place) -> Term:
         return Term(
             lambda data, t: run_value(data, t) if test_run(data, t) else otherwise(data, t),
             plain=plain,
-            is_list=is_list,
+            scalar=scalar,
         )
     runs = tuple((test_run, value.run) for test_run, value in pairs)
 
@@ -412,7 +424,7 @@ def _if(compiler: Compiler, arguments: Any, place: Place) -> Term:
                 return value_run(data, t)
         return otherwise(data, t)
 
-    return Term(choose, plain=plain, is_list=is_list)
+    return Term(choose, plain=plain, scalar=scalar)
 
 
 def _series(stops_when: bool) -> Form:
@@ -429,7 +441,7 @@ def _series(stops_when: bool) -> Form:
                 break
         if kept[0].constant and (len(kept) == 1 or truthy(kept[0].value) is stops_when):
             return kept[0]
-        plain, is_list = all(k.plain for k in kept), any(k.is_list for k in kept)
+        plain, scalar = all(k.plain for k in kept), all(k.scalar for k in kept)
         *firsts, last = [term.run for term in kept]
         firsts_runs, last_run = tuple(firsts), last
         if plain and stops_when:
@@ -440,7 +452,7 @@ def _series(stops_when: bool) -> Form:
                         return value
                 return last_run(data, t)
 
-            return Term(any_of, plain=True, is_list=is_list)
+            return Term(any_of, plain=True, scalar=scalar)
         if plain:
 
             def all_of(data: Any, t: int) -> Any:
@@ -449,7 +461,7 @@ def _series(stops_when: bool) -> Form:
                         return value
                 return last_run(data, t)
 
-            return Term(all_of, plain=True, is_list=is_list)
+            return Term(all_of, plain=True, scalar=scalar)
 
         def in_turn(data: Any, t: int) -> Any:
             for run in firsts_runs:
@@ -458,7 +470,7 @@ def _series(stops_when: bool) -> Form:
                     return value
             return last_run(data, t)
 
-        return Term(in_turn, is_list=is_list)
+        return Term(in_turn, scalar=scalar)
 
     return form
 
@@ -466,14 +478,14 @@ def _series(stops_when: bool) -> Form:
 def _not(compiler: Compiler, arguments: Any, place: Place) -> Term:
     [one] = _padded(compiler.terms(arguments, place), 1)
     holds = condition(one)
-    term = Term(lambda data, t: not holds(data, t), plain=True, is_list=False)
+    term = Term(lambda data, t: not holds(data, t), plain=True, scalar=True)
     return _pure([one], term)
 
 
 def _truth(compiler: Compiler, arguments: Any, place: Place) -> Term:
     [one] = _padded(compiler.terms(arguments, place), 1)
     holds = condition(one)
-    term = Term(lambda data, t: bool(holds(data, t)), plain=True, is_list=False)
+    term = Term(lambda data, t: bool(holds(data, t)), plain=True, scalar=True)
     return _pure([one], term)
 
 
@@ -498,12 +510,12 @@ def _equality(*, strict: bool, wanted: bool) -> Form:
                     return (found == value) is wanted
                 return equal(found, value) is wanted
 
-            return _pure(terms, Term(is_text, plain=True, is_list=False))
+            return _pure(terms, Term(is_text, plain=True, scalar=True))
         if other.constant:
             run: Closure = lambda data, t: equal(first(data, t), value) is wanted  # noqa: E731 - one of two
         else:
             run = lambda data, t: equal(first(data, t), second(data, t)) is wanted  # noqa: E731 - the other
-        return _pure(terms, Term(run, plain=True, is_list=False))
+        return _pure(terms, Term(run, plain=True, scalar=True))
 
     return form
 
@@ -524,7 +536,7 @@ def _between(holds: Callable[[Any, Any], bool]) -> Form:
                 return False
             return last is UNDEFINED or holds(middle, last)
 
-        return _pure(terms, Term(between, plain=True, is_list=False))
+        return _pure(terms, Term(between, plain=True, scalar=True))
 
     return form
 
@@ -541,7 +553,7 @@ def _in(compiler: Compiler, arguments: Any, place: Place) -> Term:
             value = first(data, t)
             return value.__class__ is str and value in texts
 
-        return _pure(terms, Term(is_one, plain=True, is_list=False))
+        return _pure(terms, Term(is_one, plain=True, scalar=True))
     second = other.run
     in_list = place.in_list
 
@@ -551,7 +563,7 @@ def _in(compiler: Compiler, arguments: Any, place: Place) -> Term:
             t.spend(len(where) // _CHARS_OF_WORK)  # type: ignore[attr-defined]  # a `_Work` there
         return _is_in(item, where)
 
-    return _pure(terms, Term(is_in, plain=True, is_list=False))
+    return _pure(terms, Term(is_in, plain=True, scalar=True))
 
 
 _SIZED = (str, list)
@@ -581,7 +593,7 @@ def _times(values: list[Any]) -> Any:
 def _multiplication(compiler: Compiler, arguments: Any, place: Place) -> Term:
     if arguments == []:
         return compiler.failing("there is nothing to multiply")
-    return _of_all(_times, is_list=True)(compiler, arguments, place)
+    return _of_all(_times, scalar=False)(compiler, arguments, place)
 
 
 def _minus(one: Any, other: Any) -> int | float:
@@ -644,7 +656,7 @@ def _cat(compiler: Compiler, arguments: Any, place: Place) -> Term:
             t.spend(len(whole) // _CHARS_OF_WORK)  # type: ignore[attr-defined]  # a `_Work` there
         return whole
 
-    return _pure(terms, Term(cat, plain=True, is_list=False))
+    return _pure(terms, Term(cat, plain=True, scalar=True))
 
 
 def _substr(compiler: Compiler, arguments: Any, place: Place) -> Term:
@@ -659,7 +671,7 @@ def _substr(compiler: Compiler, arguments: Any, place: Place) -> Term:
             t.spend(len(whole) // _CHARS_OF_WORK)  # type: ignore[attr-defined]  # a `_Work` there
         return _part(whole, start(data, t), end(data, t))
 
-    return _pure(terms, Term(substr, plain=True, is_list=False))
+    return _pure(terms, Term(substr, plain=True, scalar=True))
 
 
 def _part(whole: str, start: Any, length: Any) -> str:
@@ -804,7 +816,7 @@ def _all(compiler: Compiler, arguments: Any, place: Place) -> Term:
                 return False
         return True
 
-    return Term(all_hold, plain=True, is_list=False)
+    return Term(all_hold, plain=True, scalar=True)
 
 
 def _any(wanted: bool) -> Form:
@@ -816,7 +828,7 @@ def _any(wanted: bool) -> Form:
         def is_any(data: Any, t: Any) -> bool:
             return bool(filtered(data, t)) is wanted
 
-        return Term(is_any, plain=True, is_list=False)
+        return Term(is_any, plain=True, scalar=True)
 
     return form
 

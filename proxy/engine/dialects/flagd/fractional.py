@@ -1,0 +1,352 @@
+"""flagd's `fractional`: a hash of a key, divided over variants by weight; three versions of it.
+
+    v1   abs(signed MurmurHash3) / (2**31 - 1) * 100, compared with percentages added up in doubles
+    v2   (MurmurHash3 * all weights) >> 32, compared with weights added up; since core 0.15.0
+    v3   as v2, of a key that is CBOR, and so may be any value and not only text
+
+The key is the first argument, or else made of the flag's key and `targetingKey`. Version 1 is that
+of Go and Python; other SDKs divided in other ways of their own.
+
+Where weights are constant a `Plan` has one hash and the cut points of its number, exactly those of
+the formula, and the program a `Split`. Else the whole is computed at each evaluation by `divided`.
+
+Rules:
+- What is wrong comes to null, not to an error: a key that is missing or of another kind, a weight
+  that is no integer, weights that come to 0 or above 2**31 - 1, an arm that is no list.
+- Every argument counts, also one that is not chosen: flagd computes them all beforehand.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
+
+from proxy.contract.definitions import TARGETING_KEY
+from proxy.engine import program as p
+from proxy.engine.bucketing import text_bytes
+from proxy.engine.dialects.flagd import cbor
+from proxy.engine.dialects.javascript import utf8
+from proxy.engine.dialects.jsonlogic import (
+    Closure,
+    Compiler,
+    Form,
+    Logic,
+    Place,
+    Term,
+    constant,
+    operation_of,
+)
+from proxy.engine.hashing import HASHES, NO_NUMBER, first_number, number_of
+
+__all__ = ["Plan", "Version", "divided", "form", "plan"]
+
+Version = Literal[1, 2, 3]
+
+_MOST_WEIGHT = 2**31 - 1
+_NULL = constant(None)
+
+
+class Plan(NamedTuple):
+    """A fractional of constant weights: who has a number from `ends[i - 1]` to `ends[i]` has arm i.
+
+    Where the key may come to a list, which flagd takes for an arm, `key` has the logic of it, and
+    `otherwise` what is computed then. `unit` is the attribute that the key is made of.
+    """
+
+    bucketing: p.Bucketing
+    ends: tuple[int, ...]
+    arms: tuple[Term, ...]
+    otherwise: Closure
+    key: Logic | None = None
+    unit: str = TARGETING_KEY
+
+
+# The formulas
+
+
+def weight_of(value: Any) -> int | None:
+    """Return a weight, None for what is none; null is 1, and below 0 is 0."""
+    kind = value.__class__
+    if value is None:
+        return 1
+    if kind is not int and kind is not float:
+        return None
+    if not -_MOST_WEIGHT <= value <= _MOST_WEIGHT:
+        return 0 if value < 0 and value not in (float("-inf"),) else None
+    return max(0, int(value)) if value == int(value) else None
+
+
+def _ends(weights: list[int], version: Version) -> tuple[int, ...]:
+    """Return the first number beyond each arm."""
+    if version != 1:
+        return tuple(accumulate(weights))
+    total = sum(weights)
+    shares = accumulate((100 * weight / total for weight in weights), initial=0.0)
+    return tuple(first_number(2**32, _not_below(share)) for share in list(shares)[1:])
+
+
+def _not_below(share: float) -> Callable[[int], bool]:
+    return lambda h: not abs(float(h)) / 2147483647 * 100 < share
+
+
+def _hashed(key: bytes, version: Version, total: int) -> int:
+    if version == 1:
+        return HASHES["murmur3_32_abs"](key, 0)
+    return HASHES["murmur3_32"](key, 0) * total >> 32
+
+
+def _bucketing(key: tuple[bytes | p.Part, ...], version: Version, total: int) -> p.Bucketing:
+    if version == 1:
+        return p.Bucketing(key, "murmur3_32_abs")
+    return p.Bucketing(key, "murmur3_32", reduce="scale", size=total)
+
+
+def _unit_key(flag: str, unit: Any, version: Version) -> bytes | None:
+    """Return the key of who has no other: the flag and the targeting key."""
+    if unit.__class__ is not str:
+        return None
+    if version == 3:
+        return cbor.encode([flag, unit])
+    return utf8(flag + unit) if unit else None
+
+
+def divided(values: list[Any], flag: str, unit: Any, version: Version) -> Any:
+    """Return what `fractional` comes to with these arguments, by the formula itself."""
+    if not values:
+        return None
+    first, arms = values[0], values[1:]
+    if first.__class__ is list:
+        key, arms = _unit_key(flag, unit, version), values
+    elif version == 3:
+        key = None if first is None else cbor.encode(first)
+    elif first.__class__ is str:
+        key = utf8(first)
+    else:
+        key = _unit_key(flag, unit, version)
+        arms = arms if first is None else values
+    if key is None:
+        return None
+    weights = []
+    for arm in arms:
+        if arm.__class__ is not list or not arm or arm[0].__class__ in (list, dict):
+            return None
+        weight = weight_of(arm[1]) if len(arm) > 1 else 1
+        if weight is None:
+            return None
+        weights.append(weight)
+    total = sum(weights)
+    if not 0 < total <= _MOST_WEIGHT:
+        return None
+    index = bisect_right(_ends(weights, version), _hashed(key, version, total))
+    return arms[index][0] if index < len(arms) else None
+
+
+# Compiled
+
+
+def form(flag: str, version: Version) -> Form:
+    """Return the operation, for one flag."""
+
+    def fractional(compiler: Compiler, arguments: Any, place: Place) -> Term:
+        found = plan(compiler, arguments, place, flag, version)
+        if isinstance(found, Term):
+            return found
+        return _planned(found)
+
+    return fractional
+
+
+def plan(
+    compiler: Compiler, arguments: Any, place: Place, flag: str, version: Version
+) -> Plan | Term:
+    """Return how a fractional divides, or a term where it is constant, or not known beforehand."""
+    nodes = arguments if arguments.__class__ is list else [arguments]
+    if not nodes:
+        return _NULL
+    first, key = _NULL, None
+    entries: list[_Entry] = []
+    for index, node in enumerate(nodes):
+        where = place.at(index)
+        if node.__class__ is list:
+            inner = where._replace(depth=where.depth + 1)
+            entries.append([compiler.term(each, inner.at(i)) for i, each in enumerate(node)])
+        elif index:
+            entries.append(compiler.term(node, where))
+        else:
+            first, key = compiler.part(node, where)
+            entries.append(first)
+    if first.constant and first.value.__class__ is list:
+        key = None
+    computed = _computed(compiler, entries, place, flag, version)
+    if place.in_list or (key is not None and (key.timed or key.may_fail)):
+        return computed
+    arms = _arms(entries if key is None else entries[1:])
+    if arms is None:
+        return computed
+    total = sum(weight for _, weight in arms)
+    if not 0 < total <= _MOST_WEIGHT:
+        return _NULL
+    ends = _ends([weight for _, weight in arms], version)
+    variants = tuple(variant for variant, _ in arms)
+
+    def planned(*parts: bytes | p.Part) -> Plan:
+        return Plan(_bucketing(parts, version, total), ends, variants, computed.run)
+
+    if key is None or (first.constant and first.value is None and version != 3):
+        return planned(*_own_key(flag, version))
+    if not first.constant:
+        part = _key_part(key, flag, version, nodes[0])
+        found = planned(part)
+        unit = _only_path(nodes[0]) or TARGETING_KEY
+        return found._replace(key=None if first.scalar else key, unit=unit)
+    whole = _constant_key(first.value, version)
+    if whole is None:
+        return _NULL
+    index = bisect_right(ends, _hashed(whole, version, total))
+    return variants[index] if index < len(variants) else _NULL
+
+
+_Entry = list[Term] | Term
+"""An argument: the items of a list, or what comes to one only at an evaluation."""
+
+
+def _computed(
+    compiler: Compiler, entries: list[_Entry], place: Place, flag: str, version: Version
+) -> Term:
+    """Return the whole as it is at an evaluation."""
+    runs = [_run_of(entry) for entry in entries]
+    if place.in_list:  # the data there has no `$flagd`, and a targeting key only by chance
+
+        def of_item(data: Any, t: int) -> Any:
+            values = [run(data, t) for run in runs]
+            if data.__class__ is not dict:
+                return None
+            return divided(values, "", data.get(TARGETING_KEY), version)
+
+        return Term(of_item, scalar=True)
+    compiler.reads(TARGETING_KEY)
+
+    def of_context(data: Any, t: int) -> Any:
+        values = [run(data, t) for run in runs]
+        return divided(values, flag, data.get(TARGETING_KEY), version)
+
+    return Term(of_context, scalar=True)
+
+
+def _run_of(entry: _Entry) -> Closure:
+    if isinstance(entry, Term):
+        return entry.run
+    runs = [term.run for term in entry]
+    return lambda data, t: [run(data, t) for run in runs]
+
+
+def _planned(found: Plan) -> Term:
+    """Return a plan as a term, for where a fractional is not all that there is."""
+    number = number_of(found.bucketing)
+    ends, otherwise = found.ends, found.otherwise
+    runs = (*(arm.run for arm in found.arms), _NULL.run)
+
+    def divide(data: Any, t: int) -> Any:
+        drawn = number(data)
+        return None if drawn == NO_NUMBER else runs[bisect_right(ends, drawn)](data, t)
+
+    plain = all(arm.plain for arm in found.arms)
+    if found.key is None:
+        return Term(divide, plain=plain, scalar=True)
+    key = found.key.evaluate
+
+    def divide_or_compute(data: Any, t: int) -> Any:
+        return otherwise(data, t) if key(data, t).__class__ is list else divide(data, t)
+
+    return Term(divide_or_compute, scalar=True)
+
+
+def _constant_key(value: Any, version: Version) -> bytes | None:
+    if version == 3:
+        return None if value is None else cbor.encode(value)
+    return utf8(value) if value.__class__ is str else None
+
+
+def _own_key(flag: str, version: Version) -> tuple[bytes | p.Part, ...]:
+    if version == 3:
+        return b"\x82" + cbor.encode_text(flag), p.Part(TARGETING_KEY, _text_or_none)
+    return utf8(flag), p.Part(TARGETING_KEY, text_bytes)
+
+
+def _text_or_none(value: Any) -> bytes | None:
+    return cbor.encode_text(value) if value.__class__ is str else None
+
+
+def _key_part(key: Logic, flag: str, version: Version, node: Any) -> p.Part:
+    """Return the part of the hash's key that an expression is."""
+    evaluate = key.evaluate
+
+    def fetch(context: dict[str, Any]) -> Any:
+        value = evaluate(context, 0)
+        if value.__class__ is str:
+            return value
+        if version == 3:
+            return None if value.__class__ is list else value
+        if value is not None:
+            return None
+        unit = context.get(TARGETING_KEY)
+        return flag + unit if unit.__class__ is str and unit else None
+
+    def encode(value: Any) -> bytes | None:
+        if value is None:
+            return None
+        return cbor.encode(value) if version == 3 else utf8(value)
+
+    reads = key.reads
+    if reads is not None and version != 3:
+        reads |= {TARGETING_KEY}
+    return p.Part(p.Operand(_only_path(node) or "the key of the fractional", fetch, reads), encode)
+
+
+def _only_path(node: Any) -> str | None:
+    """Return the path of the one attribute that an expression reads, None for none or several."""
+    paths = set()
+    stack = [node]
+    while stack:
+        node = stack.pop()
+        operation = operation_of(node)
+        if operation is None:
+            stack.extend(node if node.__class__ is list else ())
+            continue
+        name, arguments = operation
+        path = arguments[0] if arguments.__class__ is list and arguments else arguments
+        if name != "var":
+            stack.append(arguments)
+        elif path.__class__ is not str:
+            return None
+        elif not path.startswith("$flagd"):
+            paths.add(path)
+    return paths.pop() if len(paths) == 1 else None
+
+
+def _items(value: Any) -> list[Term]:
+    return [constant(item) for item in value] if value.__class__ is list else []
+
+
+def _arms(entries: list[_Entry]) -> list[tuple[Term, int]] | None:
+    """Return variants and weights; none of them where one is wrong, None where one is not known."""
+    found: list[tuple[Term, int]] = []
+    known = True
+    for given in entries:
+        entry = given
+        if isinstance(entry, Term):
+            if not entry.constant:
+                known = False
+                continue
+            entry = _items(entry.value)
+        if not entry or (entry[0].constant and not entry[0].scalar):
+            return []
+        weight: int | None = 1
+        if len(entry) > 1:
+            weight = weight_of(entry[1].value) if entry[1].constant else 1
+            known &= entry[1].constant
+        if weight is None:
+            return []
+        known &= entry[0].scalar
+        found.append((entry[0], weight))
+    return found if known else None
