@@ -15,8 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import Problem, has_errors, pointer, under
-from proxy.engine.conditions import json_kind
+from proxy.contract.problems import Problem, has_errors, json_kind, pointer, under
 from proxy.engine.dialects.flagd.targeting import translate
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings, Path

@@ -34,10 +34,9 @@ from msgspec import UNSET
 
 from proxy.contract.codes import ErrorCode, ProblemCode, Reason, Severity
 from proxy.contract.definitions import TARGETING_KEY
-from proxy.contract.problems import has_errors
+from proxy.contract.problems import has_errors, json_kind
 from proxy.engine import limits
 from proxy.engine import program as p
-from proxy.engine.conditions import json_kind
 from proxy.engine.dialects.flagd import fractional
 from proxy.engine.dialects.flagd.versions import compare, test_against
 from proxy.engine.dialects.javascript import (
