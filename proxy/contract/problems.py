@@ -3,11 +3,13 @@
 Problems are values. Validation collects all of them; nothing here raises.
 """
 
+from typing import Any
+
 import msgspec
 
 from proxy.contract.codes import ProblemCode, Severity
 
-__all__ = ["Problem", "has_errors", "pointer", "under"]
+__all__ = ["Problem", "has_errors", "json_kind", "pointer", "under"]
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -37,3 +39,19 @@ def under(prefix: str, problems: list[Problem]) -> list[Problem]:
 def has_errors(problems: list[Problem]) -> bool:
     """Return whether any problem is an error rather than a warning."""
     return any(p.severity is Severity.ERROR for p in problems)
+
+
+_KINDS = {
+    bool: "a boolean",
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    list: "an array",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def json_kind(value: Any) -> str:
+    """Return what messages call the kind of a JSON value."""
+    return _KINDS.get(type(value), type(value).__name__)

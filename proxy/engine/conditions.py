@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Condition
+from proxy.contract.problems import json_kind
 from proxy.engine import limits
 from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import OPERATORS, Operator, options_of
@@ -19,7 +20,6 @@ from proxy.engine.operators import OPERATORS, Operator, options_of
 __all__ = [
     "Found",
     "check_conditions",
-    "json_kind",
     "leaf_total",
     "nesting_problems",
     "references",
@@ -251,10 +251,3 @@ def _check_values(
                 code = ProblemCode.NUMBER_OUT_OF_RANGE
                 findings.add((*path, "values", index), code, message, hint, Severity.WARNING)
     return fit
-
-
-def json_kind(value: Any) -> str:
-    """Return what people call the kind of a JSON value."""
-    names = {bool: "a boolean", str: "a string", int: "an integer", float: "a number"}
-    others = {list: "a list", dict: "an object", type(None): "null"}
-    return (names | others).get(type(value), type(value).__name__)

@@ -9,6 +9,7 @@ from typing import Any
 from msgspec import UnsetType
 
 from proxy.contract.definitions import Condition
+from proxy.contract.problems import json_kind
 from proxy.engine.operators import OPERATORS
 from proxy.engine.operators.times import moment_ms
 from proxy.engine.operators.zones import wall_clock
@@ -70,7 +71,7 @@ def because_of(name: str | None, value: Any, probe: Probe, holds: bool) -> str:
     words = f"{name} is {compact(value)}"
     classes, what = _FOR.get(op, ((), ""))
     if classes and (type(value) not in classes):
-        return f"{words}, {_kind(value)}, and {op} is for {what}"
+        return f"{words}, {json_kind(value)}, and {op} is for {what}"
     return words + _clock(source, value)
 
 
@@ -110,17 +111,3 @@ def _clock(source: Any, value: Any) -> str:
     days, seconds = divmod(wall_clock(zone)(at_ms), _DAY_S)
     hour, minute, second = seconds // 3_600, seconds // 60 % 60, seconds % 60
     return f": {_DAYS[days % 7]} {hour:02}:{minute:02}:{second:02} in {text(zone)}"
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list():
-            return "a list"
-        case _:
-            return "an object"

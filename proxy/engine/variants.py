@@ -10,8 +10,8 @@ import msgspec
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Flag, FlagDefinition, FlagType
+from proxy.contract.problems import json_kind
 from proxy.engine import limits
-from proxy.engine.conditions import json_kind
 from proxy.engine.findings import Findings, Path
 from proxy.engine.texts import CONTROL, check_count, has_utf8
 

@@ -14,6 +14,8 @@ from typing import Any, NoReturn
 
 import orjson
 
+from proxy.contract.problems import json_kind
+
 __all__ = [
     "SUSPICIOUS_UNITS",
     "BadContext",
@@ -50,7 +52,7 @@ def read_document(body: bytes) -> dict[str, Any]:
         return {}
     document = _decode(body)
     if not isinstance(document, dict):
-        raise BadContext(f"the body is {_kind(document)}, not an object")
+        raise BadContext(f"the body is {json_kind(document)}, not an object")
     return document
 
 
@@ -65,7 +67,7 @@ def context_of(document: dict[str, Any]) -> dict[str, Any]:
         return context
     if context is None:
         return {}
-    raise BadContext(f"context is {_kind(context)}, not an object")
+    raise BadContext(f"context is {json_kind(context)}, not an object")
 
 
 def is_suspicious(context: dict[str, Any]) -> bool:
@@ -95,17 +97,3 @@ def _finite(text: str) -> float:
     if math.isinf(value):
         raise ValueError(f"{text} is out of range")
     return value
-
-
-def _kind(value: Any) -> str:
-    match value:
-        case bool():
-            return "a boolean"
-        case str():
-            return "a string"
-        case int() | float():
-            return "a number"
-        case list():
-            return "an array"
-        case _:
-            return "null"

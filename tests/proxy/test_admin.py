@@ -313,7 +313,7 @@ async def test_a_quarantined_and_an_unknown_flag_are_explained() -> None:
     [
         (b"x", "the body is not JSON"),
         (b"[]", "the body is an array, not an object"),
-        (b'{"context":1}', "context is a number, not an object"),
+        (b'{"context":1}', "context is an integer, not an object"),
         (b'{"at":"tomorrow"}', "at is no date and time of RFC 3339 with a zone"),
         (b'{"at":5}', "at is no date and time of RFC 3339 with a zone"),
     ],

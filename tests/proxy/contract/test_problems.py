@@ -3,7 +3,7 @@
 import pytest
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import Problem, has_errors, pointer, under
+from proxy.contract.problems import Problem, has_errors, json_kind, pointer, under
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,10 @@ def test_a_warning_is_no_error() -> None:
     assert not has_errors([warning])
     assert has_errors([warning, Problem("", ProblemCode.TOO_MANY, "")])
     assert not has_errors([])
+
+
+def test_kinds_are_named_as_people_do() -> None:
+    """An integer is not a number to whoever mixed them up."""
+    values = [True, "x", 1, 1.0, [], {}, None, b"x"]
+    names = ["a boolean", "a string", "an integer", "a number", "an array", "an object", "null"]
+    assert [json_kind(value) for value in values] == [*names, "bytes"]

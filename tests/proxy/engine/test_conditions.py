@@ -11,7 +11,6 @@ from proxy.contract.problems import Problem
 from proxy.engine import limits
 from proxy.engine.conditions import (
     check_conditions,
-    json_kind,
     leaf_total,
     nesting_problems,
     references,
@@ -281,10 +280,3 @@ def test_nesting_and_size_of_segments_are_bounded() -> None:
     assert list(nesting_problems("s", *most)) == []
     codes = [code for code, _ in nesting_problems("s", most[0] + 1, most[1] + 1)]
     assert codes == ["segment_too_deep", "too_many"]
-
-
-def test_kinds_are_named_as_people_do() -> None:
-    """An integer is not a number to whoever mixed them up."""
-    values = [True, "x", 1, 1.0, [], {}, None, b"x"]
-    names = ["a boolean", "a string", "an integer", "a number", "a list", "an object", "null"]
-    assert [json_kind(value) for value in values] == [*names, "bytes"]

@@ -65,10 +65,10 @@ def test_other_leaves_say_what_they_have(source: Any, expected: str) -> None:
     [
         ({"op": "in", "values": ["x"]}, "y", 'a is "y"'),
         ({"op": "in", "values": ["x"]}, None, "the context has no a"),
-        ({"op": "in", "values": ["x"]}, ["x"], 'a is ["x"], a list, and in is for single values'),
+        ({"op": "in", "values": ["x"]}, ["x"], 'a is ["x"], an array, and in is for single values'),
         ({"op": "gte", "values": [18]}, "18", 'a is "18", a string, and gte is for numbers'),
         ({"op": "gte", "values": [18]}, True, "a is true, a boolean, and gte is for numbers"),
-        ({"op": "contains", "values": ["x"]}, 5, "a is 5, a number, and contains is for text"),
+        ({"op": "contains", "values": ["x"]}, 5, "a is 5, an integer, and contains is for text"),
         ({"op": "any_of", "values": ["x"]}, "x", 'a is "x", a string, and any_of is for lists'),
         ({"op": "in_cidr", "values": ["::1"]}, {}, "a is {}, an object, and in_cidr is for text"),
         ({"op": "weekday", "values": ["mon"]}, "soon", 'a is "soon", which is no moment'),

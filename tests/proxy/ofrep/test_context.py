@@ -22,7 +22,7 @@ def test_any_bytes_are_a_context_or_bad(body: bytes) -> None:
     [
         (b'{"context":[]}', "context is an array, not an object"),
         (b'{"context":"x"}', "context is a string, not an object"),
-        (b'{"context":1}', "context is a number, not an object"),
+        (b'{"context":1}', "context is an integer, not an object"),
         (b'{"context":true}', "context is a boolean, not an object"),
         (b"null", "the body is null, not an object"),
     ],
