@@ -1,0 +1,145 @@
+"""A whole file of GrowthBook, what its SDKs download, as flags.
+
+    {"features": {...}, "savedGroups": {...}, "contextualBandits": {...}}
+
+Each feature goes with the saved groups and the contextual bandits that it names, as options, so
+that a flag stands for itself. A feature that is off in an environment is not in its file at all.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.problems import pointer, under
+from proxy.engine.dialects.growthbook.features import translate
+from proxy.engine.dialects.model import Imported, ImportedFlag
+from proxy.engine.findings import Findings, Path
+from proxy.engine.limits import MAX_NAME_CHARS, MAX_PROBLEMS, MAX_TAGS
+
+__all__ = ["read"]
+
+_ENCRYPTED = ("encryptedFeatures", "encryptedExperiments", "encryptedSavedGroups")
+
+_TYPES: dict[type, str] = {bool: "boolean", str: "string", int: "number", float: "number"}
+_TYPES[dict] = "object"
+
+
+def read(document: Any, options: Mapping[str, Any]) -> Imported:
+    """Return the flags of a file; `options` add to the saved groups and bandits that it has."""
+    findings = Findings()
+    if document.__class__ is not dict:
+        findings.add((), ProblemCode.WRONG_TYPE, "a file of GrowthBook is an object")
+        return Imported(problems=tuple(findings.problems))
+    for name in _ENCRYPTED:
+        if document.get(name):
+            message = "it is encrypted, and left out"
+            hint = "download it from an SDK connection without encryption"
+            findings.add((name,), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
+    if document.get("experiments"):
+        message = "experiments on pages, of the visual editor and redirects, are left out"
+        hint = "they are done in a browser; keep GrowthBook's script for them"
+        findings.add(("experiments",), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
+    features = document.get("features")
+    if features.__class__ is not dict:
+        code = ProblemCode.MISSING_FIELD if features is None else ProblemCode.WRONG_TYPE
+        hint = "the file is what /api/features/<client key> answers"
+        findings.add(("features",), code, "features are an object, by their keys", hint)
+        return Imported(problems=tuple(findings.problems))
+    shared = {
+        name: {**_mapping(document.get(name)), **_mapping(options.get(name))}
+        for name in ("savedGroups", "contextualBandits")
+    }
+    flags = []
+    for key, definition in features.items():
+        flag = _flag(key, definition, shared, findings)
+        if flag is not None:
+            flags.append(flag)
+    return Imported(tuple(flags), (), tuple(findings.problems))
+
+
+def _flag(
+    key: str, definition: Any, shared: dict[str, dict[str, Any]], findings: Findings
+) -> ImportedFlag | None:
+    at: Path = ("features", key)
+    if definition.__class__ is not dict:
+        findings.add(at, ProblemCode.WRONG_TYPE, "a feature is an object")
+        return None
+    options = _used(definition, shared)
+    translation = translate(key, definition, options, True)
+    room = MAX_PROBLEMS - len(findings.problems)
+    findings.problems += under(pointer(*at), list(translation.problems))[:room]
+    if translation.program is None:
+        return None
+    kind = _type_of(translation.variants, at, findings)
+    if kind is None:
+        return None
+    variants = dict(translation.variants)
+    metadata = _mapping(definition.get("metadata"))
+    return ImportedFlag(
+        key,
+        kind,
+        variants,
+        "default" if "default" in variants else next(iter(variants)),
+        definition,
+        options=options,
+        tags=tuple(_tags(metadata.get("tags"))),
+    )
+
+
+def _type_of(variants: Mapping[str, Any], at: Path, findings: Findings) -> str | None:
+    """Return the type that all values of a flag have, None where there is none."""
+    if not variants:
+        message = "the feature has no value but null"
+        findings.add(at, ProblemCode.NO_VARIANTS, message, "give it one, or leave it out")
+        return None
+    kinds = {_TYPES.get(value.__class__, "array") for value in variants.values()}
+    if len(kinds) == 1 and "array" not in kinds:
+        return kinds.pop()
+    if "array" in kinds:
+        message = "a value is a list, and OpenFeature's clients have no such flags"
+        findings.add(at, ProblemCode.ARRAY_VALUE, message, "put it into an object")
+    else:
+        message = f"values are of several types: {', '.join(sorted(kinds))}"
+        hint = "a client asks for one type, and would get its default for the others"
+        findings.add(at, ProblemCode.VALUE_TYPE, message, hint)
+    return None
+
+
+def _used(definition: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the groups and bandits that a feature names, of those that there are."""
+    bandits = {
+        name: shared["contextualBandits"][name]
+        for name in _texts(definition, ("contextualBanditRef",))
+        if name in shared["contextualBandits"]
+    }
+    groups = {
+        name: shared["savedGroups"][name]
+        for name in _texts([definition, bandits], ("$inGroup", "$notInGroup"))
+        if name in shared["savedGroups"]
+    }
+    used = {"savedGroups": groups, "contextualBandits": bandits}
+    return {name: values for name, values in used.items() if values}
+
+
+def _texts(document: Any, members: tuple[str, ...]) -> Iterator[str]:
+    """Yield the texts of members of some names, however deep."""
+    stack = [document]
+    while stack:
+        value = stack.pop()
+        if value.__class__ is list:
+            stack += value
+        elif value.__class__ is dict:
+            stack += value.values()
+            for name in members:
+                if value.get(name).__class__ is str:
+                    yield value[name]
+
+
+def _tags(tags: Any) -> Iterator[str]:
+    if tags.__class__ is list:
+        known = dict.fromkeys(tag for tag in tags if tag.__class__ is str)
+        yield from [tag for tag in known if 0 < len(tag) <= MAX_NAME_CHARS][:MAX_TAGS]
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if value.__class__ is dict else {}
