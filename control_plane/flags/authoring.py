@@ -11,7 +11,8 @@ of its members those that are absent stay as they are.
 Rules:
 - No existing variant's value changes by a simple body; a value that no variant has becomes one.
   Nor does one go that another flag's prerequisite names.
-- Salts stay unless given; ranges of rollouts are kept by `rebucketing.keep_ranges`.
+- Salts stay unless given; ranges of rollouts are kept by `rebucketing.keep_ranges`, and the ids of
+  rules, which they hang on, by `rule_ids.with_kept_ids`.
 - What a flag means is validated afterwards, by the engine; here is what only the API knows. So a
   draft carries its problems to where the others are found, and its author is told all of them.
 """
@@ -27,6 +28,7 @@ from msgspec import UNSET, UnsetType
 from control_plane.documents import invalid, merge_patch, same_document
 from control_plane.errors import Conflict
 from control_plane.flags.rebucketing import keep_ranges, serves_of
+from control_plane.flags.rule_ids import with_kept_ids
 from proxy.contract.authoring import (
     FlagInput,
     disagreements,
@@ -35,7 +37,6 @@ from proxy.contract.authoring import (
     same_value,
     served,
     variant_of,
-    with_rule_ids,
 )
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
@@ -151,7 +152,8 @@ def merge_config(
     salt = new.salt
     if salt is UNSET:
         salt = new_salt() if old is None or old.salt is UNSET else old.salt
-    completed = msgspec.structs.replace(new, salt=salt, rules=with_rule_ids(new.rules))
+    rules = with_kept_ids([] if old is None else old.rules, new.rules)
+    completed = msgspec.structs.replace(new, salt=salt, rules=rules)
     return _with_ranges(old, completed, now_ms)
 
 

@@ -5,7 +5,7 @@ it, the same for the API and for a file. `project` is the other end: the view of
 Pure: salts and the names of the environments are arguments.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -163,9 +163,11 @@ def normalise_values(kind: FlagType, variants: dict[str, Any]) -> dict[str, Any]
     }
 
 
-def with_rule_ids(rules: list[Rule]) -> list[Rule]:
-    """Return the rules, those without an id given the first free `rule-<n>`."""
-    taken = {rule.id for rule in rules}
+def with_rule_ids(
+    rules: list[Rule], taken: Collection[str | UnsetType] = frozenset()
+) -> list[Rule]:
+    """Return the rules, those without an id given the first free `rule-<n>`, not one of `taken`."""
+    taken = {rule.id for rule in rules}.union(taken)
     completed: list[Rule] = []
     number = 0
     for rule in rules:
