@@ -7,11 +7,12 @@ is made of tuples, and says all that the code depends on; literals are named by 
 
     attributes   ("plain", slot) ("path", slot, slot of steps) ("operand", slot)
     numbers      ("unit", attribute, slot of salt, any kind) ("number", slot)
-    functions    ("shared", slot) ("private", slot) ("answered", slot, slot of what passes)
+    functions    ("shared", slot) ("private", slot) ("asked", slot)
     conditions   ("probe", attribute, template, slots, how many, negated)  with -1 for the time
                  ("all", items) ("any", items) ("not", item) ("true",) ("false",)
                  ("since", slot) ("until", slot) ("during", slot, slot)
-                 ("called", function) ("within", number, slot, slot or -1)
+                 ("called", function) ("answered", function, slot of what passes)
+                 ("within", number, slot, slot or -1)
     served       ("answer", slot) ("next",) ("computed", slots of: choice, table, nothing, unknown)
                  ("split", number, arm, may come to nothing, slot of missing or -1)
     arms         ("one", slot) ("two", slot, cut, slot) ("many", slot, cuts) ("moving", slot, size)
@@ -206,24 +207,31 @@ class ShapeBuilder:
         return ("within", number, self._literal(_in_ranges(within.ranges)), -1)
 
     def _called(self, part: p.InSegment | p.Answered | p.Call) -> Node:
+        if isinstance(part, p.Answered):
+            return self._answered(part)
         place = self._places.get(part)
         if place is None:
             if isinstance(part, p.Call):
                 function: Node = ("private", self._literal(part.function))
-            elif isinstance(part, p.InSegment):
+            else:
                 holds = self._scope.segments.get(part.key)
                 if holds is None:  # in other systems nobody is in a segment that is not there
                     return _FALSE
                 function = ("shared", self._literal(holds))
-            else:
-                evaluate = self._scope.flags.get(part.key)
-                if evaluate is None:
-                    return _TRUE if part.passes(not_found(part.key)) else _FALSE
-                passes = self._literal(part.passes)
-                function = ("answered", self._literal(evaluate), passes)
             self._functions.append(function)
             place = self._places[part] = len(self._functions) - 1
         return ("called", place)
+
+    def _answered(self, part: p.Answered) -> Node:
+        """Return a test of another flag's answer, which is asked for once, whatever is tested."""
+        evaluate = self._scope.flags.get(part.key)
+        if evaluate is None:
+            return _TRUE if part.passes(not_found(part.key)) else _FALSE
+        place = self._places.get(("asked", part.key))
+        if place is None:
+            self._functions.append(("asked", self._literal(evaluate)))
+            place = self._places["asked", part.key] = len(self._functions) - 1
+        return ("answered", place, self._literal(part.passes))
 
     def _attribute(self, attribute: str | p.Operand) -> int:
         place = self._places.get(attribute)

@@ -197,6 +197,10 @@ class _Writer:
                 first, name = self._function(place, assigned)
                 after = assigned | {name}
                 return first, after, after
+            case ("answered", place, passes):
+                first, name = self._function(place, assigned)
+                after = assigned | {name}
+                return f"l{passes}({first})", after, after
             case ("within", number, slot, high):
                 name = f"h{number}"
                 first = name if name in assigned else f"({name} := {self._whole_number(number)})"
@@ -255,17 +259,15 @@ class _Writer:
         return f"l{slot}(c)"
 
     def _function(self, place: int, assigned: _Assigned) -> tuple[str, str]:
-        """Return code for whether a segment, a flag or a part holds, and the local it is in."""
+        """Return code for whether a segment or part holds, or a flag's answer, and its local."""
         name = f"w{place}"
         if name in assigned:
             return name, name
         match self._shape.functions[place]:
             case ("private", slot):
                 fetch = f"l{slot}(c, t, s)"
-            case ("shared", slot):
+            case (_, slot):
                 fetch = _shared(slot)
-            case (_, slot, passes):
-                fetch = f"l{passes}({_shared(slot)})"
         return f"({name} := {fetch})", name
 
 

@@ -10,6 +10,7 @@ from proxy.contract.codes import Reason
 from proxy.contract.steps import finish
 from proxy.engine import Answer, codegen, source
 from proxy.engine import program as p
+from proxy.engine.answers import AnswerMaker
 from proxy.engine.limits import MAX_CONDITION_DEPTH, MAX_CONDITIONS, MAX_RULES
 from tests.proxy.engine import reference
 from tests.proxy.engine.builders import FALLTHROUGH_SPLIT, compiled, document, leaf, rule
@@ -287,3 +288,21 @@ def test_a_series_of_nothing_holds_as_in_a_definition(
     """Whoever translates need not fold it first."""
     made = finish(codegen.predicate(expression, {}))
     assert made.function({}, 0) is holds
+
+
+def test_another_flag_is_asked_once_whatever_is_tested_of_its_answer() -> None:
+    """Else a chain of flags that each test two things would ask the last one 2**n times."""
+    asked: list[object] = []
+
+    def other(context: dict[str, Any], *_more: Any) -> Answer:
+        asked.append(context)
+        return Answer("other", 200, b"", variant="b")
+
+    on, off = p.Outcome("on", Reason.TARGETING_MATCH), p.Outcome("off", Reason.DEFAULT)
+    is_a = p.Answered("other", lambda answer: answer.variant == "a")
+    is_b = p.Answered("other", lambda answer: answer.variant == "b")
+    steps = (p.Gate(p.any_of([is_a, is_b]), off), p.Rule(is_a, off), p.Rule(is_b, on))
+    maker = AnswerMaker("flag", {"on": True, "off": False}, {})
+    made = finish(codegen.evaluation(p.Program(steps, off), maker.answering, {}, {"other": other}))
+    assert made.function({}, 0).variant == "on"
+    assert len(asked) == 1
