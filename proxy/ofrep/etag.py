@@ -2,10 +2,10 @@
 
 A tag names the evaluated result, not the configuration: JavaScript clients send the tag of the
 previous context with a new one, and a configuration's tag would keep the old user's flags. It is
-the hash of everything the result follows from - engine, snapshot, scope, the slice of time, the
-part of the context that flags read - so it is the same on every replica and after every restart,
-and a 304 costs no evaluation. Only flags that may change at any moment, as on a ramp, are evaluated
-for it, and what they answer is hashed in.
+the hash of everything the result follows from - engine, snapshot, what of it is not at hand, scope,
+the slice of time, the part of the context that flags read - so it is the same on every replica and
+after every restart, and a 304 costs no evaluation. Only flags that may change at any moment, as on
+a ramp, are evaluated for it, and what they answer is hashed in.
 
 RFC 9110 would answer a POST with a matching `If-None-Match` 412; OFREP asks for 304.
 """
@@ -27,12 +27,18 @@ __all__ = ["context_etag", "etag_seed", "matches", "result_etag"]
 _DIGITS = 32  # 128 bits: no two results meet by accident
 
 
-def etag_seed(digest: str, scope: Scope) -> "_Hash":
+def etag_seed(digest: str, scope: Scope, lacking: Iterable[str] = ()) -> "_Hash":
     """Return the hash so far of all that every context shares.
 
-    The version is in it because another release may write the same result in other bytes.
+    The version is in it because another release may write the same result in other bytes. `lacking`
+    are the segments of which a blob is not at hand: snapshots of one digest differ in nothing else,
+    but flags that name these answer otherwise once the blob has come.
     """
-    return sha256(f"{__version__}\n{digest}\n{scope}\n".encode())
+    seed = sha256(f"{__version__}\n{digest}\n{scope}\n".encode())
+    for key in sorted(lacking):
+        # quoted, so that no key looks like two, nor like the context that follows
+        seed.update(f"lacks {key!a}\n".encode())
+    return seed
 
 
 def context_etag(

@@ -10,12 +10,16 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from proxy.contract.codes import ProblemCode
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.engine import Answer, CompiledFlag, CompiledSnapshot, Memo
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.etag import context_etag, etag_seed
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 __all__ = ["View", "Views"]
 
@@ -51,14 +55,16 @@ class View:
     def __init__(
         self,
         flags: dict[str, CompiledFlag],
-        digest: str,
-        scope: Scope,
+        seed: "_Hash",
         suspicious_units: Counter[str],
     ) -> None:
-        """Take the flags in the order of a bulk answer, and where to count suspicious units."""
+        """Take the flags in the order of a bulk answer, and where to count suspicious units.
+
+        `seed` is what the tags of all contexts begin with, `etag_seed`.
+        """
         self.flags = flags
         self.suspicious_units = suspicious_units
-        self._seed = etag_seed(digest, scope)
+        self._seed = seed
         self._changing: _Changing | None = None
         self._shares = False
         self._parts: list[bytes | list[CompiledFlag]] | None = None
@@ -141,15 +147,23 @@ class Views:
             flags = self.compiled.flags
             if scope is Scope.CLIENT:
                 flags = {key: flag for key, flag in flags.items() if flag.client_side}
-            view = self._made[scope] = View(
-                flags, self.header.digest, scope, self._suspicious_units
-            )
+            seed = etag_seed(self.header.digest, scope, _lacking(self.compiled))
+            view = self._made[scope] = View(flags, seed, self._suspicious_units)
         return view
 
     def settle(self) -> None:
         """Bring the counts of all answers up to date."""
         for view in self._made.values():
             view.settle()
+
+
+def _lacking(compiled: CompiledSnapshot) -> list[str]:
+    """Return the segments that lack a blob: what the digest of a snapshot does not say of it."""
+    return [
+        key
+        for key, segment in compiled.segments.items()
+        if any(problem.code is ProblemCode.MISSING_BLOB for problem in segment.problems)
+    ]
 
 
 def _changing(flags: Iterable[CompiledFlag]) -> _Changing:

@@ -42,6 +42,21 @@ def test_snapshot_and_scope_are_part_of_it() -> None:
     assert len({context_etag(seed, {}, None) for seed in seeds}) == 4
 
 
+@pytest.mark.parametrize(
+    "lacking", [("a",), ("b",), ("a", "b"), ("a\nlacks 'b'",), ("a'\nlacks 'b",), ("\ud83d",)]
+)
+def test_what_is_not_at_hand_is_part_of_it(lacking: tuple[str, ...]) -> None:
+    """A digest says what a snapshot is, not whether all of it came; in any order."""
+    every: list[tuple[str, ...]] = [(), ("a",), ("b",), ("a", "b"), ("a\nlacks 'b'",)]
+    seed = etag_seed("d" * 64, Scope.ALL, lacking)
+    alike = [
+        other for other in every if etag_seed("d" * 64, Scope.ALL, other).digest() == seed.digest()
+    ]
+    assert alike == [other for other in every if other == lacking]
+    turned = etag_seed("d" * 64, Scope.ALL, reversed(lacking))
+    assert turned.digest() == seed.digest()
+
+
 def test_what_has_no_canonical_form_has_no_tag() -> None:
     """Then the result itself is hashed."""
     deep: Any = 1

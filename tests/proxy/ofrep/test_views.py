@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.contract.snapshot import read_snapshot
-from proxy.engine import CompiledSnapshot, compile_snapshot
+from proxy.contract.steps import finish
+from proxy.contract.units import digest_of, hash_unit, split
+from proxy.engine import compile_snapshot
 from proxy.engine.times import parse_moment
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.views import Views
@@ -14,20 +16,10 @@ from tests.proxy.ofrep.server import DEFINITIONS, ON_OFF, flag, rule
 from tests.support.snapshots import make_snapshot
 
 
-def run(steps: Any) -> Any:
-    """Return the result of a generator that works step by step."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            return done.value
-
-
 def make_views(flags: dict[str, Any]) -> Views:
     """Return the views of a snapshot."""
     header, body = make_snapshot(flags)
-    compiled: CompiledSnapshot = run(compile_snapshot(run(read_snapshot(body)).entries))
-    return Views(compiled, header)
+    return Views(finish(compile_snapshot(finish(read_snapshot(body)).entries)), header)
 
 
 VIEWS = make_views(DEFINITIONS)
@@ -145,3 +137,50 @@ def test_a_tag_stays_while_time_changes_nothing() -> None:
     before = START - 2 * DAY
     assert view.etag(context, before) == view.etag(context, before + DAY)
     assert view.etag(context, before) != view.etag(context, after)
+
+
+LISTS = [split(hash_unit(f"{name}-{n}") or b"" for n in range(3_000)) for name in "uv"]
+BLOBS = {digest_of(blob): blob for blobs in LISTS for blob in blobs}
+LONG = {
+    "one": {"units": {"included": {"count": 3_000, "blobs": [digest_of(b) for b in LISTS[0]]}}},
+    "two": {"units": {"excluded": {"count": 3_000, "blobs": [digest_of(b) for b in LISTS[1]]}}},
+    "outer": {"when": {"segment": "one"}},
+}
+NAMES_SEGMENTS = {
+    key: flag(
+        "boolean",
+        ON_OFF,
+        client_side=True,
+        rules=[{"id": "r", "when": {"segment": key}, "serve": {"variant": "off"}}],
+    )
+    for key in LONG
+}
+
+
+def views_with(blobs: dict[str, bytes], previous: Views | None = None) -> Views:
+    """Return the views of one and the same snapshot with some of its blobs."""
+    segments: Any = {("segment", key): members for key, members in LONG.items()}
+    header, body = make_snapshot(NAMES_SEGMENTS, more=segments)
+    old = None if previous is None else previous.compiled
+    entries = finish(read_snapshot(body)).entries
+    return Views(finish(compile_snapshot(entries, old, blobs)), header)
+
+
+def test_tags_differ_with_the_blobs_that_are_there() -> None:
+    """Else who asked before a blob came keeps the error until the snapshot is another."""
+    first, second = (digest_of(blobs[0]) for blobs in LISTS)
+    some = [{}, {first: BLOBS[first]}, {second: BLOBS[second]}, BLOBS]
+    for scope in Scope:
+        for context in ({}, {"targetingKey": "u-1"}, {"targetingKey": "v-1"}):
+            views = [views_with(blobs).of(scope) for blobs in some]
+            assert len({view.render(context, 0) for view in views}) == len(some)
+            assert len({view.etag(context, 0) for view in views}) == len(some)
+
+
+def test_the_tag_is_the_same_whichever_way_blobs_came() -> None:
+    """At once, or after the flags were served without them."""
+    at_once = views_with(BLOBS)
+    later = views_with(BLOBS, views_with({}))
+    context = {"targetingKey": "u-1"}
+    for scope in Scope:
+        assert at_once.of(scope).etag(context, 0) == later.of(scope).etag(context, 0)
