@@ -24,7 +24,7 @@ from proxy.contract.codes import ProblemCode
 from proxy.engine.limits import MAX_VERSION_CHARS
 from proxy.engine.operators.model import Fault, Leaf, Options
 
-__all__ = ["check_ranges", "check_version", "compare_versions", "match_versions"]
+__all__ = ["check_ranges", "check_version", "compare_versions", "match_versions", "parse_version"]
 
 _Core = tuple[int, int, int]
 _PreRelease = tuple[tuple[int, int, str], ...]
@@ -43,7 +43,7 @@ _PARTIAL = re.compile(rf"{_NUMBER}(?:\.{_NUMBER})?")
 _RANGE_FORMS = "write a range as ^1.2 or ~1.2.3, or a version in full, such as 1.2.3"
 
 
-def _parse(text: str) -> _Version | None:
+def parse_version(text: str) -> _Version | None:
     """Return a version, None for what is none."""
     if len(text) > MAX_VERSION_CHARS:
         return None
@@ -81,12 +81,12 @@ def compare_versions(sign: str) -> Callable[[Sequence[Any], Options], Leaf]:
     """Return the compile of a comparison of versions by a sign of Python's."""
 
     def compile_versions(values: Sequence[Any], _options: Options) -> Leaf:
-        wanted = _parse(values[0])
+        wanted = parse_version(values[0])
         assert wanted is not None, "checked"  # noqa: S101 - for the type
         test = _TESTS[sign](wanted)
 
         def compares(value: str) -> bool:
-            version = _parse(value)
+            version = parse_version(value)
             return version is not None and test(version)
 
         return Leaf("{f}.__class__ is str and {0}({x})", (compares,))
@@ -112,7 +112,7 @@ def match_versions(values: Sequence[Any], _options: Options) -> Leaf:
     bounds = _bounds(spans)
 
     def matches(value: str) -> bool:
-        version = _parse(value)
+        version = parse_version(value)
         if version is None:
             return False
         core, pre_release = version
@@ -129,7 +129,7 @@ def _parse_range(text: str) -> tuple[_Version, _Core | None] | None:
     None for what is no range.
     """
     if text[:1] not in ("^", "~"):
-        exact = _parse(text)
+        exact = parse_version(text)
         return None if exact is None else (exact, None)
     match = _PARTIAL.fullmatch(text, 1)
     if match is not None:
@@ -140,7 +140,7 @@ def _parse_range(text: str) -> tuple[_Version, _Core | None] | None:
         open_ended = text[0] == "^" and major > 0
         high = (major + 1, 0, 0) if open_ended else (major, minor + 1, 0)
         return ((major, minor, 0), _RELEASED), high
-    version = _parse(text[1:])
+    version = parse_version(text[1:])
     if version is None:
         return None
     major, minor, patch = version[0]
@@ -163,7 +163,7 @@ def _bounds(spans: list[tuple[_Core, _Core]]) -> list[_Core]:
 def check_version(values: Sequence[Any], _options: Options) -> Iterator[Fault]:
     """Yield what is no version."""
     for index, value in enumerate(values):
-        if _parse(value) is None:
+        if parse_version(value) is None:
             yield _fault(index, value, "no version of SemVer 2.0.0", _mended(value))
 
 
@@ -184,9 +184,9 @@ _SHOWN_CHARS = 40
 
 def _mended(text: str) -> str:
     """Return what was probably meant."""
-    if text[:1] in ("v", "V") and _parse(text[1:]) is not None:
+    if text[:1] in ("v", "V") and parse_version(text[1:]) is not None:
         return f"leave out the {text[0]!r}"
     for zeros in (".0", ".0.0"):
-        if _parse(text + zeros) is not None:
+        if parse_version(text + zeros) is not None:
             return f"write it in full: {text + zeros}"
     return "write three numbers, without leading zeros: 1.2.3, or 1.2.3-rc.1"

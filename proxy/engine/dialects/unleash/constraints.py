@@ -21,6 +21,7 @@ its segment, match nothing, inverted or not.
 import re
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -32,7 +33,7 @@ from proxy.engine.findings import Path
 from proxy.engine.operators import Leaf, Options
 from proxy.engine.operators.networks import in_networks
 from proxy.engine.operators.patterns import check_patterns, match_patterns
-from proxy.engine.operators.versions import check_version, compare_versions
+from proxy.engine.operators.versions import parse_version
 from proxy.engine.times import parse_exactly
 
 __all__ = ["constraint_expression", "constraints_expression", "network_leaf"]
@@ -215,21 +216,47 @@ def _numeric(sign: str) -> _Make:
     return numeric
 
 
-def _version(sign: str) -> _Make:
-    compile_versions = compare_versions(sign)
+_parsed_version = lru_cache(maxsize=2_048)(parse_version)
+"""Versions of contexts; an application has a few, and parsing one takes 0.7 us."""
 
+_parsed_moment = lru_cache(maxsize=256)(parse_exactly)
+"""Moments of contexts: constraints on dates come in pairs, and parsing one takes 1 us."""
+
+_KEPT_CHARS = 64
+"""Longer texts are parsed anew each time, so that contexts cannot fill the memory."""
+
+
+def _version(sign: str) -> _Make:
     def version(
         node: _Node, path: Path, translating: Translating, operand: p.Operand
     ) -> p.Expression | None:
         text = _value(node, path, translating, "version")
         if text is None:
             return None
-        for fault in check_version([text], _PLAIN):
-            _not_understood(path, translating, fault.message)
+        wanted = parse_version(text)
+        if wanted is None:
+            why = f"{translating.shown(text)} is no version of SemVer 2.0.0"
+            _not_understood(path, translating, why)
             return None
-        return p.Probe(operand, compile_versions([text], _PLAIN), source=node)
+        test = _VERSIONS[sign](wanted)
+
+        def compares(value: str) -> bool:
+            parse = _parsed_version if len(value) <= _KEPT_CHARS else parse_version
+            version = parse(value)
+            return version is not None and test(version)
+
+        return p.Probe(operand, Leaf("{f} is not None and {0}({x})", (compares,)), source=node)
 
     return version
+
+
+_VERSIONS: dict[str, Callable[[Any], Callable[[Any], bool]]] = {
+    "==": lambda wanted: wanted.__eq__,
+    "<": lambda wanted: wanted.__gt__,
+    "<=": lambda wanted: wanted.__ge__,
+    ">": lambda wanted: wanted.__lt__,
+    ">=": lambda wanted: wanted.__le__,
+}
 
 
 def _date(is_after: bool) -> _Make:
@@ -246,7 +273,8 @@ def _date(is_after: bool) -> _Make:
             return None
 
         def compares(value: str) -> bool:
-            moment = parse_exactly(value)
+            parse = _parsed_moment if len(value) <= _KEPT_CHARS else parse_exactly
+            moment = parse(value)
             return moment is not None and (moment > wanted if is_after else moment < wanted)
 
         said = p.Probe(operand, Leaf("{f} is not None and {0}({x})", (compares,)), source=node)
