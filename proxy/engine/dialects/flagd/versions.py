@@ -7,6 +7,7 @@ no version, and an operator that there is not, make the result null, which is no
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from proxy.engine import limits
@@ -26,6 +27,10 @@ _BUILD = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _VERSION = re.compile(rf"[vV]?{_N}(?:\.{_N}(?:\.{_N}(?:-({_ID}(?:\.{_ID})*))?(?:\+{_BUILD})?)?)?")
 
 
+_VERSIONS = 1_024
+"""Versions kept parsed: applications are in use in a few, and flags ask for one several times."""
+
+
 def parse(value: Any) -> Version | None:
     """Return a version, None for what is none."""
     kind = value.__class__
@@ -33,8 +38,11 @@ def parse(value: Any) -> Version | None:
         if kind is not int and kind is not float:
             return None
         value = number_text(value)
-    if len(value) > limits.MAX_VERSION_CHARS:
-        return None
+    return _parsed(value) if len(value) <= limits.MAX_VERSION_CHARS else None
+
+
+@lru_cache(_VERSIONS)
+def _parsed(value: str) -> Version | None:
     match = _VERSION.fullmatch(value)
     if match is None:
         return None
