@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from control_plane.documents import invalid
 from control_plane.publishing.state import SegmentRecord
 from proxy.contract.codes import ProblemCode
-from proxy.contract.definitions import Condition, Segment, UnitList
+from proxy.contract.definitions import Condition, Segment, Source, UnitList
 from proxy.contract.problems import Problem
 
 __all__ = [
@@ -52,6 +52,7 @@ class SegmentInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     included: list[str] = []
     excluded: list[str] = []
     units: UnitCounts | UnsetType = UNSET
+    source: Source | UnsetType = UNSET
     version: int | UnsetType = UNSET
     created_at: str | UnsetType = UNSET
     updated_at: str | UnsetType = UNSET
@@ -71,6 +72,7 @@ class SegmentResource(msgspec.Struct, frozen=True):
     created_at: str
     updated_at: str
     units: UnitCounts | UnsetType = UNSET
+    source: Source | UnsetType = UNSET
 
 
 class Written(NamedTuple):
