@@ -1,30 +1,22 @@
 """`/api/v1/evaluate` over HTTP: what a flag answers, and why, without a sidecar."""
 
-import asyncio
-from functools import partial
-from typing import Any
-
-import msgspec
 from aiohttp import web
 
 from control_plane.evaluation.model import EvaluationAnswer, EvaluationInput
 from control_plane.evaluation.service import EvaluationService
 from control_plane.keys import REPLICA
-from control_plane.web.documents import decode_document, read_document
+from control_plane.web.documents import read_with_members
 from control_plane.web.params import query_scope
 from control_plane.web.respond import json_response
 from control_plane.web.routing import ENVIRONMENT, PROJECT, Param, Permission, Route
 
 __all__ = ["ROUTES"]
 
-_INLINE_BYTES = 32_768  # as in web.documents: a larger body is decoded in a thread
-
 
 async def evaluate_flag(request: web.Request) -> web.StreamResponse:
     """Answer what a flag answers to a context."""
-    body = await read_document(request, dict[str, Any])
-    document = await _decoded(msgspec.json.encode(body))
-    draft = body.get("definition")
+    document, members = await read_with_members(request, EvaluationInput)
+    draft = members.get("definition")
     answer = await EvaluationService(request.app[REPLICA]).evaluate(
         *query_scope(request),
         request.match_info["key"],
@@ -32,11 +24,6 @@ async def evaluate_flag(request: web.Request) -> web.StreamResponse:
         draft.keys() if isinstance(draft, dict) else (),
     )
     return json_response(answer)
-
-
-async def _decoded(body: bytes) -> EvaluationInput:
-    decode = partial(decode_document, body, EvaluationInput)
-    return await asyncio.to_thread(decode) if len(body) > _INLINE_BYTES else decode()
 
 
 ROUTES = (

@@ -32,6 +32,7 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Flag
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import Entry, EntryKind, encode_entry, read_entry
+from proxy.contract.units import blobs_of
 from proxy.engine import compile_snapshot, evaluate, explaining, nearest_keys, parse_moment
 
 __all__ = ["EvaluationService"]
@@ -95,7 +96,10 @@ class EvaluationService:
             asked = await self._stored(state, key)
         revision = state.snapshots[environment].revision
         entries = _needed(state, environment, key, asked.flag)
-        compiled = await run_in_slices(compile_snapshot(entries, None, state.blobs))
+        # Taken at the same moment as the entries that name them: a write to a segment drops its old
+        # blobs, and may come while this is compiled.
+        blobs = {d: blob for d in blobs_of(entries) if (blob := state.blobs.get(d)) is not None}
+        compiled = await run_in_slices(compile_snapshot(entries, None, blobs))
         context = document.context or {}
         explanation = None
         if document.explain:
@@ -137,11 +141,11 @@ class EvaluationService:
             oldest = entry.version
             if wanted is not None:
                 found = entry.version == wanted
+            elif environment not in entry.revisions:
+                break  # nor have those before it: of when it was not kept, or there was none
             else:
                 # what an environment served at a revision is the newest version not above it
-                found = entry.revisions.get(environment, revision or 0) <= (revision or 0)
-                if environment not in entry.revisions:
-                    break
+                found = revision is not None and entry.revisions[environment] <= revision
             if not found:
                 continue
             notes = [_OTHERS_ARE_NOW]

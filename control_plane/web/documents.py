@@ -12,8 +12,10 @@ thread.
 import asyncio
 import zlib
 from collections.abc import AsyncIterator, Collection, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
+import msgspec
 from aiohttp import hdrs, web
 
 from control_plane.errors import (
@@ -31,7 +33,14 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.problems import Problem
 
-__all__ = ["body_pieces", "check_media_type", "decode_document", "read_body", "read_document"]
+__all__ = [
+    "body_pieces",
+    "check_media_type",
+    "decode_document",
+    "read_body",
+    "read_document",
+    "read_with_members",
+]
 
 T = TypeVar("T")
 
@@ -52,15 +61,42 @@ async def read_document(request: web.Request, kind: type[T]) -> T:
     Raises:
         UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Invalid: as the header says.
     """
-    route = request.get(ROUTE)
-    check_media_type(request, route.media_types if route is not None else (JSON,))
-    body = await read_body(request, request.app[SETTINGS].max_body_bytes)
+    body = await _document_body(request)
     if len(body) > _INLINE_BYTES:
         return await asyncio.to_thread(decode_document, body, kind)
     value, problems = _decode_strictly(body, kind)
     if not problems:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
     return await asyncio.to_thread(decode_document, body, kind)
+
+
+async def read_with_members(request: web.Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
+    """Return the request's body as `kind`, and as the object it is: it tells what was left out.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Invalid: as the header says.
+    """
+    body = await _document_body(request)
+    if len(body) <= _INLINE_BYTES:
+        members, problems = _decode_strictly(body, dict[str, Any])
+        if members is not None and not problems:
+            with suppress(msgspec.ValidationError):
+                return msgspec.convert(members, kind), members
+    return await asyncio.to_thread(_decode_with_members, body, kind)
+
+
+async def _document_body(request: web.Request) -> bytes:
+    route = request.get(ROUTE)
+    check_media_type(request, route.media_types if route is not None else (JSON,))
+    return await read_body(request, request.app[SETTINGS].max_body_bytes)
+
+
+def _decode_with_members(body: bytes, kind: type[T]) -> tuple[T, dict[str, Any]]:
+    members = decode_document(body, dict[str, Any])
+    try:
+        return msgspec.convert(members, kind), members
+    except msgspec.ValidationError:
+        return decode_document(body, kind), members  # which says all that is wrong
 
 
 def decode_document(body: bytes, kind: type[T]) -> T:

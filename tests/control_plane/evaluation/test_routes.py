@@ -246,6 +246,24 @@ async def test_warnings_of_a_draft_are_told(api: Api) -> None:
     assert made["warnings"][0]["pointer"].startswith("/definition/")
 
 
+async def test_a_large_draft_is_read_like_a_small_one(api: Api) -> None:
+    """What it leaves out stays, and all problems are told, also where it is read elsewhere."""
+    await create(api, {**flag(), "name": "kept"})
+    units = [f"unit-{number:05}" for number in range(4_000)]
+    draft = flag(targets=[{"variant": "on", "units": units}])
+    made = await answer(api, definition=draft, context={"targetingKey": "unit-03999"})
+    assert made["result"]["value"] is True
+    context = {"targetingKey": "unit-03999", "more": units}
+    made = await answer(api, definition={"enabled": False}, context=context)
+    assert made["result"]["reason"] == "DISABLED"
+    reply = await ask(api, definition={**draft, "valeu": 1, "enabled": "yes"})
+    assert reply.status == 422
+    assert {p["pointer"] for p in reply.json["problems"]} >= {
+        "/definition/valeu",
+        "/definition/enabled",
+    }
+
+
 async def test_an_earlier_version_is_evaluated(api: Api) -> None:
     """With its own rules, and a note on what is not of then."""
     await create(api, flag())
