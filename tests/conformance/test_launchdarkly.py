@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import pytest
@@ -26,8 +27,10 @@ from msgspec import UNSET
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.dialects.launchdarkly import DIALECT
+from proxy.engine.dialects.model import Imported
 from proxy.engine.hashing import number_of
 from tests.conformance.harness import CompiledFlags, compile_translations, suite, vectors
+from tests.proxy.engine.dialects.mutations import mutated
 from tests.proxy.engine.floats import float32
 
 SUITE = suite("launchdarkly-sdk-test-harness") / "data" / "data-files"
@@ -115,8 +118,11 @@ SERVER, CLIENT = cases("server-side-eval"), cases("client-side-eval")
 @lru_cache(maxsize=8)
 def compiled(data: str, bits: int = 64) -> CompiledFlags:
     """Return the flags of a suite, read as a file is."""
-    options = {"float": bits}
-    found = DIALECT.read(json.loads(data), options)
+    return compiled_from(DIALECT.read(json.loads(data), {"float": bits}))
+
+
+def compiled_from(found: Imported) -> CompiledFlags:
+    """Return the flags of a file compiled."""
     assert DIALECT.segment is not None
     translations = {
         flag.key: DIALECT.translate(flag.key, flag.definition, flag.options, flag.enabled)
@@ -278,6 +284,23 @@ def test_published_buckets_to_the_last_digit(case: dict[str, Any]) -> None:
     assert isinstance(program.otherwise, p.Split)
     number = number_of(program.otherwise.bucketing)({"targetingKey": case["unit"]})
     assert float32(float32(number) / float32(2**60 - 1)) == float32(case["bucket_float32"])
+
+
+# Hostile
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_mutated_data_never_raises(seed: int) -> None:
+    """The suites' own data, changed at random: read, translated, compiled and evaluated."""
+    draw = Random(seed)
+    for _ in range(500):
+        case = draw.choice(SERVER)
+        data = mutated(json.loads(case.data), draw)
+        context = mutated(case.evaluation["context"], draw)
+        found = DIALECT.read(data, {})
+        flags = compiled_from(found)
+        for flag in found.flags:
+            flags.evaluate(flag.key, context)
 
 
 def test_no_case_has_vanished() -> None:

@@ -17,7 +17,7 @@ from proxy.engine.dialects.launchdarkly import contexts
 from proxy.engine.dialects.launchdarkly.document import Clause, kind_of
 from proxy.engine.dialects.launchdarkly.values import moment, number, version
 from proxy.engine.findings import Findings, Path
-from proxy.engine.operators import Leaf, Options
+from proxy.engine.operators import Fault, Leaf, Options
 from proxy.engine.operators.patterns import check_patterns, searched
 from proxy.engine.shown import compact, several
 
@@ -127,14 +127,16 @@ class ClauseReader:
             if not isinstance(value, str):
                 self._warn_value(path, index, value, "no text")
                 continue
-            fault = next(check_patterns([value], Options()), None)
+            where = (*path, "values", index)
+            fault = _fault([value])
             if fault is None:
                 patterns.append(value)
-            else:
+            elif fault.code is ProblemCode.INVALID_PATTERN and len(fault.path) > 1:
                 message = f"{fault.message}; it matches nothing, as in LaunchDarkly's Go SDK"
-                where = (*path, "values", index)
                 self._findings.add(where, fault.code, message, fault.hint, Severity.WARNING)
-        fault = next(check_patterns(patterns, Options()), None) if patterns else None
+            else:  # too large for us, which is no reason to match nothing
+                self._findings.add(where, fault.code, fault.message, fault.hint)
+        fault = _fault(patterns) if patterns else None
         if fault is not None:
             self._findings.add((*path, "values"), fault.code, fault.message, fault.hint)
             return None
@@ -152,6 +154,12 @@ class ClauseReader:
 
 
 _MOST = 5
+
+
+def _fault(patterns: list[str]) -> Fault | None:
+    """Return the first thing that is wrong with patterns."""
+    faults = check_patterns(patterns, Options())
+    return next((fault for fault in faults if fault is not None), None)
 
 
 def _values_of(clauses: list[Clause], op: str) -> int:

@@ -105,7 +105,7 @@ class _Translator:
         self._findings = Findings()
         self._clauses = ClauseReader(self._findings)
         self._count = len(flag.variations or ())
-        self._prefix = f"{flag.key or key}.{flag.salt or ''}.".encode()
+        self._prefix = f"{flag.key or key}.{flag.salt or ''}.".encode("utf-8", "surrogatepass")
         self._missing: set[tuple[Path, int]] = set()
 
     def translation(self, enabled: bool) -> Translation:
