@@ -109,7 +109,8 @@ class Step(msgspec.Struct, omit_defaults=True):
     condition: ConditionTrace | UnsetType = UNSET
     split: SplitTrace | UnsetType = UNSET
     variant: str | UnsetType = UNSET
-    """What is served here, or by the other flag; empty for the application's own default."""
+    """What is served here, or by the other flag; empty for the application's own default, absent
+    for an error."""
     reason: str = ""
     """Of what is served: the reason, or the error code."""
     steps: list["Step"] = []

@@ -251,7 +251,7 @@ def _disabled(first: Step, definition: FlagDefinition) -> Iterable[Step]:
     """Yield the steps of a flag that is off."""
     off = definition.off_variant
     first.decides = True
-    first.variant, first.reason = ("" if isinstance(off, UnsetType) else off), "DISABLED"
+    first.variant, first.reason = ("" if isinstance(off, UnsetType) else text(off)), "DISABLED"
     first.because = "the flag is disabled, so it serves " + (
         "the application's default" if isinstance(off, UnsetType) else text(off)
     )

@@ -73,8 +73,8 @@ def _steps(steps: list[Step], indent: str) -> Iterator[str]:
             continue
         mark = _DECIDES if step.decides else _MARKS[step.matched]
         serves = ""
-        if step.decides and not isinstance(step.variant, UnsetType) and step.step != "prerequisite":
-            serves = f" → {step.variant or 'the default of the application'}"
+        if step.decides and step.step not in ("prerequisite", "gate"):
+            serves = f" → {_served(step)}"
         yield f"{indent}{mark} {_name(step)}: {step.because}{serves}"
         inner = indent + _INDENT
         yield from _steps(step.steps, inner)
@@ -86,6 +86,12 @@ def _steps(steps: list[Step], indent: str) -> Iterator[str]:
         some = ", ".join(unreached[:_MOST_NAMES])
         more = len(unreached) - _MOST_NAMES
         yield f"{indent}· not reached: {some}" + (f" and {more} more" if more > 0 else "")
+
+
+def _served(step: Step) -> str:
+    if isinstance(step.variant, UnsetType):
+        return f"the error {step.reason}"
+    return step.variant or "the default of the application"
 
 
 def _name(step: Step) -> str:

@@ -5,6 +5,7 @@ thousand digits, lists within lists without end. Nothing here raises for any of 
 """
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,15 +23,14 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def shown(value: Any) -> Any:
     """Return a value of a context as it is, or when it is long, as text that is cut off."""
-    copy = _copied(value, _DEPTH)
-    written = _json(copy)
-    return copy if len(written) <= _CHARS else written[:_CHARS] + "..."
+    copy = _copied(value, _DEPTH, _text)
+    return copy if len(_json(copy)) <= _CHARS else compact(value)
 
 
 def compact(value: Any) -> str:
     """Return a value as JSON on one line, cut off when it is long."""
-    written = _json(_copied(value, _DEPTH))
-    return written if len(written) <= _CHARS else written[:_CHARS] + "..."
+    # what has no UTF-8 is written out last, or JSON would escape the escape
+    return text(_json(_copied(value, _DEPTH, _cut)), _CHARS)
 
 
 def several(values: list[Any], most: int = 8) -> str:
@@ -42,8 +42,7 @@ def several(values: list[Any], most: int = 8) -> str:
 
 def text(words: str, most: int = 256) -> str:
     """Return text that has UTF-8, cut off when it is long."""
-    if len(words) > most:
-        words = words[:most] + "..."
+    words = _cut(words, most)
     return words if words.isascii() else words.encode("utf-8", "backslashreplace").decode()
 
 
@@ -57,13 +56,21 @@ def moment(at_ms: int) -> str:
     return at.isoformat(timespec=exactness).removesuffix("+00:00") + "Z"
 
 
-def _copied(value: Any, depth: int) -> Any:
-    """Return a copy that is small and can be written."""
+def _cut(words: str, most: int = _TEXT_CHARS) -> str:
+    return words[:most] + "..." if len(words) > most else words
+
+
+def _text(words: str) -> str:
+    return text(words, _TEXT_CHARS)
+
+
+def _copied(value: Any, depth: int, said: Callable[[str], str]) -> Any:
+    """Return a copy that is small, of whose text there is what `said` makes of it."""
     match value:
         case bool() | None:
             return value
         case str():
-            return text(value, _TEXT_CHARS)
+            return said(value)
         case int():
             if -_EXACT < value < _EXACT:
                 return value
@@ -73,7 +80,7 @@ def _copied(value: Any, depth: int) -> Any:
         case list() | tuple():
             if depth == 0 and value:
                 return "[...]"
-            copy = [_copied(item, depth - 1) for item in value[:_ITEMS]]
+            copy = [_copied(item, depth - 1, said) for item in value[:_ITEMS]]
             return copy if len(value) <= _ITEMS else [*copy, f"... {len(value) - _ITEMS} more"]
         case dict():
             if depth == 0 and value:
@@ -83,7 +90,7 @@ def _copied(value: Any, depth: int) -> Any:
                 if len(members) == _ITEMS:
                     members["..."] = f"{len(value) - _ITEMS} more"
                     break
-                members[text(str(name), _TEXT_CHARS)] = _copied(item, depth - 1)
+                members[said(str(name))] = _copied(item, depth - 1, said)
             return members
         case _:
             return text(f"<{type(value).__name__}>")

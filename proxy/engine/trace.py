@@ -183,7 +183,7 @@ class Tracer:
         if found is not None:
             because = f"{text(name)} {compact(value)} is a target of {_variant(found)}"
             step = Step("targets", True, because, decides=True)
-            step.variant, step.reason = found.variant or "", _reason(found)
+            step.variant, step.reason = _said(found)
             steps.decide(because)
         else:
             count = sum(len(values) for values, _ in lookup.groups)
@@ -217,7 +217,7 @@ class Tracer:
             else:
                 decided = served.serve
                 step.decides = True
-                step.variant, step.reason = decided.variant or "", _reason(decided)
+                step.variant, step.reason = _said(decided)
                 because = f"{_rule_name(step)} matched"
                 steps.decide("; ".join(part for part in (because, served.because) if part))
         if steps.add(step) and condition is not None:
@@ -233,7 +233,7 @@ class Tracer:
         because = "nothing before it decided" if others else "there is nothing before it"
         because = "; ".join(part for part in (because, served.because) if part)
         step = Step("fallthrough", True, because, decides=True, split=served.split)
-        step.variant, step.reason = outcome.variant or "", _reason(outcome)
+        step.variant, step.reason = _said(outcome)
         if outcome.error is not None:
             steps.decide(f"the fallthrough cannot be served: {served.because}")
         else:
@@ -597,8 +597,11 @@ def _variant(outcome: p.Outcome) -> str:
     return "the application's default" if outcome.variant is None else text(outcome.variant)
 
 
-def _reason(outcome: p.Outcome) -> str:
-    return str(outcome.reason or "") if outcome.error is None else str(outcome.error)
+def _said(outcome: p.Outcome) -> tuple[str | UnsetType, str]:
+    """Return the variant and the reason of what is served; of an error no variant, and its code."""
+    if outcome.error is not None:
+        return UNSET, str(outcome.error)
+    return text(outcome.variant or ""), str(outcome.reason or "")
 
 
 def _rule_name(step: Step) -> str:

@@ -1,6 +1,7 @@
 """An explanation as a person reads it in a terminal."""
 
 import msgspec
+from msgspec import UNSET
 
 from proxy.contract.explanation import Explanation, Step
 from proxy.engine import explanation_text, result_text
@@ -88,3 +89,27 @@ def test_a_result_alone_is_short() -> None:
     default = b'{"key":"k","variant":"","reason":"DISABLED"}'
     expected = "k\n  value    the default of the application\n  reason   DISABLED\n  because  x\n"
     assert result_text(default, "x") == expected
+
+
+def test_an_error_that_is_served_says_its_code() -> None:
+    """It is nothing the application's default would be chosen for; nor is a variant without one."""
+    project = Project(
+        {"f": document(fallthrough=FALLTHROUGH_SPLIT), "off": document(enabled=False)}
+    )
+    made = project.explain("f", {})
+    assert lines(made)[-3].endswith(" → the error TARGETING_KEY_MISSING")
+    assert "the default of the application" not in explanation_text(made)
+    assert made.steps[-1].variant is UNSET
+    assert "▶ enabled: " in explanation_text(project.explain("off"))
+    assert " → the default of the application" in explanation_text(project.explain("off"))
+
+
+def test_half_of_a_surrogate_pair_is_written_out_once() -> None:
+    """As one backslash, in a value, in a sentence about it, and in a name."""
+    half = "\ud83d"
+    when = leaf("plan", "equals", "pro")
+    project = Project({"f": document(rules=[rule(when), rule(leaf("tags", "any_of", "x"))])})
+    text = explanation_text(project.explain("f", {"plan": half, "tags": [half, {half: half}]}))
+    assert r'plan is "\ud83d"' in text
+    assert r'tags is ["\ud83d", {"\ud83d": "\ud83d"}]' in text
+    assert r"\\ud83d" not in text

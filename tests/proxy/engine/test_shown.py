@@ -78,3 +78,13 @@ def test_text_is_cut_and_can_be_written() -> None:
     """A key of a megabyte, or half a pair."""
     assert text("x" * 300) == "x" * 256 + "..."
     assert text("ä\udfff") == "ä\\udfff"
+
+
+def test_what_has_no_utf8_is_escaped_once() -> None:
+    """In text, and in a value that is written as JSON, which has escapes of its own."""
+    assert text("a\ud83d") == r"a\ud83d"
+    assert compact("a\ud83d") == r'"a\ud83d"'
+    assert compact({"\ud83d": ["\ud83d", "\\"]}) == r'{"\ud83d": ["\ud83d", "\\"]}'
+    assert shown("a\ud83d") == r"a\ud83d"
+    long = ["\ud83d" * 60] * 5
+    assert r"\\ud83d" not in shown(long)
