@@ -287,7 +287,7 @@ class _Feature:
         experiment = self._experiment(rule, at, base, rule_id, member, bool(filters), index)
         if experiment is None:
             return steps
-        bandit = self._bandit(rule, at) if member == "contextualVariations" else None
+        bandit = self._bandit(rule, at)
         return [*steps, *self._experiment_steps(experiment, bandit, active=True)]
 
     def _prerequisites(self, parents: Any, at: Path) -> tuple[list[p.Step], list[p.Expression]]:
@@ -318,7 +318,7 @@ class _Feature:
                 self._error(here, ProblemCode.WRONG_TYPE, "it names a flag, by its id")
                 continue
             condition = parent.get("condition") or {}
-            test = self._conditions.test(condition, (*here, "condition"), grouped=False)
+            test = self._conditions.test(condition, (*here, "condition"))
             known = (parent["id"], _shown(condition))
             if known not in self._asked:
                 self._asked[known] = p.Answered(parent["id"], _answers(test), known[1])
@@ -517,19 +517,18 @@ class _Feature:
             return steps
         base = experiment.base
         splits = list(self._splits(experiment, bandit))
-        is_free = p.Probe(standing, _is(q.GO), source=q.REQUEST)
-        goes = p.any_of([_NOT_ASKED, is_free])
+        goes = p.any_of([_NOT_ASKED, p.Probe(standing, _is(q.GO), source=q.REQUEST)])
         own = [*self._in_namespace(experiment, experiment.by), *experiment.own]
         for when, split in splits:
-            # the leaf comes first, so that it is found once for all of these rules
-            when = p.all_of([when, *base, goes, *own])
+            # the leaf is asked first, so that it is found once for all of these rules
+            when = p.all_of([when, goes, *base, *own])
             steps.append(p.Rule(when, split, experiment.rule_id))
         if experiment.fallback is None:
             return steps
         falls = p.Probe(standing, _is(q.FALLBACK), source=q.REQUEST)
         own = [*self._in_namespace(experiment, experiment.fallback), *experiment.own]
         for when, split in self._splits(experiment, bandit, fallback=True):
-            when = p.all_of([_ASKED, when, *base, falls, *own])
+            when = p.all_of([_ASKED, when, falls, *base, *own])
             steps.append(p.Rule(when, split, experiment.rule_id))
         return steps
 
@@ -564,7 +563,6 @@ class _Feature:
                 if known.has_stickiness:
                     name = q.sticky(place, fallback=fallback)
                     outcomes[name] = self._variation(experiment, place, by, sticky=True)
-        has = p.Probe(standing, Leaf("{f} in {0}", (frozenset(outcomes),)), source=q.REQUEST)
         fetch = standing.fetch
         computed = p.Computed(
             lambda context, _now_ms: fetch(context),
@@ -573,7 +571,7 @@ class _Feature:
             unknown=p.NEXT,
             reads=standing.reads,
         )
-        when = p.all_of([_ASKED, *experiment.base, has])
+        when = p.all_of([_ASKED, *experiment.base])
         return p.Rule(when, computed, experiment.rule_id)
 
     def _in_namespace(self, experiment: _Experiment, by: str) -> list[p.Expression]:
@@ -594,8 +592,10 @@ class _Feature:
             yield p.TRUE, self._split(experiment, number, by, experiment.weights, ())
             return
         for place, (leaf_id, weights) in enumerate(bandit.leaves):
-            weights = experiment.weights if weights is None else weights
-            facts = bandit.facts(leaf_id, weights)
+            if leaf_id == _NO_LEAF and weights is None:
+                weights = experiment.weights
+            shown = r.equal_weights(len(experiment.variations)) if weights is None else weights
+            facts = bandit.facts(leaf_id, shown)
             leaf = Leaf("{f} == {0}", (place,))
             is_leaf = p.Probe(bandit.leaf, leaf, source={"leafId": leaf_id})
             yield is_leaf, self._split(experiment, number, by, weights, facts)
@@ -681,6 +681,8 @@ class _Feature:
     def _bandit(self, rule: dict[str, Any], at: Path) -> "_Bandit | None":
         """Return the bandit that a rule refers to, None when it is not there."""
         reference = rule.get("contextualBanditRef")
+        if not is_true(reference):
+            return None
         bandit = self._bandits.get(reference) if reference.__class__ is str else None
         if bandit.__class__ is not dict:
             message = "the contextual bandit is not there"
@@ -788,11 +790,10 @@ class _Bandit:
         self.leaves = leaves
         self._version = version
 
-    def facts(self, leaf_id: int | float, weights: Sequence[float] | None) -> _Metadata:
+    def facts(self, leaf_id: int | float, weights: Sequence[float]) -> _Metadata:
         """Return what an answer says of the leaf."""
         facts: list[tuple[str, Any]] = [("leafId", leaf_id)]
-        if weights is not None:
-            facts.append(("variationWeights", f"[{','.join(map(number_text, weights))}]"))
+        facts.append(("variationWeights", f"[{','.join(map(number_text, weights))}]"))
         if _is_number(self._version):
             facts.append(("banditVersion", self._version))
         return tuple(facts)

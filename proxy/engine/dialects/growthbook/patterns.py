@@ -204,6 +204,9 @@ class _Writer:
                 if repeat is None:
                     return _literal(ord(char)), True
                 self._at = repeat.end()
+                least, _, most = repeat[0].strip("{}").partition(",")
+                if most and int(least) > int(most):
+                    raise InvalidPattern("the repetition is out of order")
                 return repeat[0], False
             case _:
                 return _literal(ord(char)), True

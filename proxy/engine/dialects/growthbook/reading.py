@@ -112,17 +112,20 @@ def _used(definition: dict[str, Any], shared: dict[str, dict[str, Any]]) -> dict
         for name in _texts(definition, ("contextualBanditRef",))
         if name in shared["contextualBandits"]
     }
-    groups = {
-        name: shared["savedGroups"][name]
-        for name in _texts([definition, bandits], ("$inGroup", "$notInGroup"))
-        if name in shared["savedGroups"]
-    }
+    groups: dict[str, Any] = {}
+    asked: list[Any] = [definition, bandits]
+    while asked:  # the condition of a group may name others
+        found = dict.fromkeys(_texts(asked, ("$inGroup", "$notInGroup", "$savedGroup")))
+        known = shared["savedGroups"]
+        new = {name: known[name] for name in found if name in known and name not in groups}
+        groups |= new
+        asked = list(new.values())
     used = {"savedGroups": groups, "contextualBandits": bandits}
     return {name: values for name, values in used.items() if values}
 
 
 def _texts(document: Any, members: tuple[str, ...]) -> Iterator[str]:
-    """Yield the texts of members of some names, however deep."""
+    """Yield the texts of members of some names, or their `id`, however deep."""
     stack = [document]
     while stack:
         value = stack.pop()
@@ -131,8 +134,11 @@ def _texts(document: Any, members: tuple[str, ...]) -> Iterator[str]:
         elif value.__class__ is dict:
             stack += value.values()
             for name in members:
-                if value.get(name).__class__ is str:
-                    yield value[name]
+                found = value.get(name)
+                if found.__class__ is dict:
+                    found = found.get("id")
+                if found.__class__ is str:
+                    yield found
 
 
 def _tags(tags: Any) -> Iterator[str]:

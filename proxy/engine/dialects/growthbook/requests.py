@@ -37,6 +37,8 @@ __all__ = [
 REQUEST = "$growthbook"
 """The member of the context."""
 
+DOCUMENTS = "stickyBucketAssignmentDocs"
+
 GO = "go"
 """Nothing stands against the experiment."""
 
@@ -78,8 +80,11 @@ class Known(NamedTuple):
 def standing(known: Known) -> p.Operand:
     """Return how a context stands to an experiment; None without `$growthbook`."""
     main = _fetcher(known.by)
-    other = _fetcher(known.fallback) if known.fallback else None
+    other = _fetcher(known.fallback or "id")
+    has_fallback = known.fallback is not None
     stored = _assignments(known)
+    may_be_in = known.active and known.hashes
+    force = known.force
 
     def fetch(context: dict[str, Any]) -> str | None:
         request = context.get(REQUEST)
@@ -87,32 +92,32 @@ def standing(known: Known) -> p.Operand:
             return None
         if request.__class__ is not dict:
             return GO
-        if request.get("enabled") is False:
+        if "enabled" in request and request["enabled"] is False:
             return SKIP
-        documents = request.get("stickyBucketAssignmentDocs")
-        if documents.__class__ is not dict or not known.has_stickiness:
-            documents = None
-        has_unit = is_true(main(context))
+        value = main(context)
+        has_unit = is_true(value)
         fallback = False
-        if not has_unit and other is not None and documents is not None:
-            fallback = has_unit = is_true(other(context))
-        wanted = _forced_variation(request, known)
-        if wanted is not None:
-            return SKIP if wanted < 0 else forced(wanted, fallback=fallback)
-        if not has_unit or not known.active or not known.hashes:
+        documents = request.get(DOCUMENTS) if known.has_stickiness else None
+        if documents.__class__ is dict:
+            other_value = other(context)
+            if has_fallback and not has_unit:
+                fallback = has_unit = is_true(other_value)
+        if "url" in request or "forcedVariations" in request:
+            wanted = _forced_variation(request, known)
+            if wanted is not None:
+                return SKIP if wanted < 0 else forced(wanted, fallback=fallback)
+        if not has_unit or not may_be_in or (force is None and request.get("qaMode")):
             return SKIP
-        if request.get("qaMode") and known.force is None:
-            return SKIP
-        if documents:
-            found = stored(context, documents)
+        if documents and documents.__class__ is dict:
+            found = stored(documents, value, other_value)
             if found is not None:
-                if found < 0 or known.force is None:
+                if found < 0 or force is None:
                     return SKIP if found < 0 else sticky(found, fallback=fallback)
-                return SKIP if known.force < 0 else forced(known.force, fallback=fallback)
+                return SKIP if force < 0 else forced(force, fallback=fallback)
         return FALLBACK if fallback else GO
 
     reads = {REQUEST}
-    for name in (known.by, known.fallback or "id", "id"):
+    for name in (known.by, known.fallback or "id"):
         reads |= _reads(name)
     return p.Operand(f"{REQUEST} of {known.key}", fetch, frozenset(reads))
 
@@ -150,72 +155,84 @@ _LEADING_INTEGER = re.compile(r"\s*([+-]?)(?:0[xX]([0-9a-fA-F]+)|([0-9]+))")
 _LONGEST_INTEGER = 15
 
 
-def query_override(key: str, url: str, count: int) -> int | None:
+def query_override(key: str, url: str, variations: int) -> int | None:
     """Return the variation that the query of a URL names for an experiment, or None.
 
     Only the first value for it is looked at.
     """
-    parts = url.split("?")
-    if len(parts) == 1:
+    if key not in url:  # as in nearly all
         return None
-    for pair in re.sub("#.*", "", parts[1]).split("&"):
-        name, *values = pair.split("=")
-        if name != key:
-            continue
-        match = _LEADING_INTEGER.match(values[0]) if values else None
-        if match is None:
+    query = url.partition("?")[2].partition("?")[0].partition("#")[0]
+    name = key + "="
+    for pair in query.split("&"):
+        if pair == key:
             return None
-        sign, hexadecimal, digits = match.groups()
-        if len(hexadecimal or digits) > _LONGEST_INTEGER:
-            return None
-        place = int(hexadecimal, 16) if hexadecimal else int(digits)
-        return place if place < count and (sign != "-" or place == 0) else None
+        if pair.startswith(name):
+            place = _leading_integer(pair[len(name) :].partition("=")[0])
+            return place if place is not None and 0 <= place < variations else None
     return None
+
+
+def _leading_integer(text: str) -> int | None:
+    """Return the integer that a text begins with, as `parseInt` finds it."""
+    match = _LEADING_INTEGER.match(text)
+    if match is None:
+        return None
+    sign, hexadecimal, digits = match.groups()
+    if len(hexadecimal or digits) > _LONGEST_INTEGER:
+        return None
+    found = int(hexadecimal, 16) if hexadecimal else int(digits)
+    return -found if sign == "-" else found
 
 
 # Sticky buckets
 
 
-def _assignments(known: Known) -> Callable[[dict[str, Any], dict[str, Any]], int | None]:
-    """Return what finds the variation that a unit had, -1 for who is to leave, None for none."""
-    main, other = _fetcher(known.by), _fetcher(known.fallback or "id")
+def _assignments(known: Known) -> Callable[[dict[str, Any], Any, Any], int | None]:
+    """Return what finds the variation that a unit had, -1 for who is to leave, None for none.
+
+    It is given the documents, and the values of the attribute and of the fallback attribute. What
+    is stored by the second counts where nothing is by the first.
+    """
+    first, second = f"{known.by}||", f"{known.fallback or 'id'}||"
     prefix = f"{known.key}__"
     wanted = f"{prefix}{known.bucket_version}"
     least = known.least_bucket_version
+    blocked = [f"{prefix}{version}" for version in range(min(least, _MOST_VERSIONS))]
+    is_free = frozenset(blocked).isdisjoint if blocked else None
+    places = {
+        key: place if place < known.variations else -1
+        for place, key in reversed(list(enumerate(known.keys)))
+        if key.__class__ is str
+    }
 
-    def find(context: dict[str, Any], documents: dict[str, Any]) -> int | None:
-        merged: dict[str, Any] = {}
-        found = other(context)
-        if is_true(found):
-            merged |= _document(documents, known.fallback or "id", found)
-        merged |= _document(documents, known.by, main(context))
-        if least > 0 and any(_is_blocked(name, prefix, least) for name in merged):
-            return -1
-        if wanted not in merged:
-            return None
-        for place, key in enumerate(known.keys):
-            if key.__class__ is str and key == merged[wanted]:
-                return place if place < known.variations else -1
-        return None
+    def find(documents: dict[str, Any], value: Any, other_value: Any) -> int | None:
+        variation = None
+        own = documents.get(first + (value if value.__class__ is str else _written(value)))
+        if own.__class__ is dict:
+            assignments = own.get("assignments")
+            if assignments.__class__ is dict:
+                if is_free is not None and not is_free(assignments):
+                    return -1
+                variation = assignments.get(wanted)
+        if (variation is None or is_free is not None) and is_true(other_value):
+            value = other_value
+            own = documents.get(second + (value if value.__class__ is str else _written(value)))
+            if own.__class__ is dict:
+                assignments = own.get("assignments")
+                if assignments.__class__ is dict:
+                    if is_free is not None and not is_free(assignments):
+                        return -1
+                    if variation is None:
+                        variation = assignments.get(wanted)
+        return places.get(variation) if variation.__class__ is str else None
 
     return find
 
 
-def _document(documents: dict[str, Any], name: str, value: Any) -> dict[str, Any]:
-    written = "" if value is None else text_of(value)
-    document = documents.get(f"{name}||{written}")
-    assignments = document.get("assignments") if document.__class__ is dict else None
-    return assignments if assignments.__class__ is dict else {}
+_MOST_VERSIONS = 1_000
+"""Versions of an experiment's buckets that can be ended; GrowthBook counts them from 0."""
 
 
-_LONGEST_VERSION = 15
-
-
-def _is_blocked(name: str, prefix: str, least: int) -> bool:
-    """Return whether an assignment is of a version that is not to go on."""
-    if not name.startswith(prefix):
-        return False
-    version = name[len(prefix) :]
-    if not (version.isascii() and version.isdecimal()) or len(version) > _LONGEST_VERSION:
-        return False
-    return (version == "0" or version[0] != "0") and int(version) < least
+def _written(value: Any) -> str:
+    return "" if value is None else text_of(value)
