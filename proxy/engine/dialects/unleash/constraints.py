@@ -167,7 +167,7 @@ def _regex(
         pattern = f"(?i){pattern}"
     if not translating.count(where, "regular expressions"):
         return None
-    for fault in check_patterns([pattern], _PLAIN):
+    for fault in filter(None, check_patterns([pattern], _PLAIN)):
         if fault.code is not ProblemCode.INVALID_PATTERN or "too large" in fault.message:
             translating.error(where, fault.code, fault.message, fault.hint)
         else:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import Problem, has_errors, pointer, under
+from proxy.contract.problems import Problem, pointer, under
 from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.dialects.model import Imported, ImportedFlag, ImportedSegment, Translation
@@ -202,10 +202,9 @@ class _Reader:
         found: list[ImportedFlag] = []
         for name, (node, path) in self._toggles.items():
             translation = translate(name, node, self._options, enabled=True)
-            problems = list(translation.problems)
-            self._problems += under(pointer(*path), problems)
+            self._problems += under(pointer(*path), list(translation.problems))
             self._check_named(node, path)
-            if translation.program is None or has_errors(problems):
+            if translation.program is None:
                 continue
             found.append(_toggle(name, node, self._options, translation))
             if self._with_companions:

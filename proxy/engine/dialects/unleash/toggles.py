@@ -273,14 +273,15 @@ class _Run(NamedTuple):
 
 def _rules(toggle: _Toggle) -> Iterator[p.Rule]:
     """Yield a rule for each strategy; more where variants are overridden."""
+    always = Reason.TARGETING_MATCH if toggle.gates else Reason.STATIC
     if not toggle.strategies:
-        yield from _shared_rules(toggle, p.TRUE, Reason.STATIC)
+        yield from _shared_rules(toggle, p.TRUE, always)
     for index, run in enumerate(_runs(toggle)):
         when = p.any_of(strategy.when for strategy in run.strategies)
         if any(strategy.divides for strategy in run.strategies):
             reason = Reason.SPLIT
-        elif when is p.TRUE and index == 0 and not toggle.gates:
-            reason = Reason.STATIC
+        elif when is p.TRUE and index == 0:
+            reason = always
         else:
             reason = Reason.TARGETING_MATCH
         if run.variants:
