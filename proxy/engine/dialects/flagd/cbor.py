@@ -55,12 +55,8 @@ def _name(value: str) -> bytes:
     return _kept_name(value) if len(value) <= _NAME_CHARS else encode_text(value)
 
 
-def encode(value: Any) -> bytes:
-    """Return a JSON value."""
-    return _encode(value, 0)
-
-
-def _encode(value: Any, depth: int) -> bytes:
+def encode(value: Any, depth: int = 0) -> bytes:
+    """Return a JSON value; `depth` is how far within another it is."""
     kind = value.__class__
     if kind is dict:
         if not value:
@@ -70,11 +66,11 @@ def _encode(value: Any, depth: int) -> bytes:
         depth += 1
         if len(value) == 1:
             [(name, item)] = value.items()
-            return b"\xa1" + _name(name) + _encode(item, depth)
+            return b"\xa1" + _name(name) + encode(item, depth)
         members = sorted([(_name(name), name) for name in value])
         parts = [_head(_MAP, len(value))]
         for key, name in members:
-            parts += (key, _encode(value[name], depth))
+            parts += (key, encode(value[name], depth))
         return b"".join(parts)
     if kind is list:
         if not value:
@@ -82,7 +78,7 @@ def _encode(value: Any, depth: int) -> bytes:
         if depth >= _NESTED:
             return _deep(value)
         depth += 1
-        return _head(_LIST, len(value)) + b"".join([_encode(item, depth) for item in value])
+        return _head(_LIST, len(value)) + b"".join([encode(item, depth) for item in value])
     if kind is str:
         return _name(value)
     if kind is int:
@@ -106,7 +102,7 @@ def _deep(value: Any) -> bytes:
                 stack.append(iter(node))
                 break
             # bytes are a name, made by `_members`
-            out.append(node if kind is bytes else _encode(node, 0))
+            out.append(node if kind is bytes else encode(node))
         else:
             stack.pop()
     return b"".join(out)

@@ -50,15 +50,23 @@ class Plan(NamedTuple):
     """A fractional of constant weights: who has a number from `ends[i - 1]` to `ends[i]` has arm i.
 
     Where the key may come to a list, which flagd takes for an arm, `key` has the logic of it, and
-    `otherwise` what is computed then. `unit` is the attribute that the key is made of.
+    `computed` what it comes to then. `unit` is the attribute that the key is made of.
     """
 
     bucketing: p.Bucketing
     ends: tuple[int, ...]
     arms: tuple[Term, ...]
-    otherwise: Closure
+    computed: Term
     key: Logic | None = None
     unit: str = TARGETING_KEY
+
+
+class _Arm(NamedTuple):
+    """A variant and its weight, which `weight_run` computes where there is one."""
+
+    variant: Term
+    weight: int
+    weight_run: Closure | None
 
 
 # The formulas
@@ -89,16 +97,27 @@ def _not_below(share: float) -> Callable[[int], bool]:
     return lambda h: not abs(float(h)) / 2147483647 * 100 < share
 
 
-def _hashed(key: bytes, version: Version, total: int) -> int:
-    if version == 1:
-        return HASHES["murmur3_32_abs"](key, 0)
-    return HASHES["murmur3_32"](key, 0) * total >> 32
+def _index(hashed: int, weights: list[int], total: int, version: Version) -> int | None:
+    """Return the arm that a hash is in, by the formula itself; None for what falls off the end."""
+    if version != 1:
+        return bisect_right(list(accumulate(weights)), hashed * total >> 32)
+    bucket = abs(float(hashed)) / 2147483647 * 100
+    share = 0.0
+    for index, weight in enumerate(weights):
+        share += 100 * weight / total
+        if bucket < share:
+            return index
+    return None
+
+
+def _hash(version: Version) -> str:
+    return "murmur3_32_abs" if version == 1 else "murmur3_32"
 
 
 def _bucketing(key: tuple[bytes | p.Part, ...], version: Version, total: int) -> p.Bucketing:
     if version == 1:
-        return p.Bucketing(key, "murmur3_32_abs")
-    return p.Bucketing(key, "murmur3_32", reduce="scale", size=total)
+        return p.Bucketing(key, _hash(version))
+    return p.Bucketing(key, _hash(version), reduce="scale", size=total)
 
 
 def _unit_key(flag: str, unit: Any, version: Version) -> bytes | None:
@@ -137,8 +156,8 @@ def divided(values: list[Any], flag: str, unit: Any, version: Version) -> Any:
     total = sum(weights)
     if not 0 < total <= _MOST_WEIGHT:
         return None
-    index = bisect_right(_ends(weights, version), _hashed(key, version, total))
-    return arms[index][0] if index < len(arms) else None
+    index = _index(HASHES[_hash(version)](key, 0), weights, total, version)
+    return None if index is None else arms[index][0]
 
 
 # Compiled
@@ -183,27 +202,38 @@ def plan(
     arms = _arms(entries if key is None else entries[1:])
     if arms is None:
         return computed
-    total = sum(weight for _, weight in arms)
+    if not arms:
+        return _NULL
+    if key is None or (first.constant and first.value is None and version != 3):
+        parts, key = _own_key(flag, version), None
+    elif first.constant:
+        whole = _constant_key(first.value, version)
+        if whole is None:
+            return _NULL
+        parts, key = (whole,), None
+    else:
+        run = first.run if _is_var(nodes[0]) else key.evaluate  # only the latter may be too much
+        parts = (_key_part(run, key.reads, flag, version, nodes[0]),)
+    may_be_list = None if key is None or first.scalar else key
+    weights = [arm.weight for arm in arms if arm.weight_run is None]
+    if len(weights) < len(arms) or not all(arm.variant.scalar for arm in arms):
+        term = _weighed(p.Bucketing(parts, _hash(version)), arms, version)
+        return term if may_be_list is None else _or_computed(term, may_be_list, computed)
+    total = sum(weights)
     if not 0 < total <= _MOST_WEIGHT:
         return _NULL
-    ends = _ends([weight for _, weight in arms], version)
-    variants = tuple(variant for variant, _ in arms)
+    ends, variants = _ends(weights, version), tuple(arm.variant for arm in arms)
+    bucketing = _bucketing(parts, version, total)
+    if isinstance(parts[-1], bytes):  # one unit for all
+        index = bisect_right(ends, number_of(bucketing)({}))
+        return variants[index] if index < len(variants) else _NULL
+    unit = TARGETING_KEY if key is None else _only_path(nodes[0]) or TARGETING_KEY
+    return Plan(bucketing, ends, variants, computed, may_be_list, unit)
 
-    def planned(*parts: bytes | p.Part) -> Plan:
-        return Plan(_bucketing(parts, version, total), ends, variants, computed.run)
 
-    if key is None or (first.constant and first.value is None and version != 3):
-        return planned(*_own_key(flag, version))
-    if not first.constant:
-        part = _key_part(key, flag, version, nodes[0])
-        found = planned(part)
-        unit = _only_path(nodes[0]) or TARGETING_KEY
-        return found._replace(key=None if first.scalar else key, unit=unit)
-    whole = _constant_key(first.value, version)
-    if whole is None:
-        return _NULL
-    index = bisect_right(ends, _hashed(whole, version, total))
-    return variants[index] if index < len(variants) else _NULL
+def _is_var(node: Any) -> bool:
+    operation = operation_of(node)
+    return operation is not None and operation[0] == "var"
 
 
 _Entry = list[Term] | Term
@@ -243,22 +273,58 @@ def _run_of(entry: _Entry) -> Closure:
 def _planned(found: Plan) -> Term:
     """Return a plan as a term, for where a fractional is not all that there is."""
     number = number_of(found.bucketing)
-    ends, otherwise = found.ends, found.otherwise
+    ends = found.ends
     runs = (*(arm.run for arm in found.arms), _NULL.run)
 
     def divide(data: Any, t: int) -> Any:
         drawn = number(data)
         return None if drawn == NO_NUMBER else runs[bisect_right(ends, drawn)](data, t)
 
-    plain = all(arm.plain for arm in found.arms)
-    if found.key is None:
-        return Term(divide, plain=plain, scalar=True)
-    key = found.key.evaluate
+    term = Term(divide, plain=all(arm.plain for arm in found.arms), scalar=True)
+    return term if found.key is None else _or_computed(term, found.key, found.computed)
 
-    def divide_or_compute(data: Any, t: int) -> Any:
-        return otherwise(data, t) if key(data, t).__class__ is list else divide(data, t)
 
-    return Term(divide_or_compute, scalar=True)
+def _or_computed(term: Term, key: Logic, computed: Term) -> Term:
+    """Return a term, or what is computed where the key comes to a list."""
+    evaluate, otherwise, run = key.evaluate, computed.run, term.run
+
+    def divide(data: Any, t: int) -> Any:
+        return otherwise(data, t) if evaluate(data, t).__class__ is list else run(data, t)
+
+    return Term(divide, scalar=True)
+
+
+def _weighed(bucketing: p.Bucketing, arms: list[_Arm], version: Version) -> Term:
+    """Return a fractional whose weights, or names, are computed; its key is known."""
+    number = number_of(bucketing)
+    variants = [arm.variant.run for arm in arms]
+    checked = [arm.variant.run for arm in arms if not arm.variant.scalar]
+    given = [(arm.weight, arm.weight_run) for arm in arms]
+
+    def weigh(data: Any, t: int) -> Any:
+        hashed = number(data)
+        if hashed == NO_NUMBER:
+            return None
+        for run in checked:
+            if run(data, t).__class__ in _CONTAINERS:
+                return None
+        weights = []
+        total = 0
+        for constant_weight, weight_run in given:
+            weight = constant_weight if weight_run is None else weight_of(weight_run(data, t))
+            if weight is None:
+                return None
+            weights.append(weight)
+            total += weight
+        if not 0 < total <= _MOST_WEIGHT:
+            return None
+        index = _index(hashed, weights, total, version)
+        return None if index is None else variants[index](data, t)
+
+    return Term(weigh, scalar=True)
+
+
+_CONTAINERS = (list, dict)
 
 
 def _constant_key(value: Any, version: Version) -> bytes | None:
@@ -277,9 +343,10 @@ def _text_or_none(value: Any) -> bytes | None:
     return cbor.encode_text(value) if value.__class__ is str else None
 
 
-def _key_part(key: Logic, flag: str, version: Version, node: Any) -> p.Part:
+def _key_part(
+    evaluate: Closure, reads: frozenset[str] | None, flag: str, version: Version, node: Any
+) -> p.Part:
     """Return the part of the hash's key that an expression is."""
-    evaluate = key.evaluate
 
     def fetch(context: dict[str, Any]) -> Any:
         value = evaluate(context, 0)
@@ -297,7 +364,6 @@ def _key_part(key: Logic, flag: str, version: Version, node: Any) -> p.Part:
             return None
         return cbor.encode(value) if version == 3 else utf8(value)
 
-    reads = key.reads
     if reads is not None and version != 3:
         reads |= {TARGETING_KEY}
     return p.Part(p.Operand(_only_path(node) or "the key of the fractional", fetch, reads), encode)
@@ -328,9 +394,9 @@ def _items(value: Any) -> list[Term]:
     return [constant(item) for item in value] if value.__class__ is list else []
 
 
-def _arms(entries: list[_Entry]) -> list[tuple[Term, int]] | None:
-    """Return variants and weights; none of them where one is wrong, None where one is not known."""
-    found: list[tuple[Term, int]] = []
+def _arms(entries: list[_Entry]) -> list[_Arm] | None:
+    """Return the arms; none of them where one is wrong, None where they are not known."""
+    found: list[_Arm] = []
     known = True
     for given in entries:
         entry = given
@@ -342,11 +408,13 @@ def _arms(entries: list[_Entry]) -> list[tuple[Term, int]] | None:
         if not entry or (entry[0].constant and not entry[0].scalar):
             return []
         weight: int | None = 1
+        run: Closure | None = None
         if len(entry) > 1:
-            weight = weight_of(entry[1].value) if entry[1].constant else 1
-            known &= entry[1].constant
+            if entry[1].constant:
+                weight = weight_of(entry[1].value)
+            else:
+                run = entry[1].run
         if weight is None:
             return []
-        known &= entry[0].scalar
-        found.append((entry[0], weight))
+        found.append(_Arm(entry[0], weight, run))
     return found if known else None
