@@ -2,7 +2,7 @@
 
     create   POST: the whole flag of a simple or a full body
     replace  PUT:  simple, only what the asked environment serves, or full
-    patch    PATCH: a JSON merge patch (RFC 7396) of what a read gives
+    patched  PATCH: a JSON merge patch (RFC 7396) of what a read gives
 
 A body with `variants` or `environments` is full: `value` and `enabled`, if there, must agree with
 it, and environments other than the asked one must be absent or unchanged. Any other is simple, and
@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from control_plane.documents import invalid, merge_patch, same_document
+from control_plane.documents import NO_FLAWS, Flaws, invalid, same_document
 from control_plane.errors import Conflict
 from control_plane.flags.rebucketing import keep_ranges, serves_of
 from control_plane.flags.rule_ids import with_kept_ids
@@ -49,7 +49,7 @@ __all__ = [
     "copied_config",
     "is_full",
     "merge_config",
-    "patch",
+    "patched",
     "replace",
     "same_document",
 ]
@@ -85,6 +85,8 @@ class Draft(NamedTuple):
 
     flag: Flag
     problems: Sequence[Problem] = ()
+    flaws: Flaws = NO_FLAWS
+    """What is wrong with the shape of the body; `flag` is without it, and cannot be stored."""
 
 
 def is_full(members: Collection[str]) -> bool:
@@ -126,23 +128,19 @@ def replace(
     return _full(flag, whole, around)
 
 
-def patch(
-    flag: Flag,
-    changes: Mapping[str, Any],
-    decode: Callable[[bytes], FlagInput],
-    around: Circumstances,
+def patched(
+    flag: Flag, members: Collection[str], document: FlagInput, around: Circumstances
 ) -> Draft:
-    """Return the flag after a merge patch; `decode` checks the shape of the patched document.
+    """Return the flag after a merge patch with these members, which makes it this document.
 
     Raises:
-        as `replace`, and what `decode` raises.
+        as `replace`.
     """
-    document = decode(merge_patch(flag, changes))
-    if is_full(changes):
+    if is_full(members):
         if document.environments is UNSET:  # `"environments": null` removes them all
             document = msgspec.structs.replace(document, environments={})
         return _full(flag, document, around)
-    return _simple(flag, document, changes.keys(), around)
+    return _simple(flag, document, members, around)
 
 
 def merge_config(

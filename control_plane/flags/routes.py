@@ -3,12 +3,10 @@
 Handlers parse, call and convert.
 """
 
-import asyncio
 from functools import partial
 from typing import Any, get_args
 from urllib.parse import quote
 
-import msgspec
 from aiohttp import web
 
 from control_plane.access.requests import author_of
@@ -16,7 +14,7 @@ from control_plane.flags.model import FlagFilter, FlagResource
 from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.flags.service import FlagService
 from control_plane.keys import REPLICA
-from control_plane.web.documents import decode_document, read_document
+from control_plane.web.documents import decode_document, read_document, read_flawed
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import invalid_parameter, query_bool, query_scope
 from control_plane.web.respond import (
@@ -48,8 +46,6 @@ __all__ = ["MERGE_PATCH", "ROUTES"]
 
 MERGE_PATCH = "application/merge-patch+json"
 
-_INLINE_BYTES = 32_768  # as in web.documents: a larger body is decoded in a thread
-
 
 async def list_flags(request: web.Request) -> web.StreamResponse:
     """Answer a page of flags."""
@@ -66,8 +62,10 @@ async def list_flags(request: web.Request) -> web.StreamResponse:
 
 async def create_flag(request: web.Request) -> web.StreamResponse:
     """Create a flag."""
-    document = await read_document(request, FlagInput)
-    written = await _flags(request).create(*query_scope(request), document, author_of(request))
+    document, _, flaws = await read_flawed(request, FlagInput, "flag")
+    written = await _flags(request).create(
+        *query_scope(request), document, author_of(request), flaws
+    )
     location = _location(request, written.resource.key)
     return written_response(written, status=201, location=location)
 
@@ -83,16 +81,16 @@ async def get_flag(request: web.Request) -> web.StreamResponse:
 
 async def replace_flag(request: web.Request) -> web.StreamResponse:
     """Replace a flag, or what one environment serves of it."""
-    body = await read_document(request, dict[str, Any])
-    document = await _decoded(msgspec.json.encode(body))
+    document, members, flaws = await read_flawed(request, FlagInput, "flag")
     written = await _flags(request).replace(
         *query_scope(request),
         request.match_info["key"],
         document,
-        body.keys(),
+        members.keys(),
         author_of(request),
         partial(check_if_match, request),
         rebucket=query_rebucket(request),
+        flaws=flaws,
     )
     return written_response(written)
 
@@ -104,7 +102,7 @@ async def patch_flag(request: web.Request) -> web.StreamResponse:
         *query_scope(request),
         request.match_info["key"],
         changes,
-        partial(decode_document, kind=FlagInput),
+        partial(decode_document, kind=FlagInput, parts="flag"),
         author_of(request),
         partial(check_if_match, request),
         rebucket=query_rebucket(request),
@@ -135,11 +133,6 @@ def _location(request: web.Request, key: str) -> str:
 
 def _flags(request: web.Request) -> FlagService:
     return FlagService(request.app[REPLICA])
-
-
-async def _decoded(body: bytes) -> FlagInput:
-    decode = partial(decode_document, body, FlagInput)
-    return await asyncio.to_thread(decode) if len(body) > _INLINE_BYTES else decode()
 
 
 def _type(request: web.Request) -> FlagType | None:
@@ -232,7 +225,9 @@ ROUTES = (
         example={"tags": ["payments"], "owner": "team-payments"},
         media_types=(MERGE_PATCH, JSON),
         responses={200: FlagResource},
-        description="A JSON merge patch (RFC 7396) of what a read gives. " + _WRITE_NOTES,
+        description="A JSON merge patch (RFC 7396) of what a read gives. Where one of several "
+        "members is needed, as in a condition or in what is served, another takes its place; no "
+        "null is needed. " + _WRITE_NOTES,
     ),
     Route(
         method="DELETE",

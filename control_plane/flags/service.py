@@ -16,7 +16,15 @@ from typing import Any
 import msgspec
 
 from control_plane.audit.model import Author
-from control_plane.documents import Precondition, invalid, same_document
+from control_plane.documents import (
+    NO_FLAWS,
+    Flaws,
+    Precondition,
+    decode_flawed,
+    invalid,
+    merge_patch,
+    same_document,
+)
 from control_plane.errors import Conflict, NotFound
 from control_plane.flags import authoring
 from control_plane.flags.authoring import Circumstances, Draft
@@ -100,22 +108,28 @@ class FlagService:
         return items, found[limit - 1] if len(found) > limit else None
 
     async def create(
-        self, project: str, environment: str, document: FlagInput, author: Author
+        self,
+        project: str,
+        environment: str,
+        document: FlagInput,
+        author: Author,
+        flaws: Flaws = NO_FLAWS,
     ) -> Written:
-        """Create a flag.
+        """Create a flag. With `flaws` nothing is, and all that is wrong is told.
 
         Raises:
             Invalid: with all problems; Conflict: there is one of that key.
         """
-        version = await self._next_version(project, document)
+        version = 1 if flaws.problems else await self._next_version(project, document)
 
         def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord | None]:
-            check_environment(state, environment)
-            if document.key in state.flags:
-                raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
-            names = sorted(state.environments)
-            around = Circumstances(names, environment, new_salt, now_ms)
-            return authoring.create(document, around), None
+            with flaws.first():
+                check_environment(state, environment)
+                if document.key in state.flags:
+                    raise Conflict(f"there is a flag {document.key!r}", code="flag_exists")
+                names = sorted(state.environments)
+                around = Circumstances(names, environment, new_salt, now_ms)
+                return authoring.create(document, around)._replace(flaws=flaws), None
 
         simple = not isinstance(document.value, msgspec.UnsetType) and isinstance(
             document.variants, msgspec.UnsetType
@@ -135,8 +149,11 @@ class FlagService:
         precondition: Precondition,
         *,
         rebucket: bool,
+        flaws: Flaws = NO_FLAWS,
     ) -> Written:
         """Replace a flag, or with a simple body what one environment serves.
+
+        With `flaws` nothing is, and all that is wrong is told.
 
         Raises:
             NotFound, PreconditionFailed, Invalid; Conflict: `fallthrough_is_rollout`,
@@ -144,9 +161,11 @@ class FlagService:
         """
 
         def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
-            record = self._changeable(state, environment, key, precondition)
-            around = circumstances(state, environment, key, now_ms)
-            return authoring.replace(record.flag, document, members, around), record
+            with flaws.first():
+                record = self._changeable(state, environment, key, precondition)
+                around = circumstances(state, environment, key, now_ms)
+                draft = authoring.replace(record.flag, document, members, around)
+                return draft._replace(flaws=flaws), record
 
         simple = not authoring.is_full(members)
         return await self.write(
@@ -170,7 +189,11 @@ class FlagService:
         def build(state: ProjectState, now_ms: int) -> tuple[Draft, FlagRecord]:
             record = self._changeable(state, environment, key, precondition)
             around = circumstances(state, environment, key, now_ms)
-            return authoring.patch(record.flag, changes, decode, around), record
+            body = merge_patch(record.flag, changes)
+            document, flaws = decode_flawed(decode, body)
+            with flaws.first():
+                draft = authoring.patched(record.flag, changes.keys(), document, around)
+                return draft._replace(flaws=flaws), record
 
         simple = not authoring.is_full(changes)
         return await self.write(
@@ -319,7 +342,7 @@ def checked(
     if old is not None and has_errors(problems):
         before = _problems_of(old.flag, state)
         problems = [_warning(p) if p in before else p for p in problems]
-    problems = [*draft.problems, *problems]
+    problems = draft.flaws.joined([*draft.problems, *problems])
     if simple:
         problems = list(map(_of_simple_body, problems))
     if has_errors(problems):

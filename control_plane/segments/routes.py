@@ -20,6 +20,7 @@ from control_plane.web.documents import (
     check_media_type,
     decode_document,
     read_document,
+    read_flawed,
 )
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import query_bool, query_scope
@@ -72,9 +73,9 @@ async def list_segments(request: web.Request) -> web.StreamResponse:
 
 async def create_segment(request: web.Request) -> web.StreamResponse:
     """Create a segment."""
-    document = await read_document(request, SegmentInput)
+    document, _, flaws = await read_flawed(request, SegmentInput, "segment")
     project = query_scope(request).project
-    written = await _segments(request).create(project, document, author_of(request))
+    written = await _segments(request).create(project, document, author_of(request), flaws)
     location = f"/api/v1/segments/{quote(written.resource.key)}"
     if "project" in request.query:
         location += f"?project={quote(project)}"
@@ -92,13 +93,14 @@ async def get_segment(request: web.Request) -> web.StreamResponse:
 
 async def replace_segment(request: web.Request) -> web.StreamResponse:
     """Replace a segment."""
-    document = await read_document(request, SegmentInput)
+    document, _, flaws = await read_flawed(request, SegmentInput, "segment")
     written = await _segments(request).replace(
         query_scope(request).project,
         request.match_info["key"],
         document,
         author_of(request),
         partial(check_if_match, request),
+        flaws,
     )
     return _written(written)
 
@@ -110,7 +112,7 @@ async def patch_segment(request: web.Request) -> web.StreamResponse:
         query_scope(request).project,
         request.match_info["key"],
         changes,
-        partial(decode_document, kind=SegmentInput),
+        partial(decode_document, kind=SegmentInput, parts="segment"),
         author_of(request),
         partial(check_if_match, request),
     )
@@ -315,7 +317,8 @@ ROUTES = (
         example={"included": ["user-1", "user-2"]},
         media_types=(_MERGE_PATCH, JSON),
         responses={200: SegmentResource},
-        description="A JSON merge patch (RFC 7396) of what a read gives.",
+        description="A JSON merge patch (RFC 7396) of what a read gives. Where one of several "
+        "members is needed, as in a condition, another takes its place; no null is needed.",
     ),
     Route(
         method="DELETE",

@@ -9,13 +9,21 @@ are made from is compared in the write, so that nothing is lost between the two.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from control_plane.audit.model import Author
-from control_plane.documents import Precondition, invalid, merge_patch, same_document
+from control_plane.documents import (
+    NO_FLAWS,
+    Flaws,
+    Precondition,
+    decode_flawed,
+    invalid,
+    merge_patch,
+    same_document,
+)
 from control_plane.errors import Conflict, NotFound
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
@@ -70,29 +78,27 @@ class SegmentService:
         items = [segment_resource(segments[key]) for key in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
 
-    async def create(self, project: str, document: SegmentInput, author: Author) -> Written:
-        """Create a segment.
+    async def create(
+        self, project: str, document: SegmentInput, author: Author, flaws: Flaws = NO_FLAWS
+    ) -> Written:
+        """Create a segment. With `flaws` nothing is, and all that is wrong is told.
 
         Raises:
             Invalid: with all problems; Conflict: there is one of that key.
         """
-        key = document.key
-        if isinstance(key, UnsetType):
-            raise invalid([Problem("/key", ProblemCode.MISSING_FIELD, "key is missing")])
-        if key.rpartition("/")[2] == _RESERVED:
-            message = f"the last part of a segment's key cannot be {_RESERVED!r}"
-            hint = f".../{_RESERVED} is where the units of a segment are"
-            raise invalid([Problem("/key", ProblemCode.INVALID_KEY, message, hint)])
+        with flaws.first():
+            key = _new_key(document)
 
-        def build(state: ProjectState) -> tuple[Segment, SegmentRecord | None]:
-            if key in state.segments:
-                raise Conflict(f"there is a segment {key!r}", code="segment_exists")
-            if len(state.segments) >= MAX_SEGMENTS:
-                raise Conflict(
-                    f"{MAX_SEGMENTS} segments are all a project can have", code="too_many"
-                )
-            check_units(document, None)
-            return segment_of(document, key), None
+        def build(state: ProjectState) -> _Built:
+            with flaws.first():
+                if key in state.segments:
+                    raise Conflict(f"there is a segment {key!r}", code="segment_exists")
+                if len(state.segments) >= MAX_SEGMENTS:
+                    raise Conflict(
+                        f"{MAX_SEGMENTS} segments are all a project can have", code="too_many"
+                    )
+                check_units(document, None)
+                return _Built(segment_of(document, key), None, flaws)
 
         return await self._write(project, "segment.create", author, build)
 
@@ -103,15 +109,20 @@ class SegmentService:
         document: SegmentInput,
         author: Author,
         precondition: Precondition,
+        flaws: Flaws = NO_FLAWS,
     ) -> Written:
-        """Replace a segment; raises NotFound, PreconditionFailed, Invalid."""
+        """Replace a segment; raises NotFound, PreconditionFailed, Invalid.
 
-        def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
-            record = find_segment(state, key)
-            precondition(record.version)
-            _refuse_other_key(document, key)
-            check_units(document, record.segment)
-            return segment_of(document, key, record.segment), record
+        With `flaws` nothing is, and all that is wrong is told.
+        """
+
+        def build(state: ProjectState) -> _Built:
+            with flaws.first():
+                record = find_segment(state, key)
+                precondition(record.version)
+                check_units(document, record.segment)
+                segment = segment_of(document, key, record.segment)
+                return _Built(segment, record, _with_other_key(flaws, document, key))
 
         return await self._write(project, "segment.replace", author, build)
 
@@ -126,15 +137,16 @@ class SegmentService:
     ) -> Written:
         """Apply a merge patch to a segment; raises as `replace`, and what `decode` raises."""
 
-        def build(state: ProjectState) -> tuple[Segment, SegmentRecord]:
+        def build(state: ProjectState) -> _Built:
             record = find_segment(state, key)
             precondition(record.version)
             # `units` counts what the record names by digests: only what is sent is compared.
             short = msgspec.structs.replace(record.segment, units=UNSET)
-            document = decode(merge_patch(short, changes))
-            _refuse_other_key(document, key)
-            check_units(document, record.segment)
-            return segment_of(document, key, record.segment), record
+            document, flaws = decode_flawed(decode, merge_patch(short, changes))
+            with flaws.first():
+                check_units(document, record.segment)
+                segment = segment_of(document, key, record.segment)
+                return _Built(segment, record, _with_other_key(flaws, document, key))
 
         return await self._write(project, "segment.patch", author, build)
 
@@ -167,14 +179,14 @@ class SegmentService:
         project: str,
         action: str,
         author: Author,
-        build: Callable[[ProjectState], tuple[Segment, SegmentRecord | None]],
+        build: "Callable[[ProjectState], _Built]",
     ) -> Written:
         result: list[Written] = []
         made: tuple[Segment, NewLists] | None = None
 
         def change(state: ProjectState) -> Change:
-            segment, old = build(state)
-            problems = check_segment(segment, state.segment_documents)
+            segment, old, flaws = build(state)
+            problems = flaws.joined(check_segment(segment, state.segment_documents))
             if has_errors(problems):
                 raise invalid(problems)
             lists = _lists_of(segment, made)
@@ -200,6 +212,14 @@ class SegmentService:
             else:
                 return result[0]
         raise Conflict("others changed the segment meanwhile, again and again", code="contended")
+
+
+class _Built(NamedTuple):
+    """What a write makes a segment: that, what it replaces, and what its body says amiss."""
+
+    segment: Segment
+    old: SegmentRecord | None
+    flaws: Flaws
 
 
 class _TooLongError(Exception):
@@ -233,8 +253,23 @@ def find_segment(state: ProjectState, key: str) -> SegmentRecord:
     return record
 
 
-def _refuse_other_key(document: SegmentInput, key: str) -> None:
+def _new_key(document: SegmentInput) -> str:
+    """Return the key of a segment to be; raises Invalid."""
+    key = document.key
+    if isinstance(key, UnsetType):
+        raise invalid([Problem("/key", ProblemCode.MISSING_FIELD, "key is missing")])
+    if key.rpartition("/")[2] == _RESERVED:
+        message = f"the last part of a segment's key cannot be {_RESERVED!r}"
+        hint = f".../{_RESERVED} is where the units of a segment are"
+        raise invalid([Problem("/key", ProblemCode.INVALID_KEY, message, hint)])
+    return key
+
+
+def _with_other_key(flaws: Flaws, document: SegmentInput, key: str) -> Flaws:
+    """Return the flaws of a body, and that its key is another than the segment's, if it is."""
     given = document.key
-    if not isinstance(given, UnsetType) and given != key:
-        message = f"key is {key!r} and cannot become {given[:80]!r}"
-        raise invalid([Problem("/key", ProblemCode.READ_ONLY, message)])
+    if isinstance(given, UnsetType) or given == key:
+        return flaws
+    message = f"key is {key!r} and cannot become {given[:80]!r}"
+    problem = Problem("/key", ProblemCode.READ_ONLY, message)
+    return flaws._replace(problems=[*flaws.problems, problem])

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from control_plane.documents import Flaws
 from control_plane.validation.notes import Note, Notes
-from control_plane.validation.salvage import Kind, salvage
 from control_plane.validation.syntax import BOM, encoding_note, number_note, syntax_note
+from control_plane.web.salvage import Kind, salvaged
 from control_plane.web.shapes import shape_problems
 from proxy.contract import strict_json
 from proxy.contract.authoring import FlagInput, disagreements, expand
@@ -186,8 +187,7 @@ class _Reader:
             return _placeholder("flag", where, data, loose)
         flag, problems = expand(document, [*self._environments] or DEFAULT_ENVIRONMENTS)
         if flag is None:
-            missing = [p for p in problems if not _is_misspelled(p, notes)]
-            self._notes.add_problems(under(where, missing))
+            self._notes.add_problems(under(where, _not_misspelled(problems, notes)))
             return _placeholder("flag", where, data, loose)
         if document.environments is not UNSET:
             self._notes.add_problems(under(where, self._unconfigured(flag)))
@@ -277,23 +277,13 @@ def _salvaged(
     problems = [
         msgspec.structs.replace(n.problem, pointer=n.problem.pointer[len(where) :]) for n in notes
     ]
-    changed = salvage(loose, kind, problems)
-    if changed is None:
-        return None, []
-    try:
-        document, _ = decode(msgspec.json.encode(loose), type_)
-    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
-        return None, []
-    return document, changed
+    return salvaged(loose, kind, type_, problems)
 
 
-def _is_misspelled(missing: Problem, notes: list[Note]) -> bool:
-    """Return whether a missing member is there under a name that was told to be wrong."""
-    member = missing.pointer[1:]
-    names = ("value", "variants", "environments")
-    meant = names if member in names else (member,)
-    hints = {note.problem.hint for note in notes}
-    return any(f"did you mean {name!r}?" in hints for name in meant)
+def _not_misspelled(missing: list[Problem], notes: list[Note]) -> list[Problem]:
+    """Return what is missing, but for members that are there under a name told to be wrong."""
+    flaws = Flaws([note.problem for note in notes])
+    return flaws.joined(missing)[len(notes) :]
 
 
 def _placeholder(kind: Kind, where: str, data: bytes, loose: Any) -> Item:

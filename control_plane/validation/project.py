@@ -12,8 +12,8 @@ from msgspec import UnsetType
 
 from control_plane.validation.documents import Item, read_items
 from control_plane.validation.notes import Note, Notes, Origin
-from control_plane.validation.salvage import Kind
 from control_plane.validation.snapshots import Counts, check_snapshot, is_snapshot
+from control_plane.web.salvage import Kind
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Condition, Flag, Segment
 from proxy.contract.problems import Problem

@@ -13,20 +13,22 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from aiohttp import hdrs, web
 
+from control_plane.documents import NO_FLAWS, Flaws, Misshapen, decode_flawed
 from control_plane.errors import (
     BadRequest,
-    Invalid,
     RequestTimeout,
     TooLarge,
     UnsupportedMediaType,
 )
 from control_plane.keys import SETTINGS
 from control_plane.web.routing import JSON, ROUTE
+from control_plane.web.salvage import Kind, salvaged
 from control_plane.web.shapes import shape_problems
 from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode
@@ -39,6 +41,7 @@ __all__ = [
     "decode_document",
     "read_body",
     "read_document",
+    "read_flawed",
     "read_with_members",
 ]
 
@@ -55,26 +58,28 @@ _INLINE_BYTES = 32_768
 much holds the loop for some milliseconds at most."""
 
 
-async def read_document(request: web.Request, kind: type[T]) -> T:
-    """Return the request's body as `kind`.
+async def read_document(request: web.Request, kind: type[T], parts: Kind | None = None) -> T:
+    """Return the request's body as `kind`, which has the `parts` of a flag or a segment.
 
     Raises:
-        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Invalid: as the header says.
+        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Misshapen: as the header
+        says.
     """
     body = await _document_body(request)
     if len(body) > _INLINE_BYTES:
-        return await asyncio.to_thread(decode_document, body, kind)
+        return await asyncio.to_thread(decode_document, body, kind, parts)
     value, problems = _decode_strictly(body, kind)
     if not problems:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
-    return await asyncio.to_thread(decode_document, body, kind)
+    return await asyncio.to_thread(decode_document, body, kind, parts)
 
 
 async def read_with_members(request: web.Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
     """Return the request's body as `kind`, and as the object it is: it tells what was left out.
 
     Raises:
-        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Invalid: as the header says.
+        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Misshapen: as the header
+        says.
     """
     body = await _document_body(request)
     if len(body) <= _INLINE_BYTES:
@@ -83,6 +88,29 @@ async def read_with_members(request: web.Request, kind: type[T]) -> tuple[T, dic
             with suppress(msgspec.ValidationError):
                 return msgspec.convert(members, kind), members
     return await asyncio.to_thread(_decode_with_members, body, kind)
+
+
+async def read_flawed(
+    request: web.Request, kind: type[T], parts: Kind
+) -> tuple[T, dict[str, Any], Flaws]:
+    """Return the request's body as `read_with_members` does, as far as it can be, and its flaws.
+
+    Raises:
+        as `read_document` does, when what could be understood is too little.
+    """
+    body = await _document_body(request)
+    if len(body) <= _INLINE_BYTES:
+        members, problems = _decode_strictly(body, dict[str, Any])
+        if members is not None and not problems:
+            with suppress(msgspec.ValidationError):
+                return msgspec.convert(members, kind), members, NO_FLAWS
+    return await asyncio.to_thread(_decode_flawed, body, kind, parts)
+
+
+def _decode_flawed(body: bytes, kind: type[T], parts: Kind) -> tuple[T, dict[str, Any], Flaws]:
+    document, flaws = decode_flawed(partial(decode_document, kind=kind, parts=parts), body)
+    members, _ = decode(body, dict[str, Any])
+    return document, members or {}, flaws
 
 
 async def _document_body(request: web.Request) -> bytes:
@@ -99,8 +127,8 @@ def _decode_with_members(body: bytes, kind: type[T]) -> tuple[T, dict[str, Any]]
         return decode_document(body, kind), members  # which says all that is wrong
 
 
-def decode_document(body: bytes, kind: type[T]) -> T:
-    """Return a body as `kind`; raises BadRequest or Invalid with all problems of its shape."""
+def decode_document(body: bytes, kind: type[T], parts: Kind | None = None) -> T:
+    """Return a body as `kind`; raises BadRequest or Misshapen with all problems of its shape."""
     value, problems = _decode_strictly(body, kind)
     if not problems:
         return value  # type: ignore[return-value]  # there is a value where there is no problem
@@ -114,8 +142,11 @@ def decode_document(body: bytes, kind: type[T]) -> T:
     if not others and not any(p.code is ProblemCode.TOO_DEEP for p in problems):
         # A duplicate does not show in the decoded document, so it is listed beside what does.
         hidden = [p for p in problems if p.code is ProblemCode.DUPLICATE_KEY]
-        problems = [*hidden, *shape_problems(document, kind)] or problems
-    raise Invalid(_summary(problems), problems=problems)
+        wrong = shape_problems(document, kind)
+        problems = [*hidden, *wrong] or problems
+        if parts is not None:
+            raise Misshapen(problems, *salvaged(document, parts, kind, wrong))
+    raise Misshapen(problems, None, ())
 
 
 def check_media_type(request: web.Request, accepted: Collection[str]) -> None:
@@ -232,9 +263,3 @@ def _decompressor(request: web.Request) -> "zlib._Decompress | None":
 def _decode_strictly(body: bytes, kind: type[T]) -> tuple[T | None, list[Problem]]:
     problems = strict_json.scan(body)
     return (None, problems) if problems else decode(body, kind)
-
-
-def _summary(problems: list[Problem]) -> str:
-    first: Any = problems[0]
-    more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-    return f"{first.pointer or 'the document'}: {first.message}{more}"

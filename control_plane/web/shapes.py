@@ -14,20 +14,21 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from control_plane.documents import MAX_PROBLEMS
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
 from proxy.contract.schema import json_schemas
 
-__all__ = ["MAX_PROBLEMS", "shape_problems"]
-
-MAX_PROBLEMS = 100
-"""A hostile document must not make a long answer; nobody mends more than this at once."""
+__all__ = ["shape_problems"]
 
 _SHOWN_CHARS = 60
 
 
 def shape_problems(document: Any, kind: Any) -> list[Problem]:
-    """Return every problem of shape of a decoded document, in its own order; none if it fits."""
+    """Return the problems of shape of a decoded document, in its own order; none if it fits.
+
+    At most `MAX_PROBLEMS`.
+    """
     return list(islice(_problems(_validator(kind).iter_errors(document)), MAX_PROBLEMS))
 
 

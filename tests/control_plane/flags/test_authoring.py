@@ -1,7 +1,6 @@
 """From bodies to flags: the sentences of the API mapping, one by one, without a server."""
 
 import hashlib
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.documents import invalid
+from control_plane.documents import invalid, merge_patch
 from control_plane.errors import Conflict, Invalid
 from control_plane.flags import authoring
 from control_plane.flags.model import resource_of
@@ -55,8 +54,8 @@ def put(
 
 def patch(flag: Flag, changes: dict[str, Any], asked: str = PRODUCTION) -> Flag:
     """Apply a merge patch to a flag."""
-    decode = partial(decode_document, kind=FlagInput)
-    return accepted(authoring.patch(flag, changes, decode, around(asked)))
+    document = decode_document(merge_patch(flag, changes), FlagInput)
+    return accepted(authoring.patched(flag, changes.keys(), document, around(asked)))
 
 
 def read(flag: Flag, environment: str = PRODUCTION) -> dict[str, Any]:

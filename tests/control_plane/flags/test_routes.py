@@ -117,6 +117,76 @@ async def test_what_the_api_and_the_engine_refuse_is_listed_together(api: Api) -
     }
 
 
+_TIMES = {"from": "2026-12-02T00:00:00Z", "until": "2026-12-01T00:00:00Z"}
+_ALL: dict[str, Any] = {"all": []}
+_FLAWED = {
+    "enabled": True,
+    "fallthrough": {"variant": "on"},
+    "rules": [
+        {"id": "a", "when": _ALL, "serve": {"variant": "on"}, "active": _TIMES},
+        {"id": "a", "when": _ALL, "serve": {"variant": "onn"}},
+        {"when": True, "serve": "on"},
+    ],
+    "targets": [{"variant": "on", "units": ["u", 5]}, {"variant": "off", "units": ["u"]}],
+}
+_FLAWS = {
+    ("/rules/0/active/until", "out_of_range"),
+    ("/rules/1/id", "duplicate_rule_id"),
+    ("/rules/1/serve/variant", "unknown_variant"),
+    ("/rules/2/when", "wrong_type"),
+    ("/rules/2/serve", "wrong_type"),
+    ("/targets/0/units/1", "wrong_type"),
+    ("/targets/1/units/0", "duplicate_unit"),
+}
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_mistakes_of_shape_hide_none_of_meaning(api: Api, method: str) -> None:
+    """What is wrong in one place is put aside, and the rest is looked at."""
+    body: dict[str, Any] = {"environments": {"production": _FLAWED}, "tags": [1]}
+    path = FLAGS
+    if method != "POST":
+        await create(api)
+        path = f"{FLAGS}/f"
+    if method != "PATCH":
+        body |= {"key": "f", "type": "boolean", "variants": {"on": True, "off": False}}
+    before = revisions(api)
+    reply = await api.ask(method, path, json=body)
+    assert reply.status == 422
+    found = {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+    at = "/environments/production"
+    assert found == {("/tags/0", "wrong_type"), *((f"{at}{p}", code) for p, code in _FLAWS)}
+    assert len(reply.json["problems"]) == len(found)
+    assert revisions(api) == before
+
+
+@pytest.mark.parametrize(
+    ("body", "wanted"),
+    [
+        (
+            {"key": "a b", "typ": "boolean", "value": True},
+            {("/typ", "unknown_field")},
+        ),
+        (
+            {"key": "a b", "type": "boolean", "value": "x", "tags": 1},
+            {("/tags", "wrong_type"), ("/key", "invalid_key"), ("/value", "value_type")},
+        ),
+        (
+            {"key": "f", "type": "boolean", "value": True, "expires": "soon", "tags": 1},
+            {("/tags", "wrong_type")},  # it exists: what it would mean is another question
+        ),
+    ],
+)
+async def test_a_simple_body_has_its_meaning_looked_at_too(
+    api: Api, body: dict[str, Any], wanted: set[tuple[str, str]]
+) -> None:
+    """As far as it has one."""
+    await create(api)
+    reply = await api.ask("POST", FLAGS, json=body)
+    assert reply.status == 422
+    assert {(p["pointer"], p["code"]) for p in reply.json["problems"]} == wanted
+
+
 async def test_a_key_that_cannot_be_in_an_unknown_environment_is_two_problems(api: Api) -> None:
     """Of a creation, too."""
     environments = {"nowhere": {"fallthrough": {"variant": "gone"}}}

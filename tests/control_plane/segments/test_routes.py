@@ -154,3 +154,25 @@ async def test_lists_are_pages_and_filtered(api: Api) -> None:
     assert second.json["next_cursor"] is None
     odd = await api.ask("GET", f"{SEGMENTS}?tag=odd&prefix=b")
     assert [s["key"] for s in odd.json["items"]] == ["b/2"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_mistakes_of_shape_hide_none_of_meaning(api: Api, method: str) -> None:
+    """What is wrong in one place is put aside, and the rest is looked at."""
+    when = {"all": [{"segment": "nowhere"}, {"not": 5}]}
+    body = {"when": when, "included": ["u", 5], "excluded": ["u"], "tags": 1}
+    if method == "POST":
+        reply = await api.ask(method, SEGMENTS, json=body | {"key": "a b"})
+    else:
+        await create(api)
+        reply = await api.ask(method, f"{SEGMENTS}/beta", json=body | {"key": "other"})
+    assert reply.status == 422
+    found = {(p["pointer"], p["code"]) for p in reply.json["problems"]}
+    assert found == {
+        ("/key", "invalid_key" if method == "POST" else "read_only"),
+        ("/when/all/0/segment", "unknown_segment"),
+        ("/when/all/1/not", "wrong_type"),
+        ("/included/1", "wrong_type"),
+        ("/excluded/0", "duplicate_unit"),
+        ("/tags", "wrong_type"),
+    }

@@ -50,6 +50,24 @@ def test_what_could_not_be_read_is_not_missing() -> None:
     }
 
 
+def test_a_unit_that_is_none_hides_no_other() -> None:
+    """Of targets and of lists, each unit is looked at for itself."""
+    targets = [{"variant": "on", "units": ["a", 5]}, {"variant": "off", "units": ["a", ""]}]
+    at = "/environments/production/targets"
+    assert places(full(targets=targets)) == {
+        ("0", f"{at}/0/units/1", "wrong_type"),
+        ("0", f"{at}/1/units/0", "duplicate_unit"),
+        ("0", f"{at}/1/units/1", "out_of_range"),
+    }
+    segment = {"key": "s", "included": ["a", 5, 6], "excluded": ["a", None]}
+    assert places(segment) == {
+        ("0", "/included/1", "wrong_type"),
+        ("0", "/included/2", "wrong_type"),
+        ("0", "/excluded/0", "duplicate_unit"),
+        ("0", "/excluded/1", "wrong_type"),
+    }
+
+
 @pytest.mark.parametrize("again", [{"flags": [SIMPLE, SIMPLE]}, {"flags": [SIMPLE]}])
 def test_a_key_that_is_given_twice_is_told_with_both_places(again: dict[str, object]) -> None:
     """In one file or in two; the second is where it is wrong."""

@@ -2,17 +2,23 @@
 
 What is wrong is put out of the way: replaced by a condition that never holds, or by serving nothing
 in particular, or left out. Whoever looks at the result must not believe what is said of those
-places; they are returned. Pure. It knows where conditions and what is served stand in a document,
-as `proxy.contract.definitions` has it, and changes together with that.
+places; they are returned. Pure. It knows where the parts of a document stand, as
+`proxy.contract.definitions` has it, and changes together with that.
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple
+from copy import deepcopy
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import msgspec
 
 from proxy.contract.codes import ProblemCode
+from proxy.contract.decode import decode
 from proxy.contract.problems import Problem, pointer
 
-__all__ = ["Kind", "salvage"]
+__all__ = ["Kind", "salvage", "salvaged"]
+
+T = TypeVar("T")
 
 Kind = Literal["flag", "segment"]
 
@@ -20,7 +26,8 @@ Kind = Literal["flag", "segment"]
 class _Part(NamedTuple):
     """What a step leads to, and what takes its place when something in it is wrong.
 
-    `instead` is `_KEEP` where what is around it has to go, `_LEAVE_OUT` where it can be missing.
+    `instead` is `_KEEP` where what is around it has to go, `_LEAVE_OUT` where it can be missing,
+    `_UNIT` where a text has to be that no other is.
     """
 
     of: str
@@ -29,6 +36,7 @@ class _Part(NamedTuple):
 
 _KEEP = object()
 _LEAVE_OUT = object()
+_UNIT = object()
 _NEVER: dict[str, list[object]] = {"any": []}
 _NOTHING = {"variant": ""}
 _ANY = ""  # any other step
@@ -46,8 +54,16 @@ _PARTS: dict[str, dict[str, _Part]] = {
     "environment": {
         "fallthrough": _Part("serve", _NOTHING),
         "rules": _Part("rules", _LEAVE_OUT),
+        "targets": _Part("targets", _LEAVE_OUT),
+        "prerequisites": _Part("prerequisites", _LEAVE_OUT),
         _ANY: _Part("", _LEAVE_OUT),
     },
+    "targets": {_ANY: _Part("target", {"variant": "", "units": []})},
+    "target": {"variant": _Part("", ""), "units": _Part("units", [])},
+    "units": {_ANY: _Part("", _UNIT)},
+    "prerequisites": {_ANY: _Part("prerequisite", {"flag": "", "variants": []})},
+    "prerequisite": {"variants": _Part("names", [])},
+    "names": {_ANY: _Part("", "")},
     "rules": {_ANY: _Part("rule", {"when": _NEVER, "serve": _NOTHING})},
     "rule": {
         "when": _Part("condition", _NEVER),
@@ -64,6 +80,8 @@ _PARTS: dict[str, dict[str, _Part]] = {
     "segment": {
         "key": _Part("", _KEEP),
         "when": _Part("condition", _NEVER),
+        "included": _Part("units", _LEAVE_OUT),
+        "excluded": _Part("units", _LEAVE_OUT),
         _ANY: _Part("", _LEAVE_OUT),
     },
 }
@@ -75,9 +93,9 @@ def salvage(document: Any, kind: Kind, problems: Iterable[Problem]) -> list[str]
     None when what is left says too little. Members that are unknown are only taken out.
     """
     changed: list[str] = []
-    for problem in problems:
+    for number, problem in enumerate(problems):
         steps = [s.replace("~1", "/").replace("~0", "~") for s in problem.pointer.split("/")[1:]]
-        place = _replace(document, kind, steps)
+        place = _replace(document, kind, steps, f"\0{number}")
         if place is None:
             return None
         # At the top and in an environment a member more takes nothing from the meaning of others.
@@ -86,8 +104,28 @@ def salvage(document: Any, kind: Kind, problems: Iterable[Problem]) -> list[str]
     return changed
 
 
-def _replace(document: Any, kind: str, steps: list[str]) -> list[str] | None:
-    """Put the smallest part around a place out of the way, and return where that was."""
+def salvaged(
+    document: Any, kind: Kind, type_: type[T], problems: Iterable[Problem]
+) -> tuple[T | None, list[str]]:
+    """Return what can be understood of a document, which is changed, and the places that cannot.
+
+    None, and no places, when that is too little.
+    """
+    changed = salvage(document, kind, problems)
+    if changed is None:
+        return None, []
+    try:
+        value, _ = decode(msgspec.json.encode(document), type_)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        return None, []
+    return value, changed
+
+
+def _replace(document: Any, kind: str, steps: list[str], unit: str) -> list[str] | None:
+    """Put the smallest part around a place out of the way, and return where that was.
+
+    `unit` is a text that nothing else in the document is.
+    """
     node = document
     best: tuple[Any, int, object] | None = None  # container, index of the step in it, instead
     for index, step in enumerate(steps):
@@ -103,6 +141,10 @@ def _replace(document: Any, kind: str, steps: list[str]) -> list[str] | None:
         return None
     container, index, instead = best
     step = steps[index]
+    if instead is _UNIT:
+        instead = unit
+    elif instead is not _LEAVE_OUT:
+        instead = deepcopy(instead)  # more may be wrong in it, and is put out of the way then
     if isinstance(container, list):
         container[int(step)] = instead
     elif instead is _LEAVE_OUT:

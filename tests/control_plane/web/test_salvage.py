@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from control_plane.validation.salvage import Kind, salvage
+from control_plane.web.salvage import Kind, salvage
 from control_plane.web.shapes import shape_problems
 from proxy.contract.authoring import FlagInput
 from proxy.contract.definitions import Segment
@@ -28,6 +28,21 @@ TRUE: dict[str, Any] = {"all": []}
         (
             {"rules": [{"when": {"all": [TRUE, {"not": 1}]}, "serve": {"variant": "on"}}]},
             [f"{AT}/rules/0/when/all/1/not"],
+        ),
+        (
+            {"targets": [{"variant": 1, "units": ["a", 5, 6]}, 7]},
+            [
+                f"{AT}/targets/0/variant",
+                f"{AT}/targets/0/units/1",
+                f"{AT}/targets/0/units/2",
+                f"{AT}/targets/1",
+            ],
+        ),
+        ({"targets": [{"variant": "on", "units": 5}]}, [f"{AT}/targets/0/units"]),
+        ({"targets": [{"units": []}]}, [f"{AT}/targets/0/variant"]),
+        (
+            {"prerequisites": [{"flag": "a", "variants": [1]}, {"flag": 1, "variants": []}]},
+            [f"{AT}/prerequisites/0/variants/0", f"{AT}/prerequisites/1"],
         ),
         (
             {"rules": [{"when": {"op": "in", "x": 1}, "serve": {"variant": "on"}}]},
