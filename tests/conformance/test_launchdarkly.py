@@ -15,7 +15,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -24,12 +24,16 @@ import pytest
 import yaml
 from msgspec import UNSET
 
+from proxy.contract.snapshot import Entry, EntryKind
+from proxy.contract.steps import finish
+from proxy.engine import compile_snapshot, evaluate, explain
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.dialects.launchdarkly import DIALECT
 from proxy.engine.dialects.model import Imported
 from proxy.engine.hashing import number_of
 from tests.conformance.harness import CompiledFlags, compile_translations, suite, vectors
+from tests.proxy.engine.builders import entries
 from tests.proxy.engine.dialects.mutations import mutated
 from tests.proxy.engine.floats import float32
 
@@ -181,6 +185,40 @@ def agrees(case: Case, bits: int) -> None:
     else:
         assert same_json(answer.value, expect["value"])
         assert same_json(json.loads(answer.body)["value"], expect["value"])
+
+
+def test_a_snapshot_answers_and_explains_the_same() -> None:
+    """As a sidecar compiles it, every flag of every suite; an explanation ends in that answer."""
+    for (_, data), cases_of in groupby(SERVER, lambda case: (case.suite, case.data)):
+        alone = compiled(data)
+        lines = entries_of(DIALECT.read(json.loads(data), {}))
+        snapshot = finish(compile_snapshot(lines, None, {}))
+        for case in cases_of:
+            key, context = case.evaluation["flagKey"], case.evaluation["context"]
+            answer, wanted = evaluate(snapshot, key, context, 0), alone.evaluate(key, context)
+            assert (answer.error_code, answer.variant) == (wanted.error_code, wanted.variant)
+            assert (answer.reason, answer.value) == (wanted.reason, wanted.value)
+            assert bytes(explain(snapshot, lines, key, context, 0).result) == answer.body
+
+
+def entries_of(found: Imported) -> dict[tuple[EntryKind, str], Entry]:
+    """Return the lines of a snapshot with what was read."""
+    named: list[tuple[EntryKind, str, Any]] = []
+    for flag in found.flags:
+        source = {"dialect": "launchdarkly", "definition": flag.definition}
+        definition = {
+            "type": flag.type,
+            "variants": flag.variants,
+            "fallthrough": {"variant": flag.fallthrough},
+            "salt": "unused",
+            "enabled": flag.enabled,
+            "source": source,
+        }
+        named.append(("flag", flag.key, definition))
+    for segment in found.segments:
+        source = {"dialect": "launchdarkly", "definition": segment.definition}
+        named.append(("segment", segment.key, {"source": source}))
+    return entries(*named)
 
 
 @pytest.mark.parametrize("case", CLIENT, ids=[case.id for case in CLIENT])

@@ -97,7 +97,7 @@ def names(definition: Mapping[str, Any]) -> Named:
 
 
 class _Translator:
-    """Translates one flag."""
+    """Translates one flag. The names of steps are for explanations."""
 
     def __init__(self, key: str, flag: Flag, bits: Bits) -> None:
         self._flag = flag
@@ -165,6 +165,7 @@ class _Translator:
                         (("sourceReason", "TARGET_MATCH"),),
                         (*path, "variation"),
                     ),
+                    f"{path[0]} {path[1]}",
                 )
         for index, rule in enumerate(self._flag.rules or ()):
             path = ("rules", index)
@@ -173,7 +174,7 @@ class _Translator:
             serve: p.Serve = _BAD_CLAUSE
             if is_good:
                 serve = self._serve(rule, Reason.TARGETING_MATCH, marks, path, rule.id or None)
-            yield p.Rule(when, serve, rule.id or None)
+            yield p.Rule(when, serve, rule.id or f"number {index}")
 
     def _prerequisites(self) -> Iterator[p.Step]:
         for index, wanted in enumerate(self._flag.prerequisites or ()):
@@ -185,7 +186,9 @@ class _Translator:
             passes = p.Answered(wanted.key, _serves(str(variation)), (str(variation),))
             # asked only about flags that do not pass, so that those that do are asked once
             stops = p.Answered(wanted.key, _is_stopped, ("an error",))
-            yield p.Rule(p.all_of([p.negation(passes), stops]), _PASSED_ON)
+            yield p.Rule(
+                p.all_of([p.negation(passes), stops]), _PASSED_ON, f"errors of {wanted.key}"
+            )
             marks = (("sourceReason", "PREREQUISITE_FAILED"), ("prerequisiteKey", wanted.key))
             off = self._flag.off_variation
             yield p.Gate(passes, self._outcome(off, Reason.DEFAULT, marks, ("offVariation",)))

@@ -211,11 +211,20 @@ class _Reader:
         self._report(translation.problems, where)
         if translation.program is None or has_errors(list(translation.problems)):
             return None
+        variants = {
+            name: None if value is msgspec.UNSET else value
+            for name, value in translation.variants.items()
+        }
+        if not variants:
+            where_to = where("/variations")
+            message = "a flag without variations answers nothing"
+            self._report([Problem("", ProblemCode.NO_VARIANTS, message)], _always(where_to))
+            return None
         self.flags[key] = ImportedFlag(
             key,
             _type_of(translation),
-            {n: v for n, v in translation.variants.items() if v is not msgspec.UNSET},
-            _fallthrough_of(made),
+            variants,
+            _fallthrough_of(made, variants),
             made,
             enabled,
             self._options,
@@ -314,15 +323,18 @@ _TYPES: tuple[tuple[str, frozenset[type]], ...] = (
 )
 
 
-def _fallthrough_of(made: dict[str, Any]) -> str:
+def _fallthrough_of(made: dict[str, Any], variants: Mapping[str, Any]) -> str:
     """Return the variant that most are served whom no rule is for, as far as one can be said."""
     serve = made.get("fallthrough")
     if not isinstance(serve, dict):
-        serve = {"variation": made.get("offVariation")}
-    variation = serve.get("variation")
-    rollout = serve.get("rollout")
+        serve = {}
+    variation, rollout = serve.get("variation"), serve.get("rollout")
     if variation is None and isinstance(rollout, dict):
         arms = [arm for arm in _list(rollout.get("variations")) if isinstance(arm, dict)]
         heaviest = max(arms, key=lambda arm: arm.get("weight") or 0, default={})
-        variation = heaviest.get("variation")
-    return str(int(variation)) if isinstance(variation, (int, float)) else "0"
+        variation = heaviest.get("variation", 0)
+    for candidate in (variation, made.get("offVariation")):
+        name = str(int(candidate)) if isinstance(candidate, (int, float)) else ""
+        if name in variants:
+            return name
+    return next(iter(variants))

@@ -366,6 +366,14 @@ def test_what_matches_nothing_is_a_warning(
     assert problem.severity is Severity.WARNING
 
 
+def test_without_a_kind_an_attribute_is_a_name() -> None:
+    """Slashes and all, as before there were kinds."""
+    clause = {"attribute": "/a/b~", "op": "in", "values": ["x"]}
+    assert holds(clause, {**USER, "/a/b~": "x"})
+    assert not holds(clause, {**USER, "a": {"b~": "x"}})
+    assert holds({**clause, "attribute": "/a/b", "contextKind": "user"}, {**USER, "a": {"b": "x"}})
+
+
 def test_a_clause_that_cannot_be_read_is_an_error_only_where_it_is_reached() -> None:
     """After clauses that hold, and after rules that do not."""
     bad = {"op": "in", "values": [1]}
@@ -450,9 +458,14 @@ def test_targets_of_kinds_come_in_their_order() -> None:
                     {"contextKind": "org", "variation": 2, "values": ["acme"]},
                     {"variation": 0, "values": []},
                 ],
-            )
+            ),
+            "g": flag(
+                targets=[{"variation": 2, "values": ["u"]}, {"variation": 0, "values": ["u"]}],
+                contextTargets=[{"variation": 0}, {"variation": 2}],
+            ),
         }
     )
+    assert made.evaluate("g", {"key": "u"}).value == "yes"
     both = {"kind": "multi", "user": {"key": "u"}, "org": {"key": "acme"}}
     assert made.evaluate("f", both).value == "off"
     assert made.evaluate("f", {**both, "org": {"key": "other"}}).value == "yes"
@@ -948,6 +961,36 @@ def test_a_file_as_clients_are_sent_it() -> None:
     assert "sdk-secret" not in repr(found)
 
 
+@pytest.mark.parametrize(
+    ("members", "wanted"),
+    [
+        ({"fallthrough": {"variation": 1.0}}, "1"),
+        ({"fallthrough": {"variation": 9}}, "2"),
+        ({"fallthrough": {"variation": 9}, "offVariation": -1}, "0"),
+        ({"fallthrough": None, "offVariation": None}, "0"),
+        (
+            {
+                "fallthrough": {
+                    "rollout": {"variations": [{"weight": 1}, {"variation": 1, "weight": 5}]}
+                }
+            },
+            "1",
+        ),
+    ],
+)
+def test_the_fallthrough_that_people_see_is_a_variant(members: Json, wanted: str) -> None:
+    """Whatever is served; a variation that is null is one, too."""
+    [made] = read({"flags": {"f": flag(variations=["a", None, 7], **members)}}).flags
+    assert (made.fallthrough, made.variants) == (wanted, {"0": "a", "1": None, "2": 7})
+
+
+def test_a_flag_without_variations_is_refused() -> None:
+    """It could answer nothing."""
+    found = read({"flags": {"f": flag(variations=[], fallthrough={})}})
+    assert found.flags == ()
+    assert ("/flags/f/variations", ProblemCode.NO_VARIANTS) in codes(found.problems)
+
+
 def test_a_file_as_it_is_streamed() -> None:
     """Pointers are into the file; the precision is kept with each flag."""
     document = {"path": "/", "data": {"flags": {"a/b": flag(offVariation=7)}, "segments": {}}}
@@ -1017,6 +1060,8 @@ def test_a_flag_of_the_rest_api() -> None:
         ]
     [made] = read(REST, environment="test").flags
     assert made.enabled is False
+    many = {**REST, "variations": [{"value": 1}] * 1_001}
+    assert codes(read(many, environment="test").problems) == [("/variations", ProblemCode.TOO_MANY)]
 
 
 @pytest.mark.parametrize(
