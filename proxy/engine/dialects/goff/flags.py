@@ -2,10 +2,10 @@
 
 Here structure only: what a query means, and what a share of users is, is `programs`'.
 
-A scheduled step names members that take the place of the flag's. Rules are merged by name, member by
-member, shares by variation (a negative one removes the variation); rules of other names, and those
-without, come after the others. Steps are applied by their dates, those of one date as they are
-written; a step without a date never.
+A scheduled step names members that take the place of the flag's. Rules are merged by name, member
+by member, shares by variation (a negative one removes the variation); rules of other names, and
+those without, come after the others. Steps are applied by their dates, those of one date as they
+are written; a step without a date never.
 
 Rules:
 - Members that GO Feature Flag does not know are ignored there, and are warnings here.
@@ -375,4 +375,8 @@ def _merged_edge(edge: Edge | None, change: Edge | None) -> Edge | None:
         return edge
     if edge is None:
         raise NotMerged
-    return Edge(*(old if new is None else new for old, new in zip(edge, change, strict=True)))
+    return Edge(
+        edge.variation if change.variation is None else change.variation,
+        edge.percentage if change.percentage is None else change.percentage,
+        edge.date if change.date is None else change.date,
+    )

@@ -12,6 +12,9 @@ Rules:
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from functools import reduce
+from math import copysign, fmod
+from operator import gt, lt
 from typing import Any
 
 from proxy.engine.dialects.goff.conditions import Attributes, member
@@ -65,6 +68,7 @@ def truth_of(logic: Logic) -> Callable[[dict[str, Any]], bool]:
 
 
 _NAN = float("nan")
+_INFINITY = float("inf")
 
 
 def _of_text(text: str) -> float:
@@ -235,6 +239,53 @@ def _in_order(compare: Callable[[Any, Any], bool], *, turned: bool = False) -> F
     return form
 
 
+# Arithmetic, which fails for what is neither number nor text
+
+
+def _of_numbers(function: Callable[[list[float]], float | None]) -> Form:
+    """Return an operation of all its values as numbers."""
+
+    def form(compiler: Compiler, arguments: Any, place: Place) -> Term:
+        runs = [term.run for term in compiler.terms(arguments, place)]
+        return Term(lambda data, t: function([_exactly(_given(each(data, t))) for each in runs]))
+
+    return form
+
+
+def _divided(values: list[float]) -> float:
+    return reduce(_quotient, values) if values else 0.0
+
+
+def _quotient(one: float, other: float) -> float:
+    if other:
+        return one / other
+    return _NAN if one != one or one == 0 else copysign(_INFINITY, one) * copysign(1.0, other)
+
+
+def _remainder(values: list[float]) -> float:
+    if len(values) < 2:
+        return float(_fail("a remainder is of two numbers"))
+    one, other = values[:2]
+    return fmod(one, other) if other and one - one == 0 else _NAN
+
+
+def _minus(values: list[float]) -> float:
+    if len(values) == 1:
+        return -values[0]
+    return reduce(lambda one, other: one - other, values) if values else 0.0
+
+
+def _furthest(is_further: Callable[[float, float], bool]) -> Form:
+    def furthest(values: list[float]) -> float | None:
+        found = values[0] if values else None
+        for value in values[1:]:
+            if found is not None and is_further(value, found):
+                found = value
+        return found
+
+    return _of_numbers(furthest)
+
+
 # Members
 
 
@@ -386,5 +437,13 @@ FORMS: dict[str, Form] = {
     "contains_none": _of_two(_contains(lambda found: not any(found), True), True),
     "var": _var,
     "cat": _cat,
+    "+": _of_numbers(lambda values: sum(values, 0.0)),
+    "-": _of_numbers(_minus),
+    "*": _of_numbers(lambda values: reduce(lambda one, other: one * other, values, 1.0)),
+    "/": _of_numbers(_divided),
+    "%": _of_numbers(_remainder),
+    "abs": _of_numbers(lambda values: abs(values[0]) if values else 0.0),
+    "max": _furthest(gt),
+    "min": _furthest(lt),
 }
 """The operations that are others than JavaScript's."""

@@ -11,15 +11,16 @@ In each program, in this order, as in GO Feature Flag:
     rules, then the default rule
 
 What GO Feature Flag calls FLAG_CONFIG, a rule that gives nobody anything, is the error `GENERAL`
-with the metadata `sourceError`. Reasons are ours; where its own is another one it is in the metadata
-`sourceReason`. The names of rules are in `evaluatedRuleName`, and `gofeatureflag_cacheable` says as
-there that time does not matter.
+with the metadata `sourceError`. Reasons are ours; where its own is another one it is in the
+metadata `sourceReason`. The names of rules are in `evaluatedRuleName`, and
+`gofeatureflag_cacheable` says, as there, that time does not matter.
 
 A share of users is a range of `fnv1a32(flag + key) % total` in thousandths of a percent, variations
 by their names from the last to the first; a progressive rollout counts whole seconds.
 """
 
 from collections.abc import Mapping
+from math import fsum
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
@@ -208,6 +209,12 @@ class _Translator:
         if size >= 2**32:
             message = "the shares come to more than can be counted"
             self._findings.add(path, ProblemCode.OUT_OF_RANGE, message)
+        elif _is_doubtful(shares, size):
+            message = (
+                "the sum of the shares goes by the order they are added in, which GO Feature Flag "
+                "leaves to chance; here it is one, and users at an edge may move"
+            )
+            self._warn(path, message)
         elif size != _WHOLE:
             message = f"the shares sum to {size / _PER_PERCENT:g} %, which is taken for all users"
             self._warn(path, message)
@@ -292,6 +299,13 @@ def _failure(why: str) -> p.Outcome:
     )
 
 
+def _is_doubtful(shares: Mapping[str, float], size: int) -> bool:
+    """Return whether another order of shares has another sum, in thousandths of a percent."""
+    orders = (sorted(shares.values()), sorted(shares.values(), reverse=True), shares.values())
+    sums = {int(sum(order) * _PER_PERCENT) for order in orders}
+    return sums | {int(fsum(shares.values()) * _PER_PERCENT)} != {size}
+
+
 def _starts(flag: Flag | None) -> list[int]:
     """Return when progressive rollouts begin of which some users are a part at once."""
     if flag is None:
@@ -299,9 +313,10 @@ def _starts(flag: Flag | None) -> list[int]:
     found = []
     for rule in (*flag.rules, *([flag.default] if flag.default else [])):
         initial = rule.progressive.initial if rule.progressive else None
-        if initial is not None and initial.date is not None:
-            if (initial.percentage or 0.0) * _PER_PERCENT >= 1:
-                found.append(_ceiling(initial.date))
+        if initial is None or initial.date is None:
+            continue
+        if (initial.percentage or 0.0) * _PER_PERCENT >= 1:
+            found.append(_ceiling(initial.date))
     return found
 
 

@@ -1,19 +1,20 @@
-"""The query language of GO Feature Flag read as text: `age ge 18 and not (country in ["DE", "FR"])`.
+"""The query language of GO Feature Flag: `age ge 18 and not (country in ["DE", "FR"])`.
 
-    query      : comparison | path pr | not ( query ) | ( query ) | query and query | query or query
+    query      : comparison | path pr | not ( query ) | ( query )
+               | query and query | query or query
     comparison : path operator value
     operator   : eq == ne != gt > lt < ge >= le <= co sw ew in     (all lower or all upper case)
     value      : "text", 1, -1, 1.5, 1.2.3-rc.1, true, false, null, ["a", "b"], [1, 2], [1.5, 2.5]
 
 `and` and `or` bind alike, from the left. One space parts what stands beside each other.
 
-That is the language; what people have written in it is more. The library that GO Feature Flag reads
-it with (nikunjy/rules, a parser made by ANTLR 4) refuses nothing: it stops where it no longer
-understands, and mends what one token would mend. `not a eq 1` is `not (a eq 1)`, `a eq 1 AND b eq 2`
-is `a eq 1`, and a query with a hole in it is false only when evaluation comes to the hole. Flags in
-production are served by that, so this parser mends as that one does: by the rules of ANTLR's default
-strategy, which are those of `_Parser.match`, `sync` and `recover`. `Query.clean` says whether there
-was anything to mend.
+That is the language; what people have written in it is more. The library that GO Feature Flag
+reads it with (nikunjy/rules, a parser made by ANTLR 4) refuses nothing: it stops where it no longer
+understands, and mends what one token would mend. `not a eq 1` is `not (a eq 1)`, `a eq 1 AND b` is
+`a eq 1`, and a query with a hole in it is false only when evaluation comes to the hole. Flags in
+production are served by that, so this parser mends as that one does: by the rules of ANTLR's
+default strategy, which are those of `_Parser.match`, `sync` and `recover`. `Query.clean` says
+whether there was anything to mend.
 
 Rules:
 - Holes are None, and what they do is for the reader of the tree; see `conditions`.

@@ -1,8 +1,8 @@
 """A file of GO Feature Flag, read: its flags, each as it is, and what is wrong with them.
 
 A file is an object of flags by their keys, or what the relay's `/v1/flag/configuration` answers,
-which has them in `flags` and its enrichment beside. Nothing of a flag is left out of its definition;
-dates that a YAML reader made of text are text again.
+which has them in `flags` and its enrichment beside. Nothing of a flag is left out of its
+definition; dates that a YAML reader made of text are text again.
 
 Rules:
 - A flag with an error is left out, the others are read.
@@ -84,7 +84,7 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
 
 
 def _is_answer(document: Mapping[Any, Any]) -> bool:
-    """Return whether a document is the answer of a relay, rather than a file with a flag `flags`."""
+    """Return whether a document is a relay's answer, and not a file with a flag `flags`."""
     flags = document.get("flags")
     if flags.__class__ is not dict or not document.keys() <= {"flags", ENRICHMENT, "errorCode"}:
         return False
@@ -172,7 +172,7 @@ def _fallthrough(flag: Flag, variants: Mapping[str, Any]) -> str:
             chosen = max(shares, key=lambda name: shares[name])
         else:
             chosen = default.variation
-    return chosen if chosen in variants else next(iter(variants))
+    return chosen if chosen is not None and chosen in variants else next(iter(variants))
 
 
 _TYPES = {
