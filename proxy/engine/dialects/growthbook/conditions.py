@@ -524,8 +524,10 @@ class Conditions:
         return _Asked(has_all)
 
     def _item(self, expected: Any, at: Path, depth: int) -> _Asked:
+        wanted = None
         if _is_operators(expected):
             test = self._value_test(expected, at, depth)
+            wanted = expected.get("$eq") if len(expected) == 1 else None
         else:
             test = self._object_test(expected, at, depth)
 
@@ -536,7 +538,6 @@ class Conditions:
                         return True
             return False
 
-        wanted = expected.get("$eq") if len(expected) == 1 else None
         if wanted.__class__ is str:
             return _Asked(has_one, Leaf("{f}.__class__ is list and {0} in {x}", (wanted,)))
         return _Asked(has_one)
