@@ -81,7 +81,7 @@ def constraint_expression(node: Any, path: Path, translating: Translating) -> p.
     make = _OPERATORS.get(operator)
     if make is None:
         message = f"there is no operator {translating.shown(operator)}; {_NEVER}"
-        near = get_close_matches(operator[:_MOST_NUMBER_CHARS], _OPERATORS, 1)
+        near = get_close_matches(operator[:_LONGEST_OPERATOR], _OPERATORS, 1)
         hint = f"did you mean {near[0]}?" if near else ""
         translating.warn((*path, "operator"), ProblemCode.UNKNOWN_OPERATOR, message, hint)
         return p.FALSE
@@ -344,6 +344,9 @@ def _network(text: str) -> IPv4Network | IPv6Network | None:
     except ValueError:
         return None
 
+
+_LONGEST_OPERATOR = 16
+"""Characters of what is meant to be one; nearness takes time by the square of them."""
 
 _OPERATORS: dict[str, _Make] = {
     "IN": _in,
