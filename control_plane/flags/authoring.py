@@ -27,7 +27,7 @@ from msgspec import UNSET, UnsetType
 
 from control_plane.documents import NO_FLAWS, Flaws, invalid, same_document
 from control_plane.errors import Conflict
-from control_plane.flags.rebucketing import keep_ranges, serves_of
+from control_plane.flags.rebucketing import keep_ranges, served_before, serves_of
 from control_plane.flags.rule_ids import with_kept_ids
 from proxy.contract.authoring import (
     FlagInput,
@@ -290,7 +290,7 @@ def _full(flag: Flag, document: FlagInput, around: Circumstances) -> Draft:
 def _with_ranges(
     old: EnvironmentConfig | None, new: EnvironmentConfig, now_ms: int
 ) -> EnvironmentConfig:
-    before = {} if old is None else dict(serves_of(old))
+    before = {} if old is None else served_before(old, new)
     rules = [
         msgspec.structs.replace(
             rule, serve=keep_ranges(before.get(f"rules/{rule.id}"), rule.serve, now_ms)

@@ -2,16 +2,21 @@
 
 A unit's bucket is decided by the salt and the attribute `by`. While both stay, what moves is
 counted exactly, in buckets of `BUCKETS`: those whose variant is another afterwards. When either
-changes every unit gets a new bucket, and what can be said is an expectation: a unit keeps its
-variant with the probability that two independent draws agree, so `1 - sum(w_i * w'_i)` of them
-move, weights as shares.
+changes where units are told apart before and after, every unit gets a new bucket, and what can be
+said is an expectation: a unit keeps its variant with the probability that two independent draws
+agree, so `1 - sum(w_i * w'_i)` of them move, weights as shares. That wants consent, unless it comes
+to nobody, as where all units get the same variant before and after.
 
-A plain variant counts as a rollout of one arm, by whatever the other side splits by: units have it
-in any bucket, so that going over to a rollout and back is counted exactly. A ramp counts as the
-rollout that it is at the time of the change; where it goes from there is its author's plan, and no
-unit goes back and forth on the way. Places are `fallthrough` and `rules/<id>`; a rule that comes or
-goes is not compared, because who met it depends on its condition. For the same reason neither
-prerequisites nor the time in which a rule is active count.
+A plain variant counts as a rollout of one arm, by whatever the other side splits by, with whatever
+salt: units have it in any bucket, so that going over to a rollout and back is counted exactly. A
+ramp counts as the rollout that it is at the time of the change; where it goes from there is its
+author's plan, and no unit goes back and forth on the way.
+
+Places are `fallthrough` and `rules/<id>`. Rules whose ids were left out have got those of the rules
+that they are (`rule_ids`). One with a new id of its author's is the one that had the same condition
+and whose id is gone: a new name moves nobody, and is no way around consent. Any other rule that
+comes or goes is not compared, because who met it depends on its condition. For the same reason
+neither prerequisites nor the time in which a rule is active count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,9 +36,18 @@ from proxy.contract.definitions import (
 )
 from proxy.engine import ramp_arms, reallocate
 
-__all__ = ["Moved", "check_consent", "keep_ranges", "moved_between", "serves_of"]
+__all__ = [
+    "Moved",
+    "check_consent",
+    "keep_ranges",
+    "moved_between",
+    "served_before",
+    "serves_of",
+]
 
 _Ranges = Sequence[tuple[int, int]]
+
+_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -52,48 +66,51 @@ def serves_of(config: EnvironmentConfig) -> Iterator[tuple[str, Serve]]:
         yield f"rules/{rule.id}", rule.serve
 
 
+def served_before(old: EnvironmentConfig, new: EnvironmentConfig) -> dict[str, Serve]:
+    """Return what each place of a new configuration served before, as far as it was there."""
+    before = dict(serves_of(old))
+    kept = {rule.id for rule in old.rules} & {rule.id for rule in new.rules}
+    gone: dict[bytes, list[int]] = {}
+    for number, rule in enumerate(old.rules):
+        if rule.id not in kept:
+            gone.setdefault(_encode(rule.when), []).append(number)
+    for number, rule in enumerate(new.rules) if gone else ():
+        if rule.id not in kept and (alike := gone.get(_encode(rule.when))):
+            # of several the one in the same place, or the first
+            was = alike.pop(alike.index(number) if number in alike else 0)
+            before[f"rules/{rule.id}"] = old.rules[was].serve
+    return before
+
+
 def moved_between(old: Flag, new: Flag, now_ms: int) -> list[Moved]:
     """Return what moves where at a time, for all places that split units before or after."""
-    moved = []
+    moved: list[Moved] = []
     for environment, config in new.environments.items():
         before = old.environments.get(environment)
-        if before is None:
-            continue
-        places = dict(serves_of(before))
-        for place, serve in serves_of(config):
-            was = places.get(place)
-            if was is None or (_split(was) is None and _split(serve) is None):
-                continue
-            estimated = _is_rebucketed(before, config, was, serve)
-            had, gets = _arms(was, now_ms), _arms(serve, now_ms)
-            count = _expected(had, gets) if estimated else _counted(had, gets)
-            if count:
-                moved.append(Moved(environment, place, count, estimated))
+        if before is not None:
+            moved += _moved_in(environment, before, config, now_ms)
     return moved
 
 
 def check_consent(old: Flag, new: Flag, now_ms: int, *, rebucket: bool) -> None:
-    """Raise Conflict when salts or `by` change and the caller did not say `rebucket`."""
+    """Raise Conflict when units move for a new salt or `by` and the caller did not say `rebucket`.
+
+    Not where nobody would: a salt tells nothing apart in a flag that serves everybody the same.
+    """
     if rebucket:
         return
     for environment, config in new.environments.items():
         before = old.environments.get(environment)
         if before is None:
             continue
-        places = dict(serves_of(before))
-        where = [
-            place
-            for place, serve in serves_of(config)
-            if place in places and _is_split_anew(places[place], serve)
-        ]
-        if config.salt != before.salt:
-            where.insert(0, "salt")
-        if where:
-            moved = moved_between(old, new, now_ms)
-            expected = max((m.buckets for m in moved if m.estimated), default=0)
+        moved = [m for m in _moved_in(environment, before, config, now_ms) if m.estimated]
+        if moved:
+            where = [m.place for m in moved]
+            if config.salt != before.salt:
+                where.insert(0, "salt")
             raise Conflict(
                 f"{', '.join(where[:5])} of {environment!r} would give units new buckets: "
-                f"about {expected} of {BUCKETS} would get another variant; "
+                f"about {max(m.buckets for m in moved)} of {BUCKETS} would get another variant; "
                 "repeat with ?rebucket=true if that is meant",
                 code="rebucketing",
             )
@@ -134,16 +151,25 @@ def _is_whole(arms: list[Arm]) -> bool:
     )
 
 
-def _is_rebucketed(
-    before: EnvironmentConfig, after: EnvironmentConfig, was: Serve, serve: Serve
-) -> bool:
-    return before.salt != after.salt or _is_split_anew(was, serve)
-
-
-def _is_split_anew(was: Serve, serve: Serve) -> bool:
-    """Return whether units were split by one attribute and are by another now."""
-    had, has = _split(was), _split(serve)
-    return had is not None and has is not None and had.by != has.by
+def _moved_in(
+    environment: str, before: EnvironmentConfig, after: EnvironmentConfig, now_ms: int
+) -> Iterator[Moved]:
+    """Yield what moves in the places of one configuration."""
+    places = served_before(before, after)
+    for place, serve in serves_of(after):
+        was = places.get(place)
+        if was is None:
+            continue
+        old, new = _split(was), _split(serve)
+        if old is None and new is None:
+            continue
+        had, gets = _arms(was, now_ms), _arms(serve, now_ms)
+        anew = (
+            old is not None and new is not None and (before.salt != after.salt or old.by != new.by)
+        )
+        count = _expected(had, gets) if anew else _counted(had, gets)
+        if count:
+            yield Moved(environment, place, count, anew)
 
 
 def _split(serve: Serve) -> Rollout | Ramp | None:

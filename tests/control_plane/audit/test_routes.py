@@ -107,9 +107,13 @@ async def test_no_more_is_read_than_is_asked_for(api: Api, monkeypatch: pytest.M
 
 async def test_going_back_is_a_new_version_with_the_old_content(api: Api) -> None:
     """Salts included, so that units get what they got then; who says so agrees that they move."""
-    await api.ask("POST", "/api/v1/flags", json=SIMPLE)
+    arms = [{"variant": "on", "weight": 50_000}, {"variant": "off", "weight": 50_000}]
+    config = {"enabled": True, "fallthrough": {"rollout": {"arms": arms}}}
+    split = {"key": "f", "type": "boolean", "variants": {"on": True, "off": False}}
+    split["environments"] = {"production": config}
+    assert (await api.ask("POST", "/api/v1/flags", json=split)).status == 201
     before = (await api.ask("GET", FLAG)).json
-    await api.ask("PUT", FLAG, json={"value": "two"})
+    await api.ask("PUT", FLAG, json={"enabled": False})
     body = {"environments": {"production": {"salt": "another"}}}
     await api.ask("PATCH", FLAG + "?rebucket=true", json=body)
     refused = await revert(api, version=1)

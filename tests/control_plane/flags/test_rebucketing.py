@@ -9,7 +9,13 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from control_plane.errors import Conflict
-from control_plane.flags.rebucketing import Moved, check_consent, keep_ranges, moved_between
+from control_plane.flags.rebucketing import (
+    Moved,
+    check_consent,
+    keep_ranges,
+    moved_between,
+    served_before,
+)
 from proxy.contract.definitions import (
     BUCKETS,
     Arm,
@@ -109,6 +115,93 @@ def test_new_buckets_for_everybody_need_consent(after: Flag) -> None:
         check_consent(before, after, NOW_MS, rebucket=False)
     assert refused.value.code == "rebucketing"
     check_consent(before, after, NOW_MS, rebucket=True)
+
+
+def test_where_nobody_would_move_no_consent_is_needed() -> None:
+    """A salt tells nothing apart where all get the same, and hashes nobody twice."""
+    plain, whole = Serve(variant="v0"), split(100_000)
+    for before, after in (
+        (flag(plain), flag(plain, salt="t")),
+        (flag(plain), flag(Serve(variant="v1"), salt="t")),
+        (flag(whole), flag(whole, salt="t")),
+        (flag(whole), flag(split(100_000, by="company"))),
+        (flag(whole), flag(split(100_000, 0), salt="t")),
+    ):
+        check_consent(before, after, NOW_MS, rebucket=False)
+        assert moved_between(before, after, NOW_MS) == []
+
+
+def test_another_salt_with_a_first_rollout_moves_whom_the_rollout_does() -> None:
+    """Nobody had a bucket under the old one; so, too, when a rollout ends."""
+    plain, halves = flag(Serve(variant="v0")), flag(split(50_000, 50_000), salt="t")
+    for before, after in ((plain, halves), (halves, plain)):
+        check_consent(before, after, NOW_MS, rebucket=False)
+        assert moved_between(before, after, NOW_MS) == [Moved("production", "fallthrough", 50_000)]
+
+
+def test_a_salt_matters_in_the_places_that_split_only() -> None:
+    """The refusal names these, with the salt."""
+    before = flag(Serve(variant="v0"), rule=split(50_000, 50_000))
+    after = flag(Serve(variant="v1"), salt="t", rule=split(50_000, 50_000))
+    with pytest.raises(Conflict, match=r"^salt, rules/r of 'production'.*about 50000 of 100000"):
+        check_consent(before, after, NOW_MS, rebucket=False)
+
+
+def test_the_refusal_speaks_of_its_environment() -> None:
+    """Not of another one, where more would move."""
+    halves = flag(split(50_000, 50_000)).environments["production"]
+    few = flag(split(1_000, 99_000)).environments["production"]
+    before = flag(split(50_000, 50_000))
+    before = replace(before, environments={"a": few, "b": halves})
+    configs = {name: replace(c, salt="t") for name, c in before.environments.items()}
+    after = replace(before, environments=configs)
+    with pytest.raises(Conflict, match=r"of 'a' .*about 1980 of"):
+        check_consent(before, after, NOW_MS, rebucket=False)
+
+
+def ruled(*rules: tuple[str, str, Serve]) -> Flag:
+    """Return a flag with rules: an id, the segment that it is for, and what it serves."""
+    made = [Rule(uses(segment), serve, id=id_) for id_, segment, serve in rules]
+    return flag(Serve(variant="v0"), rules=made)
+
+
+def test_a_new_name_for_a_rule_is_no_way_around_consent() -> None:
+    """It is known by its condition when its id is gone."""
+    halves, by_company = split(50_000, 50_000), split(50_000, 50_000, by="company")
+    before = ruled(("a", "beta", halves))
+    after = ruled(("first", "eu", Serve(variant="v1")), ("b", "beta", by_company))
+    with pytest.raises(Conflict, match="rules/b of 'production'.*about 50000 of 100000"):
+        check_consent(before, after, NOW_MS, rebucket=False)
+    after = ruled(("b", "beta", split(60_000, 40_000)))
+    assert moved_between(before, after, NOW_MS) == [Moved("production", "rules/b", 10_000)]
+
+
+def test_a_rule_with_another_condition_or_beside_the_old_one_is_new() -> None:
+    """Who met the old one says nothing of who meets it."""
+    halves, by_company = split(50_000, 50_000), split(50_000, 50_000, by="company")
+    before = ruled(("a", "beta", halves))
+    for after in (
+        ruled(("b", "eu", by_company)),
+        ruled(("a", "beta", halves), ("b", "beta", by_company)),
+    ):
+        check_consent(before, after, NOW_MS, rebucket=False)
+        assert moved_between(before, after, NOW_MS) == []
+
+
+def test_of_rules_with_one_condition_the_one_in_the_same_place_is_meant() -> None:
+    """Then the first that is left."""
+    one, two = split(10_000, 90_000), split(20_000, 80_000)
+    before = ruled(("a", "beta", one), ("b", "beta", two))
+    config = before.environments["production"]
+
+    def places(*rules: tuple[str, str, Serve]) -> dict[str, Serve]:
+        new = ruled(*rules).environments["production"]
+        found = served_before(config, new)
+        return {name: found[name] for name in found if name in ("rules/x", "rules/y")}
+
+    assert places(("x", "beta", one), ("y", "beta", two)) == {"rules/x": one, "rules/y": two}
+    new = (("z", "eu", one), ("y", "beta", two), ("x", "beta", one))
+    assert places(*new) == {"rules/y": two, "rules/x": one}
 
 
 def test_weights_need_no_consent() -> None:

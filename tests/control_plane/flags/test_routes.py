@@ -461,14 +461,52 @@ async def test_how_many_units_move_is_in_the_answer(api: Api) -> None:
     ]
 
 
-async def test_another_salt_needs_consent(api: Api) -> None:
-    """`?rebucket=true`."""
+async def test_another_salt_needs_consent_where_units_are_split(api: Api) -> None:
+    """`?rebucket=true`. Where all get the same there is nothing to ask about."""
     await create(api)
-    body = {"environments": {"production": {"salt": "another"}}}
+    body: Any = {"environments": {"production": {"salt": "another"}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/f", json=body)
+    assert reply.status == 200
+    assert "Matrixflag-Moved" not in reply.headers
+    arms = [{"variant": "on", "weight": 50_000}, {"variant": "off", "weight": 50_000}]
+    halves = {"variant": None, "rollout": {"arms": arms}}
+    body = {"environments": {"production": {"salt": "third", "fallthrough": halves}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/f", json=body)
+    assert reply.status == 200, "they had no buckets under the old one"
+    assert "estimated" not in reply.headers["Matrixflag-Moved"].replace('"estimated":false', "")
+    body = {"environments": {"production": {"salt": "fourth"}}}
     refused = await api.ask("PATCH", f"{FLAGS}/f", json=body)
     assert (refused.status, refused.json["code"]) == (409, "rebucketing")
     reply = await api.ask("PATCH", f"{FLAGS}/f?rebucket=true", json=body)
-    assert reply.json["environments"]["production"]["salt"] == "another"
+    assert reply.status == 200
+    assert '"estimated":true' in reply.headers["Matrixflag-Moved"]
+
+
+async def test_a_rule_without_its_id_or_with_another_needs_the_same_consent(api: Api) -> None:
+    """What is split by another attribute is, whatever the rule is called."""
+    arms = [{"variant": "on", "weight": 50_000}, {"variant": "off", "weight": 50_000}]
+
+    def flag(by: str, **members: Any) -> dict[str, Any]:
+        serve = {"rollout": {"by": by, "arms": arms}}
+        when = {"attribute": "plan", "op": "equals", "values": ["pro"]}
+        config = {"enabled": True, "fallthrough": {"variant": "off"}}
+        return {
+            "key": "f",
+            "type": "boolean",
+            "variants": {"on": True, "off": False},
+            "environments": {
+                "production": config | {"rules": [{"when": when, "serve": serve} | members]}
+            },
+        }
+
+    assert (await api.ask("POST", FLAGS, json=flag("targetingKey", id="mine"))).status == 201
+    for named in ({}, {"id": "mine"}, {"id": "renamed"}):
+        refused = await api.ask("PUT", f"{FLAGS}/f", json=flag("company", **named))
+        assert (refused.status, refused.json["code"]) == (409, "rebucketing"), named
+    for named in ({}, {"id": "renamed"}):
+        reply = await api.ask("PUT", f"{FLAGS}/f", json=flag("targetingKey", **named))
+        assert reply.status == 200
+        assert "Matrixflag-Moved" not in reply.headers
 
 
 async def test_what_is_odd_but_allowed_is_a_warning(api: Api) -> None:
