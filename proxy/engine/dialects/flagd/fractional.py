@@ -202,8 +202,8 @@ def plan(
     arms = _arms(entries if key is None else entries[1:])
     if arms is None:
         return computed
-    if not arms:
-        return _NULL
+    if not arms:  # but the key, where it is a list
+        return _NULL if arms is _WRONG or key is None or first.scalar else computed
     if key is None or (first.constant and first.value is None and version != 3):
         parts, key = _own_key(flag, version), None
     elif first.constant:
@@ -221,7 +221,7 @@ def plan(
         return term if may_be_list is None else _or_computed(term, may_be_list, computed)
     total = sum(weights)
     if not 0 < total <= _MOST_WEIGHT:
-        return _NULL
+        return _NULL if may_be_list is None else computed
     ends, variants = _ends(weights, version), tuple(arm.variant for arm in arms)
     bucketing = _bucketing(parts, version, total)
     if isinstance(parts[-1], bytes):  # one unit for all
@@ -394,8 +394,11 @@ def _items(value: Any) -> list[Term]:
     return [constant(item) for item in value] if value.__class__ is list else []
 
 
+_WRONG: list[_Arm] = []
+
+
 def _arms(entries: list[_Entry]) -> list[_Arm] | None:
-    """Return the arms; none of them where one is wrong, None where they are not known."""
+    """Return the arms; `_WRONG` where one is none, None where they are not known."""
     found: list[_Arm] = []
     known = True
     for given in entries:
@@ -406,7 +409,7 @@ def _arms(entries: list[_Entry]) -> list[_Arm] | None:
                 continue
             entry = _items(entry.value)
         if not entry or (entry[0].constant and not entry[0].scalar):
-            return []
+            return _WRONG
         weight: int | None = 1
         run: Closure | None = None
         if len(entry) > 1:
@@ -415,6 +418,6 @@ def _arms(entries: list[_Entry]) -> list[_Arm] | None:
             else:
                 run = entry[1].run
         if weight is None:
-            return []
+            return _WRONG
         found.append(_Arm(entry[0], weight, run))
     return found if known else None
