@@ -7,10 +7,10 @@ INSTALLED := $(VENV)/.installed-embedded
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench load clean
+.PHONY: help run test check conformance suites-help bench load clean
 
 help: ## what can be asked for
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -36,6 +36,12 @@ check: $(INSTALLED_DEV) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+conformance: $(INSTALLED_DEV) ## other systems' own test suites; needs MATRIXFLAG_SUITES
+	$(BIN)/python -m tests.conformance.report --show
+
+suites-help: $(INSTALLED_DEV) ## where the data of those suites is to be had
+	@$(BIN)/python -m tests.conformance.report --help-suites
 
 bench: $(INSTALLED_DEV) ## the figures of docs/performance.md, measured here
 	$(BIN)/python -m tests.bench $(ARGS)
