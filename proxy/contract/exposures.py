@@ -6,6 +6,8 @@ that evaluated in bulk report to the sidecar what they used, in the shapes at th
 
 import msgspec
 
+from proxy.contract.units import MAX_UNIT_CHARS
+
 __all__ = [
     "EXPOSURES_PATH",
     "MAX_BATCH_BYTES",
@@ -22,8 +24,6 @@ __all__ = [
 
 EXPOSURES_PATH = "/api/v1/exposures"
 MAX_BATCH_ITEMS = 5_000
-MAX_UNIT_CHARS = 512
-"""Longest unit that is reported; identifiers are some 10 to 100 characters."""
 MAX_LABEL_CHARS = 256
 """Longest attribute, reason and rule id that a client may report; definitions have none longer."""
 MAX_BATCH_BYTES = 1_000_000

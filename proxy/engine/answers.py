@@ -85,6 +85,7 @@ class AnswerMaker:
         self._metadata = metadata
         self._start = b'{"key":' + encode(key)
         self._plain_end = _metadata_end(metadata)
+        self._of_rule: tuple[str, dict[str, Any], bytes] | None = None
         self._values: dict[str, bytes] = {}
         self._made: dict[tuple[Outcome, tuple[type, ...]], Answer] = {}
         self._others: list[AnswerMaker] = []
@@ -122,7 +123,13 @@ class AnswerMaker:
                 unit_attribute=outcome.unit_attribute,
             )
         metadata, end = self._metadata, self._plain_end
-        if outcome.rule_id is not None or outcome.metadata:
+        if outcome.rule_id is not None and not outcome.metadata:
+            # one metadata for all arms of a rule's rollout: there may be a thousand
+            if self._of_rule is None or self._of_rule[0] != outcome.rule_id:
+                metadata = {**metadata, "ruleId": outcome.rule_id}
+                self._of_rule = outcome.rule_id, metadata, _metadata_end(metadata)
+            _, metadata, end = self._of_rule
+        elif outcome.rule_id is not None or outcome.metadata:
             metadata = {**metadata, **dict(outcome.metadata)}
             if outcome.rule_id is not None:
                 metadata["ruleId"] = outcome.rule_id

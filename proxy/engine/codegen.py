@@ -39,6 +39,10 @@ class Compiled(NamedTuple):
 _BLOCK_LEAVES = 48
 """Leaves in one generated function: about a millisecond to compile, some hundred literals."""
 
+_ARMS_A_LEAF = 8
+_MANY_ARMS = 200
+_MANY_VALUES = 1_000
+
 Answering = Callable[[Mapping[str, Any] | None], Callable[[p.Outcome], Answer]]
 """Returns what makes answers of outcomes, whose variants are these, or with None the flag's."""
 
@@ -90,14 +94,21 @@ def _steps(
         leaves += 1  # serving costs about as much as a leaf
         if isinstance(step, p.Lookup):
             builder.lookup(step, answer)
+            if sum(len(values) for values, _ in step.groups) > _MANY_VALUES:
+                yield
             continue
         when = p.negation(step.passes) if isinstance(step, p.Gate) else step.when
         count = p.leaf_count(when)
         if count > _BLOCK_LEAVES:
             when = yield from _small(when, scope)
             count = p.leaf_count(when)
+        serve = step.closed if isinstance(step, p.Gate) else step.serve
         leaves += count
-        builder.rule(when, step.closed if isinstance(step, p.Gate) else step.serve, answer)
+        if isinstance(serve, p.Split):
+            leaves += len(serve.arms) // _ARMS_A_LEAF
+            if len(serve.arms) > _MANY_ARMS:
+                yield
+        builder.rule(when, serve, answer)
     builder.end(program.otherwise, answer)
     last: Evaluate = _function(builder)
     return _in_turn([*blocks, last]) if blocks else last

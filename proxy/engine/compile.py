@@ -41,8 +41,9 @@ from proxy.engine.segments import (
     lacks_blobs,
     unusable,
 )
+from proxy.engine.sizes import LARGE_BYTES, decoded
 from proxy.engine.timing import together
-from proxy.engine.translate import asked_flags, translate
+from proxy.engine.translate import asked_flags, translate, translating
 from proxy.engine.validate import examine_definition
 
 __all__ = [
@@ -223,7 +224,7 @@ def _compile_flags(
                 flags[key] = before
                 yield
                 continue
-        definition, problems = decode(entry.definition, FlagDefinition)
+        definition, problems = yield from decoded(entry, FlagDefinition)
         if definition is None:
             flags[key] = _quarantined(key, problems, entry.line)
         elif asked := asked_flags(definition):
@@ -321,7 +322,7 @@ def _from_definition(
     flags: Mapping[str, CompiledFlag | None],
     line: bytes,
 ) -> Generator[None, None, CompiledFlag]:
-    problems, named = examine_definition(key, definition, segments)
+    problems, named = yield from examine_definition(key, definition, segments)
     translation = None
     places = named.segments
     if definition.source is not UNSET:
@@ -345,7 +346,8 @@ def _from_definition(
         return _quarantined(key, problems, line, definition, uses.segments, uses.flags)
     yield
     try:
-        translation = translation or translate(key, definition)
+        if translation is None:
+            translation = yield from translating(key, definition, large=len(line) > LARGE_BYTES)
         return (yield from _compiled(key, definition, uses, translation.program, translation))
     except Exception as error:
         # One flag must not cost the others, whatever is wrong with it that nobody thought of.

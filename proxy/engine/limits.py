@@ -1,17 +1,34 @@
 """Bounds of a definition, each with its reason. What exceeds one is a problem, never a slow answer.
 
-They keep three promises: no evaluation takes longer than a few hundred microseconds, no step of a
-compile holds an event loop for 5 ms, and no small document becomes large in memory. They are far
-above what definitions in use have; raising one means measuring those three again.
+They keep three promises:
+
+- No step of a compile or of a check holds an event loop for 5 ms. What is large in all is done in
+  steps (`proxy.engine.findings`), so these bound what cannot be divided: decoding a definition, one
+  leaf, one rollout, one value.
+- An evaluation's work is bounded whatever the context holds. Ordinary flags take microseconds. One
+  that has all that is allowed, and names 200 segments that do, asks 200,000 leaves: 10 ms. Texts
+  and lists of a context are read up to `MAX_READ_CHARS` and `MAX_READ_ELEMENTS`, so that a leaf
+  over them takes about what it takes with contexts in use; regular expressions made to be slow are
+  what remains (`MAX_MATCHED_CHARS`).
+- No small document becomes large in memory.
+
+They are far above what definitions in use have; raising one means measuring those three again.
 """
+
+from proxy.contract.units import MAX_UNIT_CHARS
 
 __all__ = [
     "MAX_ALL_VALUES_BYTES",
+    "MAX_ARMS",
     "MAX_CONDITIONS",
     "MAX_CONDITION_DEPTH",
+    "MAX_DEFINITION_BYTES",
+    "MAX_DEFINITION_PIECES",
     "MAX_INTEGER",
+    "MAX_LEAF_CHARS",
     "MAX_MATCHED_CHARS",
     "MAX_METADATA_BYTES",
+    "MAX_MOMENT_CHARS",
     "MAX_NAME_CHARS",
     "MAX_NETWORKS",
     "MAX_PATH_CHARS",
@@ -22,28 +39,52 @@ __all__ = [
     "MAX_PREREQUISITES_IN_ALL",
     "MAX_PREREQUISITE_NESTING",
     "MAX_PROBLEMS",
+    "MAX_RANGES",
+    "MAX_READ_CHARS",
+    "MAX_READ_ELEMENTS",
     "MAX_RULES",
+    "MAX_SEARCHED",
     "MAX_SEGMENT_CONDITIONS",
     "MAX_SEGMENT_NESTING",
     "MAX_SEGMENT_REFERENCES",
     "MAX_SEGMENT_UNITS",
     "MAX_TAGS",
+    "MAX_TARGETS",
     "MAX_TEXT_CHARS",
     "MAX_UNIT_CHARS",
     "MAX_VALUES",
     "MAX_VALUE_BYTES",
     "MAX_VALUE_DEPTH",
+    "MAX_VALUE_NODES",
     "MAX_VARIANTS",
     "MAX_VERSION_CHARS",
     "MAX_VERSION_RANGES",
     "MAX_VALUES_IN_ALL",
 ]
 
+MAX_DEFINITION_BYTES = 3_840 * 1024
+"""Of one flag or segment in an environment as JSON. Decoding is one step: 1 ms at this size where
+it is mostly text, 5 ms where every character of it is escaped."""
+
+MAX_DEFINITION_PIECES = 100_000
+"""Commas of a definition, outside its texts, its lists counted twice and its objects six times, as
+rules and conditions take that much longer than texts and numbers: decoding takes 5 ms at most."""
+
 MAX_VARIANTS = 1_000
 """Of a flag. Simple writes of new values add one each, so a setting changed daily lasts years."""
 
 MAX_RULES = 500
 """Of a flag in one environment; they are tried in order."""
+
+MAX_TARGETS = 1_000
+"""Of a flag in one environment: one for each variant."""
+
+MAX_ARMS = 2_000
+"""Of all rollouts of a flag in one environment."""
+
+MAX_RANGES = 2_000
+"""Of all rollouts of a flag in one environment. A rollout has one an arm, and a few more after each
+of many changes of its weights."""
 
 MAX_CONDITIONS = 1_000
 """Nodes of all condition trees of a flag in one environment, or of one segment: at 50 ns each,
@@ -55,6 +96,13 @@ recursion of validation and compilation, and the parentheses of generated code (
 
 MAX_VALUES = 10_000
 """Of one leaf. Longer lists are what segments' unit lists are for."""
+
+MAX_LEAF_CHARS = 360_000
+"""Of all values of one leaf: with `fold` they are put into one case, 6 ns a character."""
+
+MAX_SEARCHED = 1_000
+"""Texts that are looked for within others (`contains`), of all leaves of a flag in one environment,
+or of one segment: each is looked for by itself."""
 
 MAX_VALUES_IN_ALL = 20_000
 """Values of all leaves and units of all targets of a flag in one environment, together: that many
@@ -87,9 +135,12 @@ whatever later happens to its segments."""
 MAX_VALUE_BYTES = 64 * 1024
 """Of one variant's value as JSON. Larger things belong in a file that a flag names."""
 
-MAX_ALL_VALUES_BYTES = 4 * 1024 * 1024
-"""Of all values of a flag: decoding and checking them may hold the loop, and no part of it can be
-put off. Simple writes of large values add one each, so there is room for some."""
+MAX_ALL_VALUES_BYTES = 3_584 * 1024
+"""Of all values of a flag. Simple writes of large values add one each, and fifty that are served no
+more are kept, so there is room for them."""
+
+MAX_VALUE_NODES = 20_000
+"""Members and elements of all values of a flag, with the values themselves: checked in 2 ms."""
 
 MAX_VALUE_DEPTH = 64
 """Nesting of a value; encoders recurse."""
@@ -119,18 +170,26 @@ MAX_MATCHED_CHARS = 16_384
 """Of a string that is matched against regular expressions. Ordinary ones take 2 ns a character, and
 one made to defeat the automaton 0.5 us, so a leaf never takes longer than about 10 ms."""
 
+MAX_READ_CHARS = 16_384
+"""Of a string of a context that is put into another case, or that texts are looked for in. A longer
+one has none, as with `MAX_MATCHED_CHARS`."""
+
+MAX_READ_ELEMENTS = 1_000
+"""Of a list of a context whose elements are compared: at 50 ns each, 50 us. A longer one has none
+of the values."""
+
+MAX_MOMENT_CHARS = 64
+"""Of a date and time: with 38 digits of a fraction."""
+
 MAX_NETWORKS = 1_000
 """Of all leaves of a flag in one environment, or of one segment: read twice, to check and to
 compile, in about 2 ms. Longer lists can be divided over segments."""
 
-MAX_VERSION_RANGES = 1_000
-"""As above."""
+MAX_VERSION_RANGES = 100
+"""As above; the longest there can be, of a hundred identifiers, take 25 us each."""
 
 MAX_VERSION_CHARS = 256
 """Of a version; as npm has it. It bounds the integers that are made of its digits."""
-
-MAX_UNIT_CHARS = 1_024
-"""Of one unit in a target or a segment."""
 
 MAX_NAME_CHARS = 256
 """Of names people read: a flag's name, owner, a variant, a rule's id, a tag."""

@@ -5,7 +5,7 @@ it was written, not the folded program: a flag whose only rule never holds still
 fallthrough is `DEFAULT` and not `STATIC`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec import UnsetType
 
@@ -22,6 +22,7 @@ from proxy.contract.definitions import (
     Serve,
     Window,
 )
+from proxy.contract.steps import Steps, finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import layout, salt_prefix, text_bytes, unit_bytes
@@ -29,11 +30,16 @@ from proxy.engine.operators import OPERATORS, Leaf
 from proxy.engine.times import parse_moment
 from proxy.engine.units import UnitSet
 
-__all__ = ["flag_program", "segment_expression"]
+__all__ = ["flag_program", "making_expression", "making_program", "segment_expression"]
 
 
 def flag_program(definition: FlagDefinition) -> p.Program:
     """Return the program of a flag."""
+    return finish(making_program(definition, large=False))
+
+
+def making_program(definition: FlagDefinition, *, large: bool) -> Steps[p.Program]:
+    """Return the program of a flag; of a `large` one, made in small steps."""
     off = None if isinstance(definition.off_variant, UnsetType) else definition.off_variant
     if not definition.enabled:
         return p.Program((), p.Outcome(off, Reason.DISABLED))
@@ -46,7 +52,11 @@ def flag_program(definition: FlagDefinition) -> p.Program:
         steps.append(p.Lookup(TARGETING_KEY, tuple(groups)))
     for rule in definition.rules:
         rule_id = None if isinstance(rule.id, UnsetType) else rule.id
-        when = _expression(rule.when)
+        if large:
+            when = yield from _large_expression(rule.when)
+            yield
+        else:
+            when = _expression(rule.when)
         if not isinstance(rule.active, UnsetType):
             when = p.all_of((_window(rule.active), when))
         served = _serve(rule.serve, definition.salt, Reason.TARGETING_MATCH, rule_id, p.NEXT)
@@ -68,7 +78,22 @@ def segment_expression(
 
     The sets are those of its long lists, where it has any.
     """
-    expression = _expression(definition.when)
+    return finish(making_expression(definition, included, excluded, large=False))
+
+
+def making_expression(
+    definition: SegmentDefinition,
+    included: UnitSet | None = None,
+    excluded: UnitSet | None = None,
+    *,
+    large: bool,
+) -> Steps[p.Expression]:
+    """Return the condition of a segment; of a `large` one, made in small steps."""
+    if large:
+        expression = yield from _large_expression(definition.when)
+        yield
+    else:
+        expression = _expression(definition.when)
     for out in (_among(definition.excluded), _held(excluded, "excluded")):
         expression = p.all_of((p.negation(out), expression))
     inside = (_among(definition.included), _held(included, "included"))
@@ -125,6 +150,33 @@ def _expression(condition: Condition) -> p.Expression:
     if not isinstance(condition.segment, UnsetType):
         return p.InSegment(condition.segment)
     return _leaf(condition)
+
+
+def _large_expression(condition: Condition) -> Steps[p.Expression]:
+    """Return a condition as an expression, with a breath after every leaf that has much to read."""
+    kind: Callable[[Sequence[p.Expression]], p.Expression]
+    if not isinstance(condition.all, UnsetType):
+        kind, inner = p.all_of, condition.all
+    elif not isinstance(condition.any, UnsetType):
+        kind, inner = p.any_of, condition.any
+    elif not isinstance(condition.not_, UnsetType):
+        return p.negation((yield from _large_expression(condition.not_)))
+    else:
+        if not isinstance(condition.values, UnsetType) and len(condition.values) > _MANY_VALUES:
+            yield
+        return _expression(condition)
+    items = []
+    for number, item in enumerate(inner, 1):
+        made = yield from _large_expression(item)
+        items += [made]  # a comprehension cannot yield
+        if number % _LEAVES_A_STEP == 0:
+            yield
+    return kind(items)
+
+
+_MANY_VALUES = 200
+
+_LEAVES_A_STEP = 20
 
 
 def _leaf(condition: Condition) -> p.Expression:

@@ -11,7 +11,7 @@ from proxy.engine.findings import Findings, Path
 from proxy.engine.texts import check_count
 from proxy.engine.times import parse_moment
 
-__all__ = ["check_moment", "check_serve", "check_variant"]
+__all__ = ["check_moment", "check_serve", "check_splits", "check_variant"]
 
 
 def check_variant(path: Path, name: str, variants: Container[str], findings: Findings) -> None:
@@ -26,6 +26,20 @@ def check_serve(path: Path, serve: Serve, variants: Container[str], findings: Fi
         _check_rollout((*path, "rollout"), serve.rollout, variants, findings)
     if not isinstance(serve.ramp, UnsetType):
         _check_ramp((*path, "ramp"), serve.ramp, variants, findings)
+
+
+def check_splits(path: Path, findings: Findings) -> None:
+    """Report more arms or ranges in all than are allowed; `check_serve` has counted them."""
+    for count, most, what, hint in (
+        (findings.arms, limits.MAX_ARMS, "arms", "serve fewer variants by share"),
+        (findings.ranges, limits.MAX_RANGES, "ranges", _NEW_RANGES),
+    ):
+        if count > most:
+            message = f"{count} {what} of rollouts in all, at most {most} are allowed"
+            findings.add(path, ProblemCode.TOO_MANY, message, hint)
+
+
+_NEW_RANGES = "leave out the ranges of all arms of a rollout: new ones are made, which moves units"
 
 
 def check_moment(path: Path, text: str, findings: Findings) -> int | None:
@@ -68,6 +82,11 @@ def _check_rollout(
 ) -> None:
     _check_by((*path, "by"), rollout.by, findings)
     arms = (*path, "arms")
+    findings.spent += 2 * len(rollout.arms)
+    findings.arms += len(rollout.arms)
+    findings.ranges += sum([len(arm.ranges) for arm in rollout.arms if arm.ranges])
+    if findings.arms > limits.MAX_ARMS or findings.ranges > limits.MAX_RANGES:
+        return  # there may be millions, and there is a problem anyhow
     check_count(arms, len(rollout.arms), limits.MAX_VARIANTS, "arms", findings)
     taken: dict[str, int] = {}
     for index, arm in enumerate(rollout.arms):
@@ -88,15 +107,15 @@ def _check_rollout(
 def _check_ranges(path: Path, arms: list[Arm], findings: Findings) -> None:
     if not any(arm.ranges for arm in arms):
         return
-    held: list[tuple[int, int, Path]] = []
+    held: list[tuple[int, int, int, int]] = []
     for index, arm in enumerate(arms):
         size = 0
         for number, (low, high) in enumerate(arm.ranges or ()):
-            here = (*path, index, "ranges", number)
             if 0 <= low < high <= BUCKETS:
-                held.append((low, high, here))
+                held.append((low, high, index, number))
                 size += high - low
             else:
+                here = (*path, index, "ranges", number)
                 message = f"a range is [low, high], with 0 <= low < high <= {BUCKETS}"
                 findings.add(here, ProblemCode.OUT_OF_RANGE, message)
         if size != arm.weight:
@@ -106,10 +125,12 @@ def _check_ranges(path: Path, arms: list[Arm], findings: Findings) -> None:
                 f"the ranges hold {size} buckets, the weight is {arm.weight}",
                 "leave the ranges of all arms out and they are made",
             )
-    held.sort(key=lambda item: item[:2])
+    held.sort()
+    findings.spent += len(held)
     end = 0
-    for low, high, here in held:
+    for low, high, index, number in held:
         if low < end:
+            here = (*path, index, "ranges", number)
             message = f"the buckets from {low} to {min(end, high)} are held already"
             findings.add(here, ProblemCode.RANGES_OVERLAP, message)
         end = max(end, high)

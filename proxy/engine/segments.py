@@ -10,17 +10,18 @@ from collections.abc import Generator, Iterable, Mapping
 from msgspec import UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.decode import decode
 from proxy.contract.definitions import SegmentDefinition, UnitList
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import Entry
+from proxy.contract.steps import Steps
 from proxy.engine.codegen import predicate
 from proxy.engine.compiled import CompiledSegment
-from proxy.engine.conditions import leaf_total, nesting_problems, references
+from proxy.engine.conditions import nesting_problems, references, summary
 from proxy.engine.findings import Path
 from proxy.engine.graph import ordering
+from proxy.engine.sizes import LARGE_BYTES, decoded
 from proxy.engine.timing import together
-from proxy.engine.translate import segment_program, segments_of
+from proxy.engine.translate import making_segment, segments_of
 from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
@@ -48,7 +49,7 @@ def compile_segments(
             named[key] = [name for name, _ in before.names]
             definitions[key] = None
         else:
-            definition, problems = _decoded(source)
+            definition, problems = yield from _decoded(source)
             definitions[key] = definition
             named[key] = []
             if definition is None:
@@ -72,7 +73,7 @@ def compile_segments(
         else:
             definition = definitions[key]
             if definition is None:
-                definition, _ = _decoded(sources[key])
+                definition, _ = yield from _decoded(sources[key])
             if definition is not None:
                 line = _line(sources[key])
                 known = before.units if before is not None else (None, None)
@@ -128,9 +129,11 @@ def errors(problems: list[Problem]) -> list[Problem]:
     return [problem for problem in problems if problem.severity is Severity.ERROR]
 
 
-def _decoded(source: Entry | SegmentDefinition) -> tuple[SegmentDefinition | None, list[Problem]]:
+def _decoded(
+    source: Entry | SegmentDefinition,
+) -> Steps[tuple[SegmentDefinition | None, list[Problem]]]:
     if isinstance(source, Entry):
-        return decode(source.definition, SegmentDefinition)
+        return (yield from decoded(source, SegmentDefinition))
     return source, []
 
 
@@ -174,7 +177,7 @@ def _compiled(
     line: bytes,
     sets: _UnitSets,
 ) -> Generator[None, None, CompiledSegment]:
-    problems, found = examine_segment(key, definition, known)
+    problems, found = yield from examine_segment(key, definition, known)
     if not isinstance(definition.source, UnsetType):
         found = [(("source",), name) for name in segments_of(definition.source) if name in done]
     names = tuple((name, done.get(name)) for name in dict.fromkeys(name for _, name in found))
@@ -185,7 +188,7 @@ def _compiled(
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     yield
     nesting = 1 + max((done[name].nesting for _, name in found), default=0)
-    conditions = leaf_total(definition.when) + sum(done[name].conditions for _, name in found)
+    conditions = summary(definition.when)[1] + sum(done[name].conditions for _, name in found)
     problems = [
         Problem("/when", code, message)
         for code, message in nesting_problems(key, nesting, conditions)
@@ -193,7 +196,8 @@ def _compiled(
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     inner = {name: done[name].holds for _, name in found}
-    expression, problems = segment_program(definition, included, excluded)
+    large = len(line) > LARGE_BYTES
+    expression, problems = yield from making_segment(definition, included, excluded, large=large)
     if expression is None:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     made = yield from predicate(expression, inner)

@@ -24,6 +24,7 @@ is noted on the way.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from proxy.engine import program as p
@@ -139,7 +140,7 @@ class ShapeBuilder:
         answers = [(values, answer(outcome)) for values, outcome in lookup.groups if values]
         table: dict[str, Answer] = {}
         for values, given in reversed(answers):
-            table.update(dict.fromkeys(values, given))
+            table.update(zip(values, repeat(given)))
         attribute = self._attribute(lookup.attribute)
         self._steps.append(("lookup", attribute, self._literal(table)))
 

@@ -11,11 +11,14 @@ Rules:
   none: it would be another one on each machine.
 - A leap second counts as the first second after it, as in POSIX time, and is taken only where one
   can be: at the end of a month in UTC.
+- Text of more than `MAX_MOMENT_CHARS`, which has some 40 digits of a fraction, is none.
 - No text makes anything here raise.
 """
 
 import re
 from datetime import date, datetime
+
+from proxy.engine.limits import MAX_MOMENT_CHARS
 
 __all__ = ["EVER", "Moment", "parse_exactly", "parse_moment"]
 
@@ -50,6 +53,8 @@ def parse_moment(text: str) -> int | None:
 
 def parse_exactly(text: str) -> Moment | None:
     """Return RFC 3339 with a zone as a moment, None for anything else."""
+    if len(text) > MAX_MOMENT_CHARS:
+        return None
     match = _RFC_3339.fullmatch(text)
     if match is None:
         return None

@@ -13,12 +13,21 @@ from proxy.contract.authoring import normalise_values
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition, Source
 from proxy.contract.problems import Problem, under
+from proxy.contract.steps import Steps, finish
 from proxy.engine import program as p
 from proxy.engine.dialects import Dialect, Named, Translation
-from proxy.engine.native import flag_program, segment_expression
+from proxy.engine.native import making_expression, making_program
 from proxy.engine.units import UnitSet
 
-__all__ = ["asked_flags", "dialect", "segment_program", "segments_of", "translate"]
+__all__ = [
+    "asked_flags",
+    "dialect",
+    "making_segment",
+    "segment_program",
+    "segments_of",
+    "translate",
+    "translating",
+]
 
 _SOURCE = "/source"
 
@@ -35,10 +44,16 @@ def translate(key: str, definition: FlagDefinition) -> Translation:
 
     Problems of another system's definition have pointers below `/source`.
     """
+    return finish(translating(key, definition, large=False))
+
+
+def translating(key: str, definition: FlagDefinition, *, large: bool) -> Steps[Translation]:
+    """Return a flag's program; of a `large` definition of our own, made in small steps."""
     source = definition.source
     if isinstance(source, UnsetType):
+        program = yield from making_program(definition, large=large)
         variants = normalise_values(definition.type, definition.variants)
-        return Translation(flag_program(definition), variants)
+        return Translation(program, variants)
     try:
         made = dialect(source.dialect).translate(
             key, source.definition, source.options, definition.enabled
@@ -70,9 +85,20 @@ def segment_program(
     excluded: UnitSet | None = None,
 ) -> tuple[p.Expression | None, list[Problem]]:
     """Return a segment's condition, or its problems. The sets are those of its long lists."""
+    return finish(making_segment(definition, included, excluded, large=False))
+
+
+def making_segment(
+    definition: SegmentDefinition,
+    included: UnitSet | None = None,
+    excluded: UnitSet | None = None,
+    *,
+    large: bool,
+) -> Steps[tuple[p.Expression | None, list[Problem]]]:
+    """Return what `segment_program` does; of a `large` one of our own, made in small steps."""
     source = definition.source
     if isinstance(source, UnsetType):
-        return segment_expression(definition, included, excluded), []
+        return (yield from making_expression(definition, included, excluded, large=large)), []
     of_segments = dialect(source.dialect).segment
     if of_segments is None:
         message = f"{source.dialect} has no segments of its own"

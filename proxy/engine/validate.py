@@ -5,7 +5,8 @@ document with any error, the sidecar quarantines the one flag: both run these fu
 published is what compiles. What passes here, `native` and `codegen` take without asking again.
 
 `check_flag` and `check_segment` look at documents as authors write them, `check_definition` at what
-a sidecar is sent. Pointers are into the document that was given.
+a sidecar is sent. Pointers are into the document that was given. `checking_flag` and the others
+like it do the same in small steps: a document at every bound takes longer than a loop may be held.
 """
 
 import re
@@ -28,18 +29,14 @@ from proxy.contract.definitions import (
     Window,
 )
 from proxy.contract.problems import Problem, pointer, under
+from proxy.contract.steps import Steps, finish
 from proxy.contract.units import list_problem
 from proxy.engine import limits
-from proxy.engine.conditions import (
-    check_conditions,
-    leaf_total,
-    nesting_problems,
-    references,
-)
-from proxy.engine.findings import Findings, Path
-from proxy.engine.graph import cycle_through, dependency_order, users_of
+from proxy.engine.conditions import Found, check_conditions, nesting_problems, summary
+from proxy.engine.findings import STEP_US, Findings, Path
+from proxy.engine.graph import cycle_through, ordering, users_of
 from proxy.engine.prerequisites import check_chains, check_prerequisites
-from proxy.engine.rollouts import check_moment, check_serve, check_variant
+from proxy.engine.rollouts import check_moment, check_serve, check_splits, check_variant
 from proxy.engine.texts import CONTROL, check_count, check_length, has_utf8
 from proxy.engine.translate import segment_program, translate
 from proxy.engine.variants import check_outcomes
@@ -50,6 +47,8 @@ __all__ = [
     "check_definition",
     "check_flag",
     "check_segment",
+    "checking_flag",
+    "checking_segment",
     "examine_definition",
     "examine_segment",
 ]
@@ -90,13 +89,25 @@ def check_flag(
     of all flags that have prerequisites anywhere, for callers that know them: finding them is what
     costs in a large project.
     """
+    return finish(checking_flag(flag, segments, flags, asking=asking, imported_key=imported_key))
+
+
+def checking_flag(
+    flag: Flag,
+    segments: Container[str],
+    flags: Mapping[str, Flag] | None = None,
+    *,
+    asking: Collection[str] | None = None,
+    imported_key: bool = False,
+) -> Steps[list[Problem]]:
+    """Return what `check_flag` does, in small steps, the last of which looks at other flags."""
     findings = Findings()
     _check_key(("key",), flag.key, findings, imported_key=imported_key)
     _check_labels(flag, findings)
     if not isinstance(flag.expires, UnsetType):
         _check_date(("expires",), flag.expires, findings)
     imported = any(config.source is not UNSET for config in flag.environments.values())
-    check_outcomes(flag, findings, typed=not imported)
+    yield from check_outcomes(flag, findings, typed=not imported)
     for name, config in flag.environments.items():
         path = ("environments", name)
         if not isinstance(config.salt, UnsetType) and not _SALT.fullmatch(config.salt):
@@ -106,10 +117,11 @@ def check_flag(
                 "a salt is 1 to 64 letters, digits, - and _",
                 "leave it out and one is made",
             )
-        _check_config(path, flag.key, config, flag.variants, segments, findings)
+        yield from _check_config(path, flag.key, config, flag.variants, segments, findings)
         if not isinstance(config.source, UnsetType):
             made = translate(flag.key, project(flag, name))
             findings.problems += under(pointer(*path), list(made.problems))
+            yield
     if flags is not None:
         others = flags if asking is None else {k: f for k in asking if (f := flags.get(k))}
         check_chains(flag, flags, others, findings)
@@ -120,45 +132,64 @@ def check_definition(
     key: str, definition: FlagDefinition, segments: Container[str]
 ) -> list[Problem]:
     """Return every problem of a flag as a sidecar is sent it. `segments` are the known names."""
-    return examine_definition(key, definition, segments)[0]
+    return finish(examine_definition(key, definition, segments))[0]
 
 
 def examine_definition(
     key: str, definition: FlagDefinition, segments: Container[str]
-) -> tuple[list[Problem], References]:
-    """Return what `check_definition` does, and what the flag names."""
+) -> Steps[tuple[list[Problem], References]]:
+    """Return what `check_definition` does, and what the flag names, in small steps."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
-    check_outcomes(definition, findings, typed=definition.source is UNSET)
+    yield from check_outcomes(definition, findings, typed=definition.source is UNSET)
     if not definition.salt or not has_utf8(definition.salt):
         message = "a salt is text that is not empty"
         findings.add(("salt",), ProblemCode.INVALID_SALT, message)
-    named = _check_config((), key, definition, definition.variants, segments, findings)
+    variants = definition.variants
+    named = yield from _check_config((), key, definition, variants, segments, findings)
     return findings.problems, named
 
 
-def check_segment(segment: Segment, segments: Mapping[str, Segment]) -> list[Problem]:
+def check_segment(
+    segment: Segment,
+    segments: Mapping[str, Segment],
+    *,
+    concerned: Collection[str] | None = None,
+) -> list[Problem]:
     """Return every problem of a segment, also those it makes for segments that name it.
 
     `segments` are those of its project, by key; what they hold under the segment's own key is not
-    looked at.
+    looked at. `concerned` are the keys of those that name it, directly or through others, and of
+    all that these and it name, for callers that know them: finding them is what costs in a large
+    project.
     """
+    return finish(checking_segment(segment, segments, concerned=concerned))
+
+
+def checking_segment(
+    segment: Segment,
+    segments: Mapping[str, Segment],
+    *,
+    concerned: Collection[str] | None = None,
+) -> Steps[list[Problem]]:
+    """Return what `check_segment` does, in small steps."""
     findings = Findings()
     _check_key(("key",), segment.key, findings, imported_key=False)
     _check_labels(segment, findings)
-    _check_membership(segment, {*segments, segment.key}, findings)
-    _check_graph(segment, segments, findings)
+    found = yield from _check_membership(segment, {*segments, segment.key}, findings)
+    if found.conditions <= limits.MAX_CONDITIONS:
+        yield from _check_graph(segment, segments, concerned, found, findings)
     return findings.problems
 
 
 def examine_segment(
     key: str, definition: SegmentDefinition, segments: Container[str]
-) -> tuple[list[Problem], Named]:
+) -> Steps[tuple[list[Problem], Named]]:
     """Return every problem that a segment has by itself, and each place that names another."""
     findings = Findings()
     _check_key((), key, findings, imported_key=True)
-    named = _check_membership(definition, segments, findings)
-    return findings.problems, named
+    found = yield from _check_membership(definition, segments, findings)
+    return findings.problems, found.references
 
 
 # Keys and labels
@@ -216,13 +247,17 @@ def _check_config(
     variants: Container[str],
     segments: Container[str],
     findings: Findings,
-) -> References:
+) -> Steps[References]:
     """Report what is wrong with a configuration, and return what it names."""
+    findings.arms = findings.ranges = 0
     check_serve((*path, "fallthrough"), config.fallthrough, variants, findings)
     if not isinstance(config.off_variant, UnsetType):
         check_variant((*path, "off_variant"), config.off_variant, variants, findings)
     asked = check_prerequisites((*path, "prerequisites"), key, config.prerequisites, findings)
-    units = _check_targets((*path, "targets"), config.targets, variants, findings)
+    units = 0
+    if config.targets:
+        targets = (*path, "targets")
+        units = yield from _check_targets(targets, config.targets, variants, findings)
     rules = (*path, "rules")
     check_count(rules, len(config.rules), limits.MAX_RULES, "rules", findings)
     taken: dict[str, int] = {}
@@ -237,7 +272,11 @@ def _check_config(
         if not isinstance(rule.active, UnsetType):
             _check_window((*here, "active"), rule.active, findings)
         conditions.append(((*here, "when"), rule.when))
-    found = check_conditions(conditions, segments, findings)
+        findings.spent += 3
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
+    check_splits(path, findings)
+    found = yield from check_conditions(conditions, segments, findings)
     if not isinstance(config.source, UnsetType):
         for name in ("prerequisites", "targets", "rules"):
             if getattr(config, name):
@@ -280,17 +319,24 @@ def _check_rule_id(
 
 def _check_targets(
     path: Path, targets: list[Target], variants: Container[str], findings: Findings
-) -> int:
+) -> Steps[int]:
     """Report what is wrong with targets, and return the number of their units."""
+    check_count(path, len(targets), limits.MAX_TARGETS, "targets", findings)
     seen: set[str] = set()
-    for index, target in enumerate(targets):
+    total = 0
+    for index, target in enumerate(targets[: limits.MAX_TARGETS]):
         check_variant((*path, index, "variant"), target.variant, variants, findings)
-        _check_units((*path, index, "units"), target.units, seen, findings)
-    return sum(len(target.units) for target in targets)
+        total += len(target.units)
+        if total <= limits.MAX_VALUES_IN_ALL:  # more are a problem already
+            _check_units((*path, index, "units"), target.units, seen, findings)
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
+    return total
 
 
 def _check_units(path: Path, units: list[str], seen: set[str], findings: Findings) -> None:
     """Report units that are empty, too long or there already; add them to `seen`."""
+    findings.spent += 2 + len(units) // 8
     own = set(units)
     if len(own) < len(units):
         message = f"{len(units) - len(own)} of the {len(units)} units are repeated"
@@ -322,7 +368,7 @@ _NO_MEMBERS = SegmentDefinition()
 
 def _check_membership(
     segment: Segment | SegmentDefinition, segments: Container[str], findings: Findings
-) -> list[tuple[Path, str]]:
+) -> Steps[Found]:
     if not isinstance(segment.source, UnsetType):
         findings.problems += segment_program(
             SegmentDefinition(segment.when, source=segment.source)
@@ -331,43 +377,70 @@ def _check_membership(
             if getattr(segment, name) != getattr(_NO_MEMBERS, name):
                 message = f"{segment.source.dialect}'s own definition decides, not this"
                 findings.add((name,), ProblemCode.SOURCE_DECIDES, message, "leave source out")
-    seen: set[str] = set()
-    _check_units(("included",), segment.included, seen, findings)
-    _check_units(("excluded",), segment.excluded, seen, findings)
+    units = len(segment.included) + len(segment.excluded)
+    check_count((), units, limits.MAX_SEGMENT_UNITS, "units", findings)
+    if units <= limits.MAX_SEGMENT_UNITS:
+        seen: set[str] = set()
+        _check_units(("included",), segment.included, seen, findings)
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
+        _check_units(("excluded",), segment.excluded, seen, findings)
     if not isinstance(segment.units, UnsetType):
         lists = (("included", segment.units.included), ("excluded", segment.units.excluded))
         for name, units_list in lists:
             wrong = None if isinstance(units_list, UnsetType) else list_problem(units_list)
             if wrong is not None:
                 findings.problems += under(pointer("units", name), [wrong])
-    units = len(segment.included) + len(segment.excluded)
-    check_count((), units, limits.MAX_SEGMENT_UNITS, "units", findings)
-    found = check_conditions([(("when",), segment.when)], segments, findings)
+    if findings.is_long():
+        yield
+    found = yield from check_conditions([(("when",), segment.when)], segments, findings)
     check_count(("when",), found.values, limits.MAX_VALUES_IN_ALL, "values in all", findings)
-    return found.references
+    return found
 
 
-def _check_graph(segment: Segment, segments: Mapping[str, Segment], findings: Findings) -> None:
+def _check_graph(
+    segment: Segment,
+    segments: Mapping[str, Segment],
+    concerned: Collection[str] | None,
+    found: Found,
+    findings: Findings,
+) -> Steps[None]:
     """Report cycles through the segment, and nesting too deep or wide in it or in its users."""
-    every = {**segments, segment.key: segment}
-    named = {key: [name for _, name in references(each.when)] for key, each in every.items()}
+    keys = segments.keys() if concerned is None else concerned
+    # as they are now: in a project that is being written to, they may change between two steps
+    every = {key: each for key in keys if (each := segments.get(key)) is not None}
+    every[segment.key] = segment
+    named: dict[str, list[str]] = {}
+    leaves: dict[str, int] = {}
+    for key, each in every.items():
+        named[key], leaves[key] = summary(each.when)
+        findings.spent += 1 + leaves[key] // 4
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
     cyclic = False
-    for path, name in references(segment.when, ("when",)):
+    for path, name in {name: (path, name) for path, name in found.references}.values():
         way = cycle_through(named, segment.key, name)
         if way is not None:
             cyclic = True
             message = f"the segment contains itself: {' -> '.join(way)}"
             findings.add(path, ProblemCode.SEGMENT_CYCLE, message)
+        findings.spent += len(named)
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
     if cyclic:
         return
-    order, _ = dependency_order(named)
+    order, _ = yield from ordering(named)
     nesting: dict[str, int] = {}
     conditions: dict[str, int] = {}
-    concerned = {segment.key} | users_of(named, segment.key)
+    users = users_of(named, segment.key) | {segment.key}
+    yield
     for key in order:
         inner = [name for name in named[key] if name in nesting]
         nesting[key] = 1 + max((nesting[name] for name in inner), default=0)
-        conditions[key] = leaf_total(every[key].when) + sum(conditions[name] for name in inner)
-        if key in concerned:
+        conditions[key] = leaves[key] + sum(conditions[name] for name in inner)
+        if key in users:
             for code, message in nesting_problems(key, nesting[key], conditions[key]):
                 findings.add(("when",), code, message)
+        findings.spent += 1 + len(inner) // 4
+        if findings.spent >= STEP_US and findings.is_long():
+            yield

@@ -11,8 +11,9 @@ import msgspec
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Flag, FlagDefinition, FlagType
 from proxy.contract.problems import json_kind
+from proxy.contract.steps import Steps
 from proxy.engine import limits
-from proxy.engine.findings import Findings, Path
+from proxy.engine.findings import STEP_US, Findings, Path
 from proxy.engine.texts import CONTROL, check_count, has_utf8
 
 __all__ = ["check_outcomes"]
@@ -20,8 +21,10 @@ __all__ = ["check_outcomes"]
 _encode = msgspec.json.Encoder().encode
 
 
-def check_outcomes(flag: Flag | FlagDefinition, findings: Findings, *, typed: bool = True) -> None:
-    """Report what is wrong with variants and metadata.
+def check_outcomes(
+    flag: Flag | FlagDefinition, findings: Findings, *, typed: bool = True
+) -> Steps[None]:
+    """Report what is wrong with variants and metadata, in steps.
 
     Without `typed` the variants may be of any type, or null: they are another system's.
     """
@@ -29,7 +32,7 @@ def check_outcomes(flag: Flag | FlagDefinition, findings: Findings, *, typed: bo
         message = "a flag has at least one variant"
         findings.add(("variants",), ProblemCode.NO_VARIANTS, message)
     check_count(("variants",), len(flag.variants), limits.MAX_VARIANTS, "variants", findings)
-    total = 0
+    total = nodes = 0
     for name, value in flag.variants.items():
         path = ("variants", name)
         if not 0 < len(name) <= limits.MAX_NAME_CHARS or CONTROL.search(name):
@@ -38,7 +41,17 @@ def check_outcomes(flag: Flag | FlagDefinition, findings: Findings, *, typed: bo
                 "a control character"
             )
             findings.add(path, ProblemCode.INVALID_KEY, message)
-        total += _check_value(path, flag.type if typed else None, value, findings)
+        kind = flag.type if typed else None
+        size, inside = _check_value(path, kind, value, limits.MAX_VALUE_NODES - nodes, findings)
+        total, nodes = total + size, nodes + inside
+        findings.spent += 2 + size // 256 + inside // 16
+        if nodes > limits.MAX_VALUE_NODES:
+            message = f"more than {limits.MAX_VALUE_NODES} members and elements in all values"
+            hint = "put what is large into a file, and its name here"
+            findings.add(("variants",), ProblemCode.TOO_MANY, message, hint)
+            break
+        if findings.spent >= STEP_US and findings.is_long():
+            yield
     if total > limits.MAX_ALL_VALUES_BYTES:
         message = f"{total} bytes as JSON in all, at most {limits.MAX_ALL_VALUES_BYTES}"
         hint = "remove variants that nothing serves"
@@ -55,14 +68,19 @@ _FITS: dict[FlagType, tuple[frozenset[type], str]] = {
 }
 
 
-def _check_value(path: Path, kind: FlagType | None, value: Any, findings: Findings) -> int:
-    """Report what is wrong with a variant's value, and return its size as JSON."""
+def _check_value(
+    path: Path, kind: FlagType | None, value: Any, most: int, findings: Findings
+) -> tuple[int, int]:
+    """Report what is wrong with a variant's value; return its size as JSON, and its nodes.
+
+    Once they are more than `most`, the rest is not looked at.
+    """
     classes, wanted = _FITS[kind] if kind is not None else (frozenset((value.__class__,)), "")
     if value.__class__ not in classes:
         message = f"a variant of a flag of type {kind} is {wanted}, not {json_kind(value)}"
         hint = "for the application's own default, leave off_variant out" if value is None else ""
         findings.add(path, ProblemCode.VALUE_TYPE, message, hint)
-        return 0
+        return 0, 1
     if value.__class__ is list and kind is not None:
         findings.add(
             path,
@@ -71,15 +89,71 @@ def _check_value(path: Path, kind: FlagType | None, value: Any, findings: Findin
             "put it into an object",
             Severity.WARNING,
         )
-    size = len(_encode(value)) if _check_inside(path, value, findings) else 0
+    if value.__class__ is str and len(value) > limits.MAX_VALUE_BYTES:
+        size, nodes = len(value), 1
+    else:
+        size, nodes = _size(path, value, most, findings)
     if size > limits.MAX_VALUE_BYTES:
         message = f"{size} bytes as JSON, at most {limits.MAX_VALUE_BYTES} are allowed"
         findings.add(path, ProblemCode.VALUE_TOO_LARGE, message)
-    return size
+    return size, nodes
+
+
+def _size(path: Path, value: Any, most: int, findings: Findings) -> tuple[int, int]:
+    """Report what is wrong inside a value; return its size as JSON, 0 if it has none, its nodes."""
+    if value.__class__ is bool:
+        return len("false"), 1
+    nodes = _plain_nodes(value, most)
+    if nodes > most:
+        return 0, nodes
+    if nodes > 0:
+        try:
+            return len(_encode(value)), nodes
+        except UnicodeEncodeError:
+            pass  # said below
+    return (len(_encode(value)) if _check_inside(path, value, findings) else 0), max(nodes, 1)
+
+
+def _plain_nodes(value: Any, most: int) -> int:
+    """Return how many nodes a value has, 0 when a number or the depth of it may be wrong.
+
+    Looks at each node as little as can be, and at few beyond `most`.
+    """
+    count = 1
+    level: list[Any] = [value]
+    for depth in range(limits.MAX_VALUE_DEPTH + 1):
+        inner: list[Any] = []
+        for node in level:
+            kind = node.__class__
+            if kind is str or kind is bool:
+                continue
+            if (kind is dict or kind is list) and depth == limits.MAX_VALUE_DEPTH:
+                return 0
+            if kind is dict:
+                inner += node.values()
+            elif kind is list:
+                inner += node
+            elif kind is int:
+                if not -limits.MAX_INTEGER <= node <= limits.MAX_INTEGER:
+                    return 0
+            elif kind is float and not isfinite(node):
+                return 0
+            if len(inner) > most:
+                return count + len(inner)
+        if not inner:
+            return count
+        count += len(inner)
+        if count > most:
+            return count
+        level = inner
+    return 0
 
 
 def _check_inside(path: Path, value: Any, findings: Findings) -> bool:
-    """Return whether a value can be encoded; report numbers in it that clients cannot read."""
+    """Return whether a value can be encoded; report numbers in it that clients cannot read.
+
+    The way to each node is kept, so it is for values in which something is wrong.
+    """
     stack: list[tuple[Path, Any, int]] = [(path, value, 1)]
     good = True
     while stack:
@@ -104,8 +178,16 @@ def _check_inside(path: Path, value: Any, findings: Findings) -> bool:
     return good
 
 
+_LEAST_MEMBER_BYTES = 5
+"""`"":1,`"""
+
+
 def _check_metadata(metadata: dict[str, Any], findings: Findings) -> None:
     encodable = True
+    if len(metadata) > limits.MAX_METADATA_BYTES // _LEAST_MEMBER_BYTES:
+        message = f"more than {limits.MAX_METADATA_BYTES} bytes as JSON"
+        findings.add(("metadata",), ProblemCode.VALUE_TOO_LARGE, message)
+        return
     for name, value in metadata.items():
         path = ("metadata", name)
         if value.__class__ not in (str, int, float, bool):

@@ -1,12 +1,19 @@
-"""What is in a list, and how much."""
+"""What is in a list, and how much.
+
+A list of more than `MAX_READ_ELEMENTS` is as a value that is no list: what is in it is not read.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from proxy.engine.limits import MAX_READ_ELEMENTS
 from proxy.engine.operators.model import SCALARS, Leaf, Options
-from proxy.engine.operators.values import member
+from proxy.engine.operators.values import by_kind, folded, member
 
 __all__ = ["all_of", "any_of", "size"]
+
+
+_SHORT = f"{{f}}.__class__ is list and len({{x}}) <= {MAX_READ_ELEMENTS}"
 
 
 def any_of(values: Sequence[Any], options: Options) -> Leaf:
@@ -16,24 +23,26 @@ def any_of(values: Sequence[Any], options: Options) -> Leaf:
     def has_any(value: list[Any]) -> bool:
         return any(map(is_member, value))
 
-    return Leaf("{f}.__class__ is list and {0}({x})", (has_any,))
+    return Leaf(_SHORT + " and {0}({x})", (has_any,))
 
 
 def all_of(values: Sequence[Any], options: Options) -> Leaf:
     """Return whether a list has every one of the values."""
-    wanted = {_token(v, options.fold) for v in values}
+    texts, booleans, numbers = by_kind(values, options.fold)
+    longest = max(map(len, texts), default=0)
 
     def has_all(value: list[Any]) -> bool:
-        return wanted <= {_token(v, options.fold) for v in value if v.__class__ in SCALARS.classes}
+        found: dict[type, set[Any]] = {str: set(), bool: set(), int: set()}
+        if options.fold:
+            value = [v for v in value if v.__class__ is not str or len(v) <= longest]
+            value = folded(value, fold=True)
+        for v in value:
+            kind = v.__class__
+            if kind in SCALARS.classes:
+                found[int if kind is float else kind].add(v)
+        return texts <= found[str] and booleans <= found[bool] and numbers <= found[int]
 
-    return Leaf("{f}.__class__ is list and {0}({x})", (has_all,))
-
-
-def _token(value: Any, fold: bool) -> tuple[bool, Any]:
-    """Return a scalar such that only equal ones are equal: True is not 1."""
-    if fold and value.__class__ is str:
-        value = value.casefold()
-    return value.__class__ is bool, value
+    return Leaf(_SHORT + " and {0}({x})", (has_all,))
 
 
 def size(sign: str) -> Callable[[Sequence[Any], Options], Leaf]:

@@ -97,8 +97,11 @@ class Operator:
     """Which of them cannot be left out."""
     timed: bool = False
     """Whether it is of the time of the evaluation where there is no `attribute`."""
-    check: Callable[[Sequence[Any], Options], Iterator[Fault]] | None = None
-    """What is wrong with values of the right classes and number, and with options that it takes."""
+    check: Callable[[Sequence[Any], Options], Iterator[Fault | None]] | None = None
+    """What is wrong with values of the right classes and number, and with options that it takes.
+
+    None is a breath, taken before the next half a millisecond of work.
+    """
 
     window: Callable[[Any], tuple[int, int]] | None = None
     """The half-open span of Unix milliseconds that it holds in, if it is of the time, and one."""

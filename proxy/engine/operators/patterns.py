@@ -15,8 +15,8 @@ Python does with strings is the same and takes a twentieth of the time.
 """
 
 import re
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import re2  # type: ignore[import-untyped]  # a wheel without types
@@ -173,26 +173,49 @@ def _re2_options() -> Any:
     return options
 
 
-@lru_cache(maxsize=128)
+_sets: OrderedDict[tuple[str, ...], Any] = OrderedDict()
+"""Automatons by their patterns, the one asked for last at the end.
+
+Kept because validation makes what compilation uses, and flags share patterns.
+"""
+
+_MOST_SETS = 128
+
+
 def _set(patterns: tuple[str, ...]) -> Any:
-    """Return patterns as one automaton; raises `re2.error` where they do not fit into the memory.
+    """Return patterns as one automaton; raises `re2.error` where the memory would not do."""
+    for _ in _setting(patterns):
+        pass
+    return _sets[patterns]
 
-    Kept because validation makes what compilation uses, and flags share patterns.
-    """
+
+def _setting(patterns: tuple[str, ...]) -> Iterator[None]:
+    """Put the automaton of some patterns into `_sets`; raises as `_set`."""
+    if patterns in _sets:
+        _sets.move_to_end(patterns)
+        return
     automaton = re2.Set.SearchSet(_re2_options())
-    for pattern in patterns:
+    for number, pattern in enumerate(patterns, 1):
         automaton.Add(pattern.encode())
+        if number % _PATTERNS_A_STEP == 0:
+            yield
     automaton.Compile()
-    return automaton
+    _sets[patterns] = automaton
+    if len(_sets) > _MOST_SETS:
+        _sets.popitem(last=False)
 
 
-def check_patterns(values: Sequence[Any], _options: Options) -> Iterator[Fault]:
+_PATTERNS_A_STEP = 2  # of up to a quarter of a millisecond
+
+
+def check_patterns(values: Sequence[Any], _options: Options) -> Iterator[Fault | None]:
     """Yield what is no pattern, and patterns that together are too large."""
     code = ProblemCode.INVALID_PATTERN
     others = []
     wrong = False
     for index, pattern in enumerate(values):
         where = ("values", index)
+        yield None
         if len(pattern) > MAX_PATTERN_CHARS:
             message = f"a pattern has at most {MAX_PATTERN_CHARS} characters"
             yield Fault(where, ProblemCode.TOO_MANY, message, "divide it by its alternatives")
@@ -206,8 +229,9 @@ def check_patterns(values: Sequence[Any], _options: Options) -> Iterator[Fault]:
             others.append(pattern)
     if wrong or not others:
         return
+    yield None
     try:
-        _set(tuple(dict.fromkeys(others)))
+        yield from _setting(tuple(dict.fromkeys(others)))
     except re2.error:
         message = "the patterns of this leaf are too large together"
         hint = r"divide them over several leaves; classes such as \pL repeated are what is large"

@@ -160,16 +160,21 @@ def _bounds(spans: list[tuple[_Core, _Core]]) -> list[_Core]:
     return bounds
 
 
-def check_version(values: Sequence[Any], _options: Options) -> Iterator[Fault]:
+def check_version(values: Sequence[Any], _options: Options) -> Iterator[Fault | None]:
     """Yield what is no version."""
     for index, value in enumerate(values):
         if parse_version(value) is None:
             yield _fault(index, value, "no version of SemVer 2.0.0", _mended(value))
 
 
-def check_ranges(values: Sequence[Any], _options: Options) -> Iterator[Fault]:
+_VALUES_A_STEP = 20  # of up to 25 us
+
+
+def check_ranges(values: Sequence[Any], _options: Options) -> Iterator[Fault | None]:
     """Yield what is no range of versions."""
     for index, value in enumerate(values):
+        if index % _VALUES_A_STEP == _VALUES_A_STEP - 1:
+            yield None
         if len(value) > MAX_VERSION_CHARS or _parse_range(value) is None:
             yield _fault(index, value, "no range of versions", _RANGE_FORMS)
 

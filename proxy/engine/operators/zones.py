@@ -51,12 +51,12 @@ def is_zone(name: str) -> bool:
     return name in _names()
 
 
+@lru_cache(maxsize=256)
 def nearest_zone(name: str) -> str | None:
-    """Return the zone that was probably meant."""
+    """Return the zone that was probably meant; takes up to a millisecond."""
     shown = name[:_MOST_CHARS].casefold()
     city = shown.rpartition("/")[2]
-    by_folded = {known.casefold(): known for known in sorted(_names())}
-    by_city = {known.rpartition("/")[2].casefold(): known for known in sorted(_names())}
+    by_folded, by_city = _folded()
     for exact, names in ((shown, by_folded), (city, by_city)):
         if exact in names:
             return names[exact]
@@ -75,6 +75,14 @@ _MOST_CHARS = 40
 def _names() -> frozenset[str]:
     """Return the names of all zones."""
     return frozenset((files("tzdata") / "zones").read_text(encoding="ascii").split())
+
+
+@lru_cache(maxsize=1)
+def _folded() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the zones by their names, and by the last part of them, in one case."""
+    names = sorted(_names())
+    by_folded = {name.casefold(): name for name in names}
+    return by_folded, {name.rpartition("/")[2].casefold(): name for name in names}
 
 
 @cache

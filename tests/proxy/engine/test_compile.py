@@ -578,14 +578,14 @@ def test_switching_off_works_whatever_a_flag_asks() -> None:
 
 def test_a_defect_of_the_compiler_costs_one_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever nobody thought of: quarantined, not raised."""
-    real = compile_module.translate
+    real = compile_module.translating
 
-    def failing(key: str, of: FlagDefinition) -> Any:
+    def failing(key: str, of: FlagDefinition, *, large: bool) -> Any:
         if of.salt == "bad":
             raise ZeroDivisionError
-        return real(key, of)
+        return real(key, of, large=large)
 
-    monkeypatch.setattr(compile_module, "translate", failing)
+    monkeypatch.setattr(compile_module, "translating", failing)
     snapshot = whole(
         entries(("flag", "bad", definition(salt="bad")), ("flag", "good", definition()))
     )

@@ -8,6 +8,7 @@ import pytest
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import Condition
 from proxy.contract.problems import Problem
+from proxy.contract.steps import finish
 from proxy.engine import limits
 from proxy.engine.conditions import (
     check_conditions,
@@ -30,7 +31,7 @@ def problems(*documents: dict[str, Any], segments: tuple[str, ...] = ()) -> list
     """Return the problems of conditions that stand at /0, /1 ..."""
     findings = Findings()
     roots = [((i,), condition(document)) for i, document in enumerate(documents)]
-    check_conditions(roots, segments, findings)  # type: ignore[arg-type]
+    finish(check_conditions(roots, segments, findings))  # type: ignore[arg-type]
     return findings.problems
 
 
@@ -155,7 +156,7 @@ def test_a_condition_of_any_depth_is_no_trouble() -> None:
     for _ in range(100_000):
         tree = Condition(not_=tree)
     findings = Findings()
-    check_conditions([((), tree)], (), findings)
+    finish(check_conditions([((), tree)], (), findings))
     assert [problem.code for problem in findings.problems] == ["too_deep"]
     assert leaf_total(tree) == 1
     while not isinstance(tree.not_, msgspec.UnsetType):
@@ -271,7 +272,7 @@ def test_leaves_and_segments_are_counted() -> None:
 def test_values_are_counted_for_the_bound_of_the_definition() -> None:
     """Of all leaves together."""
     trees = [((), condition(leaf("a", "in", 1, 2))), ((), condition(leaf("b", "equals", 3)))]
-    assert check_conditions(trees, (), Findings()).values == 3
+    assert finish(check_conditions(trees, (), Findings())).values == 3
 
 
 def test_nesting_and_size_of_segments_are_bounded() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.engine.limits import MAX_MOMENT_CHARS
 from proxy.engine.times import parse_exactly, parse_moment
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -95,7 +96,14 @@ def test_a_moment_is_rounded_up_to_where_both_ends_of_a_span_are_right() -> None
     assert parse_moment(text) == 1_796_115_600_001
 
 
-def test_a_long_fraction_is_no_trouble() -> None:
-    """Digits beyond what Python makes integers of are kept as digits."""
-    moment = parse_exactly("2026-12-01T09:00:00." + "1" * 10_000 + "Z")
-    assert moment == (1_796_115_600_111, "1" * 9_997)
+def test_a_long_fraction_is_kept_digit_by_digit() -> None:
+    """As long as there can be one."""
+    digits = MAX_MOMENT_CHARS - len("2026-12-01T09:00:00.Z")
+    moment = parse_exactly("2026-12-01T09:00:00." + "1" * digits + "Z")
+    assert moment == (1_796_115_600_111, "1" * (digits - 3))
+
+
+@pytest.mark.parametrize("digits", [MAX_MOMENT_CHARS - 20, 1_000_000])
+def test_a_fraction_longer_than_anybody_writes_makes_no_moment(digits: int) -> None:
+    """It is not even read: a context could hold a megabyte of it for every rule."""
+    assert parse_exactly("2026-12-01T09:00:00." + "1" * digits + "Z") is None

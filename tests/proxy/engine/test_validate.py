@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import FlagDefinition
 from proxy.contract.problems import Problem, has_errors
+from proxy.contract.steps import finish
 from proxy.engine import check_definition, check_flag, check_segment, compile_flag, limits
 from proxy.engine.validate import examine_definition, examine_segment
 from tests.proxy.engine.builders import authored, definition, leaf, rule, segment
@@ -228,7 +229,7 @@ def test_problems_of_every_environment_are_listed() -> None:
 def test_a_definition_is_checked_as_a_flag_is() -> None:
     """With pointers into what a sidecar is sent, and the places of segments."""
     rules = [rule({"any": [{"segment": "gone"}, {"segment": "beta"}]}, "nothing")]
-    problems, named = examine_definition("k", definition(rules=rules), {"beta"})
+    problems, named = finish(examine_definition("k", definition(rules=rules), {"beta"}))
     assert [(p.pointer, p.code) for p in problems] == [
         ("/rules/0/serve/variant", "unknown_variant"),
         ("/rules/0/when/any/0/segment", "unknown_segment"),
@@ -352,7 +353,7 @@ def test_what_segments_cost_together_is_bounded() -> None:
 
 def test_a_segment_as_it_is_sent_is_checked_too() -> None:
     """Its own problems, and the places of others."""
-    problems, named = examine_segment("s", defined(when=naming("x", "a", "b").when), {"a"})
+    problems, named = finish(examine_segment("s", defined(when=naming("x", "a", "b").when), {"a"}))
     assert [(p.pointer, p.code) for p in problems] == [("/when/any/1/segment", "unknown_segment")]
     assert [name for _, name in named] == ["a", "b"]
 

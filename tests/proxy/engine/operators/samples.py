@@ -7,6 +7,7 @@ import msgspec
 
 from proxy.contract.definitions import Condition
 from proxy.contract.problems import Problem
+from proxy.contract.steps import finish
 from proxy.engine.conditions import check_conditions
 from proxy.engine.findings import Findings
 from tests.proxy.engine.builders import answer_to, compiled, leaf, rule
@@ -59,5 +60,5 @@ def problems_of(op: str, *values: Any, **members: Any) -> list[Problem]:
     """Return the problems of a leaf over the attribute `a`."""
     findings = Findings()
     document = leaf("a", op, *values, **members)
-    check_conditions([((), msgspec.convert(document, Condition))], (), findings)
+    finish(check_conditions([((), msgspec.convert(document, Condition))], (), findings))
     return findings.problems
