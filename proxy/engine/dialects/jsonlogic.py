@@ -117,7 +117,7 @@ class Place(NamedTuple):
 
     def at(self, *steps: str | int) -> "Place":
         """Return a place further in, no deeper in operations."""
-        return self._replace(path=(*self.path, *steps))
+        return Place((*self.path, *steps), self.depth, self.in_list)
 
 
 Form = Callable[["Compiler", Any, Place], Term]
@@ -164,7 +164,7 @@ class Compiler:
     ) -> None:
         self.findings = findings
         self.extras = extras or {}
-        self._forms: dict[str, Form] = {**_FORMS, **(forms or {})}
+        self._forms = forms or {}
         self._operations = 0
         self._values = 0
         # of the expression being compiled
@@ -201,7 +201,7 @@ class Compiler:
                 self.findings.add(place.path, ProblemCode.TOO_MANY, message)
             return _NOTHING
         inner = Place((*place.path, name), place.depth + 1, place.in_list)
-        form = self._forms.get(name)
+        form = self._forms.get(name) or _FORMS.get(name)
         return self.unknown(name, place) if form is None else form(self, arguments, inner)
 
     def part(self, node: Any, place: Place) -> tuple[Term, Logic]:
@@ -245,10 +245,17 @@ class Compiler:
 
         return Term(fail)
 
+    def item(self, node: Any, place: Place, index: int) -> Term:
+        """Return an item of the list at a place, compiled."""
+        # most are scalars, of which nothing needs to be said
+        if node.__class__ in _CONTAINERS or (node.__class__ is str and len(node) > _TEXT_CHARS):
+            return self.term(node, place.at(index))
+        return constant(node)
+
     def terms(self, arguments: Any, place: Place) -> list[Term]:
         """Return arguments compiled; one that is not in a list stands for itself."""
         if arguments.__class__ is list:
-            return [self.term(node, place.at(index)) for index, node in enumerate(arguments)]
+            return [self.item(node, place, index) for index, node in enumerate(arguments)]
         return [self.term(arguments, place)]
 
     def reads(self, *members: str) -> None:
@@ -290,7 +297,7 @@ class Compiler:
             self.findings.add(place.path, ProblemCode.TOO_DEEP, message)
             return _NOTHING
         deeper = place._replace(depth=place.depth + 1)
-        terms = [self.term(item, deeper.at(index)) for index, item in enumerate(node)]
+        terms = [self.item(item, deeper, index) for index, item in enumerate(node)]
         if all(term.constant for term in terms):
             return constant([_given(term.value) for term in terms])
         runs = [term.run for term in terms]

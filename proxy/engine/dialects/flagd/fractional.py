@@ -187,8 +187,8 @@ def plan(
     for index, node in enumerate(nodes):
         where = place.at(index)
         if node.__class__ is list:
-            inner = where._replace(depth=where.depth + 1)
-            entries.append([compiler.term(each, inner.at(i)) for i, each in enumerate(node)])
+            inner = Place(where.path, where.depth + 1, where.in_list)
+            entries.append([compiler.item(each, inner, i) for i, each in enumerate(node)])
         elif index:
             entries.append(compiler.term(node, where))
         else:
