@@ -17,7 +17,7 @@ from array import array
 from codecs import utf_16_le_encode
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any
 
 from proxy.engine import program as p
@@ -132,21 +132,31 @@ def pieces(ranges: Sequence[tuple[float, float]], size: int) -> list[tuple[int, 
 
     Neighbours of one range are joined, so there are at most as many as numbers.
     """
+    found = [
+        (low, high, index)
+        for index, (start, end) in enumerate(ranges)
+        if (low := first_number(size, _not_below(start, size)))
+        < (high := first_number(size, _not_below(end, size)))
+    ]
+    ascending = sorted(found)
+    if all(one[1] <= other[0] for one, other in pairwise(ascending)):
+        return ascending
+    return _first_of(found, size)
+
+
+def _first_of(found: list[tuple[int, int, int]], size: int) -> list[tuple[int, int, int]]:
+    """Return pieces for ranges that overlap: each number is written down, whose it is."""
     held = array("h", [_NONE]) * size
-    for index in range(len(ranges) - 1, -1, -1):  # the first range is the last to take
-        start, end = ranges[index]
-        low = first_number(size, _not_below(start, size))
-        high = first_number(size, _not_below(end, size))
-        if low < high:
-            held[low:high] = array("h", [index]) * (high - low)
-    found = []
+    for low, high, index in reversed(found):  # the first range is the last to take
+        held[low:high] = array("h", [index]) * (high - low)
+    pieces = []
     at = 0
     for index, group in groupby(held):
         length = sum(1 for _ in group)
         if index != _NONE:
-            found.append((at, at + length, index))
+            pieces.append((at, at + length, index))
         at += length
-    return found
+    return pieces
 
 
 _NONE = -1
