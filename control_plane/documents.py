@@ -147,11 +147,9 @@ def decode_flawed(decode: Callable[[bytes], T], body: bytes) -> tuple[T, Flaws]:
 
 
 def _summary(first: Problem, count: int) -> str:
-    others = count - 1
-    # bounds are of a kind of problem, so that with other kinds there can be more
-    more = f", and {others} more" if others else ""
+    more = f", and {count - 1} more" if count > 1 else ""
     if count >= MAX_PROBLEMS:
-        more = f", and at least {others} more: not everything was looked at after so many"
+        more += f"; there may be others, since looking ends at {MAX_PROBLEMS} of one kind"
     return f"{first.pointer or 'the document'}: {first.message}{more}"
 
 

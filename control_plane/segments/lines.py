@@ -16,6 +16,7 @@ from control_plane.segments.lists import EXCLUDE, INCLUDE, REMOVE, UnitChanges
 from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
+from proxy.contract.malformed import malformed
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.units import MAX_UNIT_CHARS, MAX_UNITS
 
@@ -134,6 +135,10 @@ class UnitLines:
         if not problems:
             value, problems = decode(line, _Line)
         if value is None:
+            if problems[0].code is ProblemCode.MALFORMED_JSON:
+                why = malformed(line, "the line")
+                message = f"{why.message}, at column {why.place.column}"
+                problems = [msgspec.structs.replace(problems[0], message=message, hint=why.hint)]
             self.problems += under(pointer(number), problems)
             return
         said = {w: unit for w in _WORDS if not isinstance(unit := getattr(value, w), UnsetType)}

@@ -128,7 +128,7 @@ def decode_or_explain(
     if others:
         (problem,) = others
         if problem.code is ProblemCode.MALFORMED_JSON:
-            note = syntax_note(data, problem.message)
+            note = syntax_note(data)
         elif problem.code is ProblemCode.NUMBER_OUT_OF_RANGE:
             note = number_note(data, msgspec.structs.replace(problem, pointer=""))
         else:
@@ -231,10 +231,10 @@ def _ended_in_item(scanned: list[Problem]) -> bool:
 def _not_an_object(data: bytes, problem: Problem) -> Note:
     """Return why a text is no JSON object."""
     if problem.code is ProblemCode.MALFORMED_JSON:
-        return syntax_note(data, problem.message)
+        return syntax_note(data)
     loose, others = decode(data, msgspec.Raw)
     if loose is None and others[0].code is ProblemCode.MALFORMED_JSON:
-        return syntax_note(data, others[0].message)
+        return syntax_note(data)
     message = "this is no JSON object"
     return Note(Problem("", ProblemCode.WRONG_TYPE, message, _FORMS))
 

@@ -23,6 +23,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import KeyKind
+from proxy.contract.problems import Problem
 
 __all__ = [
     "BUCKETS",
@@ -48,6 +49,7 @@ __all__ = [
     "Target",
     "UnitList",
     "UnitLists",
+    "Unreadable",
     "Window",
 ]
 
@@ -328,6 +330,16 @@ class SegmentDefinition(
     excluded: list[str] = []
     units: UnitLists | UnsetType = UNSET
     source: Source | UnsetType = UNSET
+
+
+class Unreadable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands in the place of a definition that could not be read where it was written.
+
+    A sidecar that serves a file makes it, so that the flag fails with what is wrong with it. No
+    definition looks like it, so that whoever does not know of it cannot read it either.
+    """
+
+    unreadable: list[Problem]
 
 
 class KeyDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -21,7 +21,7 @@ from msgspec import UNSET
 from proxy.contract import authoring, strict_json
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
-from proxy.contract.definitions import Flag, Segment
+from proxy.contract.definitions import Flag, Segment, Unreadable
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import EntryKind, encode_entry, entry_order
@@ -31,6 +31,8 @@ from proxy.engine.limits import MAX_SEGMENT_UNITS
 __all__ = ["FileContent", "FileUnreadable", "read_definitions"]
 
 T = TypeVar("T")
+
+_MOST_PROBLEMS = 10  # of an item, that its flag's errors tell; `/statusz` and the log have others
 
 
 class FileUnreadable(Exception):
@@ -238,5 +240,5 @@ def _blobs_problem(segment: Segment) -> list[Problem]:
 
 
 def _unreadable(kind: EntryKind, key: str, problems: list[Problem]) -> bytes:
-    """Return an entry that cannot be compiled, and that says where in the file to look."""
-    return encode_entry(kind, key, {f"not readable in the file, see {problems[0].pointer}": None})
+    """Return an entry that cannot be compiled, and that says what is wrong in the file."""
+    return encode_entry(kind, key, Unreadable(problems[:_MOST_PROBLEMS]))

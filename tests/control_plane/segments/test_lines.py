@@ -92,7 +92,7 @@ def test_what_is_written_is_read(texts: list[str]) -> None:
         (b'"u"', "/2", "wrong_type"),
         (b'{"include":1}', "/2/include", "wrong_type"),
         (b'{"include":["u"]}', "/2/include", "wrong_type"),
-        (b'{"add":"u"}', "/2", "unknown_field"),
+        (b'{"add":"u"}', "/2/add", "unknown_field"),
         (b"{}", "/2", "not_one_of"),
         (b'{"include":"u","exclude":"u"}', "/2", "not_one_of"),
         (b'{"include":"u","include":"v"}', "/2/include", "duplicate_key"),
@@ -106,6 +106,14 @@ def test_what_is_wrong_with_a_line_has_its_number(line: bytes, pointer: str, cod
     """As pointer, from 1; the lines beside it are right."""
     problem = only_problem(b'{"include":"a"}\n' + line + b'\n{"include":"b"}\n')
     assert (problem.pointer, problem.code) == (pointer, code)
+
+
+def test_a_line_that_is_no_json_says_at_which_column() -> None:
+    """In the words of all who read JSON here."""
+    problem = only_problem(b'{"include":"a"}\n{"include":"\\ud800"}\n')
+    assert problem.message == "this escape is half of a character, at column 13"
+    problem = only_problem(b'{"include":1}\n')
+    assert problem.message == "this is an integer, not a string"
 
 
 def test_the_longest_unit_is_taken() -> None:

@@ -141,8 +141,11 @@ class TestShortLists:
         await create(api, included=["a"])
         body = lines(["b"]) + b'{"add":"c"}\n{"include":""}\n'
         reply = await write(api, "POST", body, 422)
-        assert [p["pointer"] for p in reply.json["problems"]] == ["/2", "/3/include"]
+        assert [p["pointer"] for p in reply.json["problems"]] == ["/2/add", "/3/include"]
         assert await read(api) == (["a"], [])
+        reply = await write(api, "POST", b'{"add":"c"}\n' * 5_000, 422)
+        assert len(reply.json["problems"]) == 100
+        assert "there may be others, since looking ends at 100" in reply.json["detail"]
 
     async def test_a_segment_that_is_not_there_is_not_found(self, api: Api) -> None:
         """Before a long body is read."""

@@ -182,3 +182,19 @@ def test_a_compressed_body_is_read_in_small_pieces() -> None:
     body = gzip.compress(bytes(10**7))
     sizes = [len(piece) for piece in documents._inflated(inflate, body)]
     assert (sum(sizes), max(sizes)) == (10**7, 128 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "the document is empty, at line 1, column 1"),
+        (b"{", "this ends too early, at line 1, column 2"),
+        (b'{"key":\n"\xff"}', "byte 9 is not UTF-8, at line 2, column 2"),
+        (b'{"key":"\\ud800"}', "this escape is half of a character, at line 1, column 9"),
+    ],
+)
+def test_malformed_json_is_told_with_its_place(body: bytes, said: str) -> None:
+    """In the words of `matrixflag validate`."""
+    with pytest.raises(BadRequest) as caught:
+        decode_document(body, Segment)
+    assert caught.value.problems[0].message == said

@@ -13,7 +13,8 @@ from proxy.contract.authoring import DefinitionsFile, project
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.snapshot import Entry, encode_entry, read_entry
-from proxy.engine import compile_snapshot, evaluate
+from proxy.contract.steps import finish
+from proxy.engine import compile_snapshot, evaluate, explain, explanation_text
 from proxy.sync import definitions_file
 from proxy.sync.definitions_file import FileContent, FileUnreadable, read_definitions
 from tests.support.units import long_list, names
@@ -132,7 +133,7 @@ def test_archived_flags_are_not_served() -> None:
 @pytest.mark.parametrize(
     ("bad", "problem"),
     [
-        (SIMPLE | {"surprise": 1}, ("/flags/0", "unknown_field")),
+        (SIMPLE | {"surprise": 1}, ("/flags/0/surprise", "unknown_field")),
         (SIMPLE | {"type": "colour"}, ("/flags/0/type", "wrong_type")),
         (SIMPLE | {"enabled": "yes"}, ("/flags/0/enabled", "wrong_type")),
         ({"type": "boolean"}, ("/flags/0/value", "missing_field")),
@@ -150,8 +151,16 @@ def test_one_bad_flag_is_quarantined_alone(bad: Any, problem: tuple[str, str]) -
 
 def test_a_flag_that_cannot_be_read_says_where_to_look() -> None:
     """Also to those who only see its entry, in `/statusz` or the explanation of an answer."""
-    content = read({"flags": [SIMPLE, {"key": "bad", "type": "boolean"}]})
-    assert b"not readable in the file, see /flags/1/value" in content.lines[1]
+    content = read({"flags": [SIMPLE, SIMPLE | {"key": "bad", "tags": [1]}]})
+    entries: dict[Any, Entry] = {(e.kind, e.key): e for e in map(read_entry, content.lines)}
+    compiled = finish(compile_snapshot(entries))
+    assert list(compiled.flags["bad"].problems) == content.problems
+    assert [(p.pointer, p.code) for p in content.problems] == [
+        ("/flags/1/tags/0", ProblemCode.WRONG_TYPE)
+    ]
+    assert content.problems[0].message == "this is an integer, not a string"
+    explanation = explain(compiled, entries, "bad", {}, 0)
+    assert "/flags/1/tags/0" in explanation_text(explanation)
 
 
 @pytest.mark.parametrize("bad", [1, None, [], "flag", {}, {"key": 5}, {"key": ""}])
@@ -208,7 +217,7 @@ def test_a_bad_segment_costs_the_flags_that_use_it() -> None:
     flag = FULL | {"environments": {"production": config}}
     content = read({"segments": [{"key": "beta", "whom": 1}], "flags": [flag, SIMPLE]})
     assert answers(content) == {"full": "PARSE_ERROR", "a": True}
-    assert codes(content)[0] == ("/segments/0", ProblemCode.UNKNOWN_FIELD)
+    assert codes(content)[0] == ("/segments/0/whom", ProblemCode.UNKNOWN_FIELD)
 
 
 def test_a_problem_in_another_environment_costs_nothing_here() -> None:

@@ -226,7 +226,7 @@ async def test_one_bad_flag_is_told_with_its_place(path: Path) -> None:
         assert sidecar.value is True
         assert list(served.compiled.quarantined) == ["b"]
         assert [(p.pointer, p.code) for p in sidecar.status.problems] == [
-            ("/flags/1", ProblemCode.UNKNOWN_FIELD)
+            ("/flags/1/x", ProblemCode.UNKNOWN_FIELD)
         ]
 
 
