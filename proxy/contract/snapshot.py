@@ -38,7 +38,7 @@ __all__ = [
     "read_snapshot",
 ]
 
-SCHEMA = "1.1"
+SCHEMA = "1.2"
 """Version of the snapshot format. Another major is refused; a newer minor is served."""
 
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024

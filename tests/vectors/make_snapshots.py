@@ -187,12 +187,202 @@ _NEW_IN_1_1: Content = {
     "key": {},
 }
 
-CONTENT: dict[str, Content] = {
-    "1.0": _1_0,
-    "1.1": {kind: {**_1_0[kind], **_NEW_IN_1_1[kind]} for kind in _1_0},
+_NEW_IN_1_2: Content = {
+    "segment": {
+        "unleash-1": {
+            "source": {
+                "dialect": "unleash",
+                "definition": {
+                    "id": 1,
+                    "name": "some",
+                    "constraints": [
+                        {"contextName": "userId", "operator": "STR_CONTAINS", "values": ["u-", "ä"]}
+                    ],
+                },
+                "options": {},
+            }
+        },
+        "launchdarkly-some": {
+            "source": {
+                "dialect": "launchdarkly",
+                "definition": {
+                    "key": "launchdarkly-some",
+                    "salt": "t",
+                    "included": ["ä"],
+                    "excluded": [],
+                    "rules": [],
+                },
+                "options": {},
+            }
+        },
+    },
+    "flag": {
+        "flagd-split": {
+            "type": "boolean",
+            "variants": {"on": True, "off": False},
+            "fallthrough": {"variant": "off"},
+            "salt": "imported",
+            "enabled": True,
+            "source": {
+                "dialect": "flagd",
+                "definition": {
+                    "state": "ENABLED",
+                    "variants": {"on": True, "off": False},
+                    "defaultVariant": "off",
+                    "targeting": {
+                        "if": [
+                            {"sem_ver": [{"var": "version"}, ">=", "2.0.0"]},
+                            "on",
+                            {"fractional": [["on", 25], ["off", 75]]},
+                        ]
+                    },
+                },
+                "options": {"fractional": "v2"},
+            },
+        },
+        "unleash-split": {
+            "type": "boolean",
+            "variants": {"enabled": True, "disabled": False},
+            "fallthrough": {"variant": "disabled"},
+            "salt": "imported",
+            "enabled": True,
+            "source": {
+                "dialect": "unleash",
+                "definition": {
+                    "name": "unleash-split",
+                    "enabled": True,
+                    "strategies": [
+                        {
+                            "name": "flexibleRollout",
+                            "parameters": {
+                                "rollout": "60",
+                                "stickiness": "default",
+                                "groupId": "unleash-split",
+                            },
+                            "constraints": [
+                                {"contextName": "plan", "operator": "NOT_IN", "values": ["free"]}
+                            ],
+                            "segments": [1],
+                        }
+                    ],
+                },
+                "options": {},
+            },
+        },
+        "growthbook-split": {
+            "type": "string",
+            "variants": {"exp/0": "old", "exp/1": "new", "rule-2": "new", "default": "old"},
+            "fallthrough": {"variant": "default"},
+            "salt": "imported",
+            "enabled": True,
+            "source": {
+                "dialect": "growthbook",
+                "definition": {
+                    "defaultValue": "old",
+                    "rules": [
+                        {
+                            "condition": {"plan": {"$in": ["pro", "free"]}},
+                            "key": "exp",
+                            "variations": ["old", "new"],
+                            "hashAttribute": "id",
+                            "hashVersion": 2,
+                            "coverage": 0.8,
+                            "weights": [0.5, 0.5],
+                        },
+                        {"force": "new", "coverage": 0.1, "hashAttribute": "id"},
+                    ],
+                },
+                "options": {},
+            },
+        },
+        "launchdarkly-split": {
+            "type": "string",
+            "variants": {"0": "a", "1": "b"},
+            "fallthrough": {"variant": "1"},
+            "salt": "imported",
+            "enabled": True,
+            "source": {
+                "dialect": "launchdarkly",
+                "definition": {
+                    "key": "launchdarkly-split",
+                    "on": True,
+                    "variations": ["a", "b"],
+                    "salt": "s",
+                    "offVariation": 0,
+                    "targets": [{"variation": 1, "values": ["u-2"]}],
+                    "rules": [
+                        {
+                            "id": "r",
+                            "variation": 0,
+                            "clauses": [
+                                {
+                                    "attribute": "",
+                                    "op": "segmentMatch",
+                                    "values": ["launchdarkly-some"],
+                                }
+                            ],
+                        }
+                    ],
+                    "fallthrough": {
+                        "rollout": {
+                            "variations": [
+                                {"variation": 0, "weight": 30000},
+                                {"variation": 1, "weight": 70000},
+                            ]
+                        }
+                    },
+                },
+                "options": {},
+            },
+        },
+        "goff-split": {
+            "type": "integer",
+            "variants": {"a": 1, "b": 2},
+            "fallthrough": {"variant": "b"},
+            "salt": "imported",
+            "enabled": True,
+            "source": {
+                "dialect": "goff",
+                "definition": {
+                    "variations": {"a": 1, "b": 2},
+                    "targeting": [
+                        {
+                            "name": "pro",
+                            "query": 'plan eq "pro" and n gt 0',
+                            "percentage": {"a": 40, "b": 60},
+                        }
+                    ],
+                    "defaultRule": {
+                        "progressiveRollout": {
+                            "initial": {
+                                "variation": "a",
+                                "percentage": 0,
+                                "date": "2026-12-01T00:00:00Z",
+                            },
+                            "end": {
+                                "variation": "b",
+                                "percentage": 100,
+                                "date": "2026-12-08T00:00:00Z",
+                            },
+                        }
+                    },
+                },
+                "options": {},
+            },
+        },
+    },
+    "key": {},
 }
 
-BLOBS: dict[str, dict[str, bytes]] = {"1.1": {_BLOB_DIGEST: _BLOB}}
+_1_1 = {kind: {**_1_0[kind], **_NEW_IN_1_1[kind]} for kind in _1_0}
+
+CONTENT: dict[str, Content] = {
+    "1.0": _1_0,
+    "1.1": _1_1,
+    "1.2": {kind: {**_1_1[kind], **_NEW_IN_1_2[kind]} for kind in _1_0},
+}
+
+BLOBS: dict[str, dict[str, bytes]] = {version: {_BLOB_DIGEST: _BLOB} for version in ("1.1", "1.2")}
 
 CONTEXTS: list[Json] = [
     {},
