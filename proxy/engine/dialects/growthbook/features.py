@@ -25,7 +25,7 @@ of an experiment `experimentKey`, `variationId`, `variationKey`, `variationName`
 `banditVersion`; `phase`, where it has one. False ones of `stickyBucketUsed` are left out.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -99,15 +99,27 @@ def _is_cyclic(answer: Answer) -> bool:
     return answer.metadata.get("sourceReason") == _CYCLIC
 
 
-def _answers(test: Test) -> Any:
-    """Return a test whether another flag's value is what is wanted."""
+def _answers(test: Test) -> Callable[[Answer], bool]:
+    """Return a test whether another flag's value is what is wanted.
+
+    A flag has some few answers, made once, so what was found of each is kept.
+    """
+    known: dict[Answer, bool] = {}
 
     def passes(answer: Answer) -> bool:
-        if _is_cyclic(answer):
-            return False
-        return test({"value": None if answer.value is UNSET else answer.value})
+        found = known.get(answer)
+        if found is None:
+            value = None if answer.value is UNSET else answer.value
+            found = not _is_cyclic(answer) and test({"value": value})
+            if len(known) < _MOST_ANSWERS:
+                known[answer] = found
+        return found
 
     return passes
+
+
+_MOST_ANSWERS = 1_000
+"""Kept of one flag that is asked."""
 
 
 class _Experiment(msgspec.Struct):
@@ -517,7 +529,11 @@ class _Feature:
             return steps
         base = experiment.base
         splits = list(self._splits(experiment, bandit))
-        goes = p.any_of([_NOT_ASKED, p.Probe(standing, _is(q.GO), source=q.REQUEST)])
+        if experiment.fallback is None:
+            goes = p.any_of([_NOT_ASKED, p.Probe(standing, _is(q.GO), source=q.REQUEST)])
+        else:  # asked in any case, so that what was found is known to the rules for the fallback
+            is_free = Leaf("({f} is None or {x} == {0})", (q.GO,))
+            goes = p.Probe(standing, is_free, source=q.REQUEST)
         own = [*self._in_namespace(experiment, experiment.by), *experiment.own]
         for when, split in splits:
             # the leaf is asked first, so that it is found once for all of these rules
@@ -528,7 +544,7 @@ class _Feature:
         falls = p.Probe(standing, _is(q.FALLBACK), source=q.REQUEST)
         own = [*self._in_namespace(experiment, experiment.fallback), *experiment.own]
         for when, split in self._splits(experiment, bandit, fallback=True):
-            when = p.all_of([_ASKED, when, falls, *base, *own])
+            when = p.all_of([falls, when, *base, *own])
             steps.append(p.Rule(when, split, experiment.rule_id))
         return steps
 
