@@ -61,6 +61,7 @@ from proxy.engine.dialects.model import Named, Translation
 from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import Leaf
 from proxy.engine.paths import split_path
+from proxy.engine.shown import compact
 
 __all__ = ["FRACTIONAL", "names", "translate"]
 
@@ -69,7 +70,7 @@ FRACTIONAL: dict[str, fractional.Version] = {"v1": 1, "v2": 2, "v3": 3}
 
 _SECOND_MS = 1_000
 _NAME_CHARS = 80
-"""Of a condition as it is shown in an explanation."""
+"""Of a name as it is shown."""
 
 
 def names(_definition: Mapping[str, Any]) -> Named:
@@ -420,22 +421,22 @@ class _Translator:
             return None
         negated = name in ("!=", "!==")
         if name in _EQUALITIES:
-            return p.Probe(attribute, _equal_leaf(name, other), negated, source=node)
+            return p.Probe(attribute, _equal_leaf(name, other), negated, source=compact(node))
         if name == "in":
             if other.__class__ is list and all(item.__class__ is str for item in other):
                 leaf = Leaf("{f}.__class__ is str and {x} in {0}", (frozenset(other),))
-                return p.Probe(attribute, leaf, source=node)
+                return p.Probe(attribute, leaf, source=compact(node))
             return None
         if name == "sem_ver":
             test = test_against(arguments[1], other)
             if test is None:
                 return p.FALSE if operation_of(arguments[1]) is None else None
-            return p.Probe(attribute, Leaf("{0}({f})", (test,)), source=node)
+            return p.Probe(attribute, Leaf("{0}({f})", (test,)), source=compact(node))
         if other.__class__ is not str:
             return p.FALSE
         method = "startswith" if name == "starts_with" else "endswith"
         leaf = Leaf(f"{{f}}.__class__ is str and {{x}}.{method}({{0}})", (other,))
-        return p.Probe(attribute, leaf, source=node)
+        return p.Probe(attribute, leaf, source=compact(node))
 
     def _attribute(self, node: Any) -> str | p.Operand | None:
         """Return the attribute that a `var` of a constant path reads, None for anything else."""
@@ -461,11 +462,11 @@ class _Translator:
             raise _Unfit
         attribute = self._attribute(node)
         if attribute is not None:
-            return p.Probe(attribute, Leaf("{0}({f})", (truthy,)), source=node)
+            return p.Probe(attribute, Leaf("{0}({f})", (truthy,)), source=compact(node))
         evaluate = logic.evaluate
         leaf = Leaf("{f}") if term.plain else Leaf("{0}({f})", (truthy,))
-        operand = p.Operand(_shown(node), lambda context: evaluate(context, 0), logic.reads)
-        return p.Probe(operand, leaf, source=node)
+        operand = p.Operand(compact(node), lambda context: evaluate(context, 0), logic.reads)
+        return p.Probe(operand, leaf)
 
 
 _ARGUMENTS = {"==": 2, "!=": 2, "===": 2, "!==": 2, "in": 2, "sem_ver": 3}
@@ -585,9 +586,3 @@ def _choice(logic: Logic, failed: str, other: str) -> Callable[[dict[str, Any], 
 def _no_variant(name: str) -> str:
     shown = name if len(name) <= _NAME_CHARS else name[:_NAME_CHARS] + "..."
     return f"the targeting names {shown!r}, which is no variant"
-
-
-def _shown(node: Any) -> str:
-    """Return an expression as it is shown to people."""
-    written = msgspec.json.encode(node).decode()
-    return written if len(written) <= _NAME_CHARS else written[:_NAME_CHARS] + "..."
