@@ -1,9 +1,11 @@
 """`matrixflag evaluate`: what a flag of a file answers to a context, and why; no server needed.
 
-The file is what a sidecar serves alone, definitions as people write them, or a snapshot as sidecars
-are sent it. It is read and compiled by the same parts, so what is answered here is what a sidecar
-would answer. Exit status: 0 answered, and as expected; 1 an error, or not as expected; 2 it cannot
-be used like this, or the file cannot be read.
+The files are definitions as people write them, together one project, or one is a snapshot as
+sidecars are sent it. It is read and compiled by the same parts, so what is answered here is what a sidecar
+would answer. But for long lists of units: a snapshot names the blobs that hold them, and sidecars
+fetch these; here what hangs on one is said not to be known. Exit status: 0 answered, and as
+expected; 1 an error, not as expected, or not to be known; 2 it cannot be used like this, or the
+file cannot be read.
 
 What is asked for goes to stdout, in one piece; what is wrong, and warnings, to stderr.
 """
@@ -14,12 +16,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import msgspec
 
 from proxy.contract import strict_json
-from proxy.contract.codes import Severity
+from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,
@@ -39,12 +42,11 @@ from proxy.engine import (
     parse_moment,
     result_text,
 )
+from proxy.evaluation_files import combined
 from proxy.ofrep.context import BadContext, read_document
 from proxy.sync.definitions_file import FileUnreadable, read_definitions
 
 __all__ = ["COMMAND"]
-
-T = TypeVar("T")
 
 _DEFAULT_ENVIRONMENT = "production"
 _MAX_CONTEXT_BYTES = 16 * 1024 * 1024
@@ -62,7 +64,9 @@ class _Project(NamedTuple):
     entries: Mapping[tuple[EntryKind, str], Entry]
     problems: list[Problem]
     places: Mapping[str, str]
-    """Where flags are in a file of definitions, by key; nothing of a snapshot."""
+    """Where flags are in files of definitions, by key; nothing of a snapshot."""
+    name: Callable[[str], str] = str
+    """Returns how a place is told."""
 
 
 class _Command:
@@ -76,8 +80,11 @@ class _Command:
             "--snapshot",
             required=True,
             metavar="FILE",
+            nargs="+",
+            action="extend",
             type=Path,
-            help="definitions as `matrixflag proxy --snapshot` takes them, or a snapshot",
+            help="definitions as `matrixflag proxy --snapshot` takes them, one flag, one segment,"
+            " or a snapshot; files of definitions given together are one project",
         )
         parser.add_argument("--flag", required=True, metavar="KEY", help="the flag")
         parser.add_argument(
@@ -123,6 +130,9 @@ class _Command:
             sys.stderr.write(f"matrixflag evaluate: {error}\n")
             return 2
         explanation = explain(project.compiled, project.entries, args.flag, context, now_ms)
+        unconfigured = _unconfigured(args.flag, project)
+        if unconfigured is not None:
+            explanation = msgspec.structs.replace(explanation, because=unconfigured)
         body = json.loads(bytes(explanation.result))
         if args.format == "json":
             shown = msgspec.json.encode(explanation) if args.explain else bytes(explanation.result)
@@ -133,15 +143,22 @@ class _Command:
             sys.stdout.write(result_text(explanation.result, explanation.because))
         for line in _remarks(args.flag, project):
             sys.stderr.write(line + "\n")
+        unknown = _unknown_lists(args.flag, project.compiled)
+        if unknown:
+            sys.stderr.write(_not_known(args.flag, unknown) + "\n")
         if "errorCode" in body:
             for line in _help(args.flag, project, explanation.nearest):
                 sys.stderr.write(line + "\n")
             return 1
+        if unknown:
+            return 1
         disappointment = expectation(body)
         if disappointment is not None:
-            sys.stderr.write(f"matrixflag evaluate: {args.flag}: {disappointment}\n")
+            hint = _no_such_variant(args, project)
+            sys.stderr.write(f"matrixflag evaluate: {args.flag}: {disappointment}{hint}\n")
             return 1
-        return 0
+        expected = args.expect is not None or args.expect_variant is not None
+        return int(unconfigured is not None and not expected)
 
 
 COMMAND = _Command()
@@ -202,24 +219,26 @@ def _expectation(args: argparse.Namespace) -> Callable[[dict[str, Any]], str | N
 
 
 def _differs(what: str, wanted: Any, has: Any) -> str | None:
-    if _same(wanted, has):
+    if same_json(wanted, has):
         return None
     return f"the {what} {json.dumps(wanted)} is expected, and it is {json.dumps(has)}"
 
 
-def _same(a: Any, b: Any) -> bool:
-    """Return whether two JSON values are the same; numbers are compared by value."""
-    if isinstance(a, bool) or isinstance(b, bool):
-        return a is b
-    if isinstance(a, list) and isinstance(b, list):
-        return len(a) == len(b) and all(map(_same, a, b))
-    if isinstance(a, dict) and isinstance(b, dict):
-        return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
-    return bool(a == b)
+def _project(paths: list[Path], environment: str | None) -> _Project:
+    """Return what files hold, compiled."""
+    files = [(path, _content(path)) for path in dict.fromkeys(paths)]
+    headers = [(path, data, header) for path, data in files if (header := _header(data))]
+    if headers and len(files) > 1:
+        raise _Unusable(f"{headers[0][0]}: a snapshot stands by itself; give no other file")
+    for path, data, header in headers:
+        try:
+            return _of_snapshot(data, header, environment)
+        except SnapshotRefused as refused:
+            raise _Unusable(f"{path}: {refused}") from None
+    return _of_definitions(files, environment or _DEFAULT_ENVIRONMENT)
 
 
-def _project(path: Path, environment: str | None) -> _Project:
-    """Return what a file holds, compiled."""
+def _content(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_SNAPSHOT_BYTES + 1)
@@ -227,16 +246,7 @@ def _project(path: Path, environment: str | None) -> _Project:
         raise _Unusable(f"{path}: {error.strerror or error}") from None
     if len(data) > MAX_SNAPSHOT_BYTES:
         raise _Unusable(f"{path}: has more than {MAX_SNAPSHOT_BYTES} bytes")
-    header = _header(data)
-    try:
-        if header is not None:
-            return _of_snapshot(data, header, environment)
-        return _of_definitions(data, environment or _DEFAULT_ENVIRONMENT)
-    except SnapshotRefused as refused:
-        raise _Unusable(f"{path}: {refused}") from None
-    except FileUnreadable as unreadable:
-        lines = "\n".join(map(_line, unreadable.problems[:_MOST_PROBLEMS]))
-        raise _Unusable(f"{path}: cannot be read as definitions\n{lines}") from None
+    return data
 
 
 def _header(data: bytes) -> SnapshotHeader | None:
@@ -254,20 +264,48 @@ def _of_snapshot(data: bytes, header: SnapshotHeader, environment: str | None) -
     return _Project(finish(compile_snapshot(entries)), entries, [], {})
 
 
-def _of_definitions(data: bytes, environment: str) -> _Project:
-    content = finish(read_definitions(data, environment, strict_json.scan(data)))
+def _of_definitions(files: list[tuple[Path, bytes]], environment: str) -> _Project:
+    data, places, problems = combined([(str(path), data) for path, data in files])
+    if problems:
+        lines = [f"{file}: cannot be read as definitions\n{_line(p)}" for file, p in problems]
+        raise _Unusable("\n".join(lines[:_MOST_PROBLEMS]))
+    try:
+        steps = read_definitions(data, environment, strict_json.scan(data), places.name)
+        content = finish(steps)
+    except FileUnreadable as unreadable:
+        lines = [_line(p, places.name) for p in unreadable.problems[:_MOST_PROBLEMS]]
+        raise _Unusable("\n".join(["the files cannot be read as definitions", *lines])) from None
     entries = {(e.kind, e.key): e for e in map(read_entry, content.lines)}
     compiled = finish(compile_snapshot(entries))
     document = json.loads(data)
     keys = [flag.get("key") if isinstance(flag, dict) else None for flag in document["flags"]]
-    places = {key: f"/flags/{n}" for n, key in enumerate(keys) if isinstance(key, str)}
-    return _Project(compiled, entries, content.problems, places)
+    where = {key: f"/flags/{n}" for n, key in enumerate(keys) if isinstance(key, str)}
+    return _Project(compiled, entries, content.problems, where, places.name)
+
+
+def _unconfigured(key: str, project: _Project) -> str | None:
+    """Return that a flag is not configured for the environment that is asked about, if so."""
+    found = (p for p in _problems_of(key, project) if p.code is ProblemCode.UNKNOWN_ENVIRONMENT)
+    return next((f"{p.message} ({p.hint})" for p in found), None)
+
+
+def _no_such_variant(args: argparse.Namespace, project: _Project) -> str:
+    """Return that no variant has the name that is expected, if so."""
+    entry = project.entries.get(("flag", args.flag))
+    if not args.expect_variant or entry is None:
+        return ""
+    definition, _ = decode(entry.definition, FlagDefinition)
+    if definition is None or args.expect_variant in definition.variants:
+        return ""
+    return f"; the flag has no such variant, it has {', '.join(definition.variants)}"
 
 
 def _remarks(key: str, project: _Project) -> list[str]:
     """Return the warnings about a flag: that it has nothing for the environment, above all."""
     found = _problems_of(key, project)
-    return [_line(p) for p in found if p.severity is Severity.WARNING][:_MOST_PROBLEMS]
+    told = [p for p in found if p.severity is Severity.WARNING]
+    told = [p for p in told if p.code is not ProblemCode.UNKNOWN_ENVIRONMENT]  # said in `because`
+    return [_line(p, project.name) for p in told[:_MOST_PROBLEMS]]
 
 
 def _help(key: str, project: _Project, nearest: list[str]) -> list[str]:
@@ -280,7 +318,50 @@ def _help(key: str, project: _Project, nearest: list[str]) -> list[str]:
     found = [p for p in _problems_of(key, project) if p.severity is Severity.ERROR]
     if not found and project.places:
         found = [p for p in project.problems if p.pointer.startswith("/segments/")]
-    return [_line(problem) for problem in (found or flag.problems)[:_MOST_PROBLEMS]]
+    if not found:
+        return [_line(problem) for problem in flag.problems[:_MOST_PROBLEMS]]
+    return [_line(problem, project.name) for problem in found[:_MOST_PROBLEMS]]
+
+
+def _unknown_lists(key: str, compiled: CompiledSnapshot) -> list[str]:
+    """Return the segments whose long lists are not at hand and that a flag's answer hangs on.
+
+    Of those that it asks, too: without the list they fail, and it would seem to be off.
+    """
+    flags, segments = [key], list[str]()
+    seen_flags, seen_segments, found = set[str](), set[str](), set[str]()
+    while flags:
+        name = flags.pop()
+        flag = compiled.flags.get(name)
+        if flag is not None and name not in seen_flags:
+            seen_flags.add(name)
+            flags += [asked for asked, _ in flag.prerequisites]
+            segments += [used for used, _ in flag.segments]
+    while segments:
+        name = segments.pop()
+        segment = compiled.segments.get(name)
+        if segment is not None and name not in seen_segments:
+            seen_segments.add(name)
+            segments += [used for used, _ in segment.names]
+            if any(map(_is_of_lists, segment.problems)):
+                found.add(name)
+    return sorted(found)
+
+
+def _is_of_lists(problem: Problem) -> bool:
+    """Return whether it is the segment's own list that is missing, not that of one it names."""
+    return problem.code is ProblemCode.MISSING_BLOB and problem.pointer.startswith("/units")
+
+
+def _not_known(key: str, segments: list[str]) -> str:
+    named = ", ".join(map(repr, segments[:_MOST_PROBLEMS]))
+    what = "segment" if len(segments) == 1 else "segments"
+    path = quote(key)
+    return (
+        f"matrixflag evaluate: what {key!r} answers cannot be known from this file: it names the "
+        f"long lists of units of the {what} {named}, and does not have the units; ask the control "
+        f"plane, POST /api/v1/evaluate/{path}, or a sidecar, POST /explain/{path}"
+    )
 
 
 def _problems_of(key: str, project: _Project) -> list[Problem]:
@@ -291,6 +372,6 @@ def _problems_of(key: str, project: _Project) -> list[Problem]:
     return [p for p in project.problems if (p.pointer + "/").startswith(place + "/")]
 
 
-def _line(problem: Problem) -> str:
+def _line(problem: Problem, name: Callable[[str], str] = str) -> str:
     hint = f" ({problem.hint})" if problem.hint else ""
-    return f"  {problem.pointer or '/'}: {problem.message} [{problem.code}]{hint}"
+    return f"  {name(problem.pointer) or '/'}: {problem.message} [{problem.code}]{hint}"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from proxy.cli import main
-from tests.support.snapshots import make_snapshot
+from proxy.contract.units import digest_of, hash_unit, split
+from tests.support.snapshots import definition, make_snapshot
 
 ROLLOUT = {"arms": [{"variant": "on", "weight": 25_000}, {"variant": "off", "weight": 75_000}]}
 
@@ -213,6 +214,48 @@ def test_a_snapshot_is_read_too(tmp_path: Path, capsys: pytest.CaptureFixture[st
     status, _, err = run("a")
     assert status == 2
     assert "malformed" in err
+
+
+LONG = [digest_of(blob) for blob in split(hash_unit(f"u-{n}") or b"" for n in range(3_000))]
+
+
+def test_of_long_lists_in_a_snapshot_it_says_that_they_are_not_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where another flag is asked, which would only seem to be off; nothing is as expected."""
+
+    def ruled(segment: str, **members: Any) -> dict[str, Any]:
+        rule = {"id": "r", "when": {"segment": segment}, "serve": {"variant": "on"}}
+        return definition(False) | {"rules": [rule]} | members
+
+    asks = {"prerequisites": [{"flag": "direct", "variants": ["on"]}], "off_variant": "off"}
+    flags = {
+        "plain": True,
+        "short": ruled("few"),
+        "direct": ruled("many"),
+        "through": ruled("outer"),
+        "asks/it": ruled("few", **asks),
+        "off": ruled("few", **asks, enabled=False),
+    }
+    segments: Any = {
+        ("segment", "few"): {"included": ["u-1"]},
+        ("segment", "many"): {"units": {"included": {"count": 3_000, "blobs": LONG}}},
+        ("segment", "outer"): {"when": {"any": [{"segment": "many"}, {"segment": "few"}]}},
+    }
+    path = tmp_path / "snapshot.ndjson"
+    path.write_bytes(make_snapshot(flags, more=segments)[1])
+    run = Run(path, capsys)
+    context = ("--context", '{"targetingKey": "u-1"}')
+    for key in ("direct", "through", "asks/it"):
+        for expected in ((), ("--expect", "false"), ("--expect", "true")):
+            status, _, err = run(key, *context, *expected)
+            assert status == 1
+            assert f"what '{key}' answers cannot be known from this file" in err
+            assert "long lists of units of the segment 'many', and does not have the units" in err
+            assert f"POST /api/v1/evaluate/{key}, or a sidecar, POST /explain/{key}" in err
+    for key in ("plain", "short", "off"):
+        status, _, err = run(key, *context)
+        assert (status, err) == (0, "")
 
 
 @pytest.mark.parametrize(
