@@ -223,7 +223,6 @@ class _Parser:
             return here
         if here not in follows:
             raise _Mismatch
-        self._mending = True
         return ""
 
     def sync(self, expected: frozenset[str]) -> str:

@@ -121,6 +121,7 @@ HOLDS = [
     ('o.x eq "x" and a eq "x"', {"a": "x"}, False),
     ("o.x.y eq 1 or a eq 1", {"a": 1}, False),
     ("a eq 1 and not (a.x eq 1)", {"a": 1}, False),
+    ("o.x.y eq 1 and a eq 2", {"o": {"x": {"y": 1}}, "a": 2}, True),
     # what is mended as the original does
     ("not a eq 1", {"a": 2}, True),
     ("not a eq 1 and b eq 1", {"a": 1}, True),
@@ -140,6 +141,7 @@ HOLDS = [
     ("a in [1 5]", {"a": 1}, True),
     ("??? not a valid query !!!", {}, False),
     ("a eq 1\n  and b eq 2", {"a": 1}, True),
+    ("a eq \n   1", {"a": 1}, True),
     ("", {}, True),
     ("null", {}, False),
     ("[]", {}, False),
