@@ -74,9 +74,14 @@ class _Item(NamedTuple):
 
 
 def read_definitions(
-    data: bytes, environment: str, scanned: list[Problem]
+    data: bytes,
+    environment: str,
+    scanned: list[Problem],
+    name: Callable[[str], str] = str,
 ) -> Generator[None, None, FileContent]:
     """Read a file, yielding between items; `scanned` is what `strict_json.scan(data)` found.
+
+    `name` returns how a place is called in a message.
 
     Raises:
         FileUnreadable: when it is not JSON, or not of the form of a definitions file.
@@ -107,7 +112,7 @@ def read_definitions(
     entries: dict[tuple[EntryKind, str], bytes] = {}
     both: tuple[tuple[EntryKind, list[_Item]], ...] = (("segment", segments), ("flag", flags))
     for kind, items in both:
-        for item in _without_namesakes(items):
+        for item in _without_namesakes(items, name):
             line, found = _entry(kind, item, environment, known)
             problems += found
             if line is not None:
@@ -185,7 +190,7 @@ def _key_of(raw: bytes) -> str:
         return ""
 
 
-def _without_namesakes(items: list[_Item]) -> Iterator[_Item]:
+def _without_namesakes(items: list[_Item], name: Callable[[str], str]) -> Iterator[_Item]:
     """Yield one item per key; where several have it nobody knows which is meant, so none is."""
     first: dict[str, _Item] = {}
     for item in items:
@@ -193,7 +198,7 @@ def _without_namesakes(items: list[_Item]) -> Iterator[_Item]:
             first[item.key or item.where] = item
             continue
         earlier = first[item.key]
-        message = f"the key {item.key!r} is at {earlier.where} too"
+        message = f"the key {item.key!r} is at {name(earlier.where)} too"
         problem = Problem(item.where + "/key", ProblemCode.DUPLICATE_KEY, message, "remove one")
         merged = [*earlier.problems, *item.problems, problem]
         first[item.key] = _Item(earlier.where, item.key, None, merged)
