@@ -170,7 +170,7 @@ def test_a_new_name_for_a_rule_is_no_way_around_consent() -> None:
     halves, by_company = split(50_000, 50_000), split(50_000, 50_000, by="company")
     before = ruled(("a", "beta", halves))
     after = ruled(("first", "eu", Serve(variant="v1")), ("b", "beta", by_company))
-    with pytest.raises(Conflict, match="rules/b of 'production'.*about 50000 of 100000"):
+    with pytest.raises(Conflict, match=r"rules/b of 'production'.*about 50000 of 100000"):
         check_consent(before, after, NOW_MS, rebucket=False)
     after = ruled(("b", "beta", split(60_000, 40_000)))
     assert moved_between(before, after, NOW_MS) == [Moved("production", "rules/b", 10_000)]
