@@ -1,10 +1,10 @@
 """`matrixflag evaluate`: what a flag of a file answers to a context, and why; no server needed.
 
 The files are definitions as people write them, together one project, or one is a snapshot as
-sidecars are sent it. It is read and compiled by the same parts, so what is answered here is what a sidecar
-would answer. But for long lists of units: a snapshot names the blobs that hold them, and sidecars
-fetch these; here what hangs on one is said not to be known. Exit status: 0 answered, and as
-expected; 1 an error, not as expected, or not to be known; 2 it cannot be used like this, or the
+sidecars are sent it. They are read and compiled by the same parts, so what is answered here is what
+a sidecar would answer. But for long lists of units: a snapshot names the blobs that hold them, and
+sidecars fetch these; here what hangs on one is said not to be known. Exit status: 0 answered, and
+as expected; 1 an error, not as expected, or not to be known; 2 it cannot be used like this, or a
 file cannot be read.
 
 What is asked for goes to stdout, in one piece; what is wrong, and warnings, to stderr.
@@ -23,6 +23,9 @@ import msgspec
 
 from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.decode import decode
+from proxy.contract.definitions import FlagDefinition
+from proxy.contract.equality import same_json
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,

@@ -165,11 +165,74 @@ def test_the_time_can_be_another(evaluate: Run) -> None:
 
 
 def test_the_environment_can_be_another(evaluate: Run) -> None:
-    """A flag that has nothing for it is disabled there, which is said."""
+    """A flag that has nothing for it is disabled there: said, and no success unless expected."""
     status, out, err = evaluate("checkout", "--environment", "staging")
-    assert status == 0
+    assert (status, err) == (1, "")
     assert "reason   DISABLED" in out
-    assert "/flags/3/environments: not configured for 'staging'" in err
+    because = "not configured for 'staging', so it is disabled here (configured for: production)"
+    assert f"because  {because}\n" in out
+    status, out, _ = evaluate("checkout", "--environment", "staging", "--explain")
+    assert status == 1
+    assert because in out
+    assert evaluate("checkout", "--environment", "staging", "--expect-variant", "")[0] == 0
+
+
+def test_a_variant_that_is_expected_and_is_none_is_told(evaluate: Run) -> None:
+    """With those there are."""
+    status, _, err = evaluate("checkout", "--expect-variant", "onn")
+    assert status == 1
+    assert err.endswith('and it is "off"; the flag has no such variant, it has off, on\n')
+
+
+class TestSeveralFiles:
+    """Files of definitions given together are one project, as for `validate`."""
+
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        """A flag and the segment it names in files of their own, and others."""
+        segment, *_ = DEFINITIONS["segments"]
+        read = {"version": 1, "created_at": "2026-12-01T00:00:00Z", "updated_at": "x"}
+        files = {
+            "segment.json": segment | read,
+            "flag.json": flag("checkout", rules=[GERMANS]) | read,
+            "others.json": {"flags": [flag("other"), flag("bad", fallthrough={"variant": "no"})]},
+        }
+        for name, content in files.items():
+            (tmp_path / name).write_text(json.dumps(content))
+        return tmp_path
+
+    def test_a_flag_and_its_segment_are_read_together(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """In one option or in several; a file that is named twice is read once."""
+        names = [str(directory / name) for name in ("flag.json", "others.json", "segment.json")]
+        wanted = ["--flag", "checkout", "--context", '{"country":"DE"}', "--expect", "true"]
+        assert main(["evaluate", "--snapshot", *names, names[0], *wanted]) == 0
+        each = [part for name in names for part in ("--snapshot", name)]
+        assert main(["evaluate", *each, *wanted]) == 0
+        assert main(["evaluate", "--snapshot", names[0], *wanted]) == 1
+        assert "there is no segment 'germans'" in capsys.readouterr().err
+
+    def test_places_are_those_of_the_files(
+        self, directory: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Of a flag that is broken, of one that is given twice, and of a file that is none."""
+        flag_file, others = str(directory / "flag.json"), str(directory / "others.json")
+        files = ["evaluate", "--snapshot", flag_file, others]
+        assert main([*files, "--flag", "bad"]) == 1
+        place = f"{others}: /flags/1/environments/production/fallthrough/variant:"
+        assert place in capsys.readouterr().err
+        again = directory / "again.json"
+        again.write_text(json.dumps(flag("other")))
+        assert main([*files, str(again), "--flag", "other"]) == 1
+        err = capsys.readouterr().err
+        assert f"{again}: /key: the key 'other' is at {others}: /flags/0 too" in err
+        again.write_text('{"flags": [')
+        assert main([*files, str(again), "--flag", "other"]) == 2
+        assert f"{again}: cannot be read as definitions" in capsys.readouterr().err
+        again.write_bytes(make_snapshot({"a": True})[1])
+        assert main([*files, str(again), "--flag", "other"]) == 2
+        assert "a snapshot stands by itself" in capsys.readouterr().err
 
 
 def test_a_broken_flag_says_its_problems_with_places_in_the_file(evaluate: Run) -> None:
@@ -285,7 +348,7 @@ def test_arguments_that_make_no_sense_are_status_2(
         (b"{", "[malformed_json]"),
         (b"[]", "cannot be read as definitions"),
         (b'{"flags":[]', "cannot be read as definitions"),
-        (b"\xff\xfe", "is not UTF-8"),
+        (b"\xff\xfe", "is UTF-16"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_status_2(
