@@ -109,6 +109,8 @@ def _steps(
             if len(serve.arms) > _MANY_ARMS:
                 yield
         builder.rule(when, serve, answer)
+    if isinstance(program.otherwise, p.Split) and len(program.otherwise.arms) > _MANY_ARMS:
+        yield
     builder.end(program.otherwise, answer)
     last: Evaluate = _function(builder)
     return _in_turn([*blocks, last]) if blocks else last

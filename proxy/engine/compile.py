@@ -224,7 +224,10 @@ def _compile_flags(
                 flags[key] = before
                 yield
                 continue
-        definition, problems = yield from decoded(entry, FlagDefinition)
+        if len(entry.line) > LARGE_BYTES:
+            definition, problems = yield from decoded(entry, FlagDefinition)
+        else:
+            definition, problems = decode(entry.definition, FlagDefinition)
         if definition is None:
             flags[key] = _quarantined(key, problems, entry.line)
         elif asked := asked_flags(definition):
@@ -347,7 +350,11 @@ def _from_definition(
     yield
     try:
         if translation is None:
-            translation = yield from translating(key, definition, large=len(line) > LARGE_BYTES)
+            if len(line) > LARGE_BYTES:
+                translation = yield from translating(key, definition)
+                yield
+            else:
+                translation = translate(key, definition)
         return (yield from _compiled(key, definition, uses, translation.program, translation))
     except Exception as error:
         # One flag must not cost the others, whatever is wrong with it that nobody thought of.

@@ -115,7 +115,7 @@ def check_conditions(
 
     Once it has found nothing, conditions nest no deeper than `MAX_CONDITION_DEPTH`.
     """
-    conditions = values = 0
+    conditions = values = spent = 0
     costly = dict.fromkeys(_COSTLY, 0)
     named: list[tuple[Path, str]] = []
     for root, tree in roots:
@@ -128,10 +128,9 @@ def check_conditions(
                 findings.add(root, ProblemCode.TOO_DEEP, message, "move a part into a segment")
                 break
             if not isinstance(node.op, UnsetType):
-                count = 0 if isinstance(node.values, UnsetType) else len(node.values)
+                count, faults = _check_leaf(path, node, node.op, costly, findings)
                 values += count
-                findings.spent += 4 + count // 8
-                faults = _check_leaf(path, node, node.op, costly, findings)
+                spent += 4 + (count >> 3)
                 if faults is not None:
                     for fault in faults:
                         if fault is None:
@@ -145,13 +144,14 @@ def check_conditions(
                     findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message)
             else:
                 children = _children(node)
-                findings.spent += 1 + len(children)
+                spent += 1 + len(children)
                 if conditions + len(children) > limits.MAX_CONDITIONS:
                     conditions += len(children)  # too many, so they are not looked at
                     continue
                 for step, child in reversed(children):
                     stack.append((path + step, child, depth + 1))
-            if findings.spent >= STEP_US and findings.is_long():
+            if spent >= STEP_US or findings.spent >= STEP_US:
+                spent = findings.spent = 0
                 yield
     _bound(roots, conditions, limits.MAX_CONDITIONS, "conditions", findings)
     for op, (most, what) in _COSTLY.items():
@@ -195,10 +195,11 @@ _NEAREST_US = 20
 
 def _check_leaf(
     path: Path, leaf: Condition, name: str, costly: dict[str, int], findings: Findings
-) -> Iterator[Fault | None] | None:
-    """Report what is wrong with a leaf, and return what is further, which takes longer to find.
+) -> tuple[int, Iterator[Fault | None] | None]:
+    """Report what is wrong with a leaf; return the number of its values, and what else is wrong.
 
-    Its values are counted in `costly`, where they are; those beyond the bound are not read.
+    That takes longer to find. Values are counted in `costly`, where they are; those beyond the
+    bound are not read.
     """
     values = [] if isinstance(leaf.values, UnsetType) else leaf.values
     operator = OPERATORS.get(name)
@@ -206,7 +207,7 @@ def _check_leaf(
     if operator is None:
         findings.spent += _NEAREST_US
         findings.add((*path, "op"), ProblemCode.UNKNOWN_OPERATOR, *_unknown(name))
-        return None
+        return len(values), None
     options = (leaf.from_, leaf.to, leaf.zone)
     if operator.needs or leaf.fold is True or options != _NO_OPTIONS:
         _check_options(path, leaf, name, operator, findings)
@@ -214,16 +215,16 @@ def _check_leaf(
     if name in _COSTLY:
         costly[name] += len(values)
         if costly[name] > _COSTLY[name][0]:
-            return None
+            return len(values), None
     if leaf.fold is True and fit:
         chars = sum(len(value) for value in values if value.__class__ is str)
         if chars > limits.MAX_LEAF_CHARS:
             message = f"{chars} characters in all, at most {limits.MAX_LEAF_CHARS} are allowed"
             findings.add((*path, "values"), ProblemCode.TOO_MANY, message, "compare without fold")
     if operator.check is None or not fit:
-        return None
+        return len(values), None
     findings.spent += _CHECK_US
-    return operator.check(values, options_of(leaf))
+    return len(values), operator.check(values, options_of(leaf))
 
 
 def _check_attribute(

@@ -22,7 +22,7 @@ from proxy.contract.definitions import (
     Serve,
     Window,
 )
-from proxy.contract.steps import Steps, finish
+from proxy.contract.steps import Steps
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import layout, salt_prefix, text_bytes, unit_bytes
@@ -35,11 +35,21 @@ __all__ = ["flag_program", "making_expression", "making_program", "segment_expre
 
 def flag_program(definition: FlagDefinition) -> p.Program:
     """Return the program of a flag."""
-    return finish(making_program(definition, large=False))
+    return _program(definition, [_expression(rule.when) for rule in definition.rules])
 
 
-def making_program(definition: FlagDefinition, *, large: bool) -> Steps[p.Program]:
-    """Return the program of a flag; of a `large` one, made in small steps."""
+def making_program(definition: FlagDefinition) -> Steps[p.Program]:
+    """Return the program of a large flag, made in small steps."""
+    conditions = []
+    for rule in definition.rules:
+        made = yield from _large_expression(rule.when)
+        conditions += [made]  # a comprehension cannot yield
+        yield
+    return _program(definition, conditions)
+
+
+def _program(definition: FlagDefinition, conditions: list[p.Expression]) -> p.Program:
+    """Return the program of a flag, whose rules have these conditions."""
     off = None if isinstance(definition.off_variant, UnsetType) else definition.off_variant
     if not definition.enabled:
         return p.Program((), p.Outcome(off, Reason.DISABLED))
@@ -50,13 +60,8 @@ def making_program(definition: FlagDefinition, *, large: bool) -> Steps[p.Progra
             for target in definition.targets
         ]
         steps.append(p.Lookup(TARGETING_KEY, tuple(groups)))
-    for rule in definition.rules:
+    for rule, when in zip(definition.rules, conditions, strict=True):
         rule_id = None if isinstance(rule.id, UnsetType) else rule.id
-        if large:
-            when = yield from _large_expression(rule.when)
-            yield
-        else:
-            when = _expression(rule.when)
         if not isinstance(rule.active, UnsetType):
             when = p.all_of((_window(rule.active), when))
         served = _serve(rule.serve, definition.salt, Reason.TARGETING_MATCH, rule_id, p.NEXT)
@@ -78,22 +83,24 @@ def segment_expression(
 
     The sets are those of its long lists, where it has any.
     """
-    return finish(making_expression(definition, included, excluded, large=False))
+    return _membership(definition, _expression(definition.when), included, excluded)
 
 
 def making_expression(
-    definition: SegmentDefinition,
-    included: UnitSet | None = None,
-    excluded: UnitSet | None = None,
-    *,
-    large: bool,
+    definition: SegmentDefinition, included: UnitSet | None, excluded: UnitSet | None
 ) -> Steps[p.Expression]:
-    """Return the condition of a segment; of a `large` one, made in small steps."""
-    if large:
-        expression = yield from _large_expression(definition.when)
-        yield
-    else:
-        expression = _expression(definition.when)
+    """Return the condition of a large segment, made in small steps."""
+    expression = yield from _large_expression(definition.when)
+    yield
+    return _membership(definition, expression, included, excluded)
+
+
+def _membership(
+    definition: SegmentDefinition,
+    expression: p.Expression,
+    included: UnitSet | None,
+    excluded: UnitSet | None,
+) -> p.Expression:
     for out in (_among(definition.excluded), _held(excluded, "excluded")):
         expression = p.all_of((p.negation(out), expression))
     inside = (_among(definition.included), _held(included, "included"))

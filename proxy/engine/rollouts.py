@@ -84,7 +84,9 @@ def _check_rollout(
     arms = (*path, "arms")
     findings.spent += 2 * len(rollout.arms)
     findings.arms += len(rollout.arms)
-    findings.ranges += sum([len(arm.ranges) for arm in rollout.arms if arm.ranges])
+    for arm in rollout.arms:
+        if arm.ranges:
+            findings.ranges += len(arm.ranges)
     if findings.arms > limits.MAX_ARMS or findings.ranges > limits.MAX_RANGES:
         return  # there may be millions, and there is a problem anyhow
     check_count(arms, len(rollout.arms), limits.MAX_VARIANTS, "arms", findings)

@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable, Mapping
 from msgspec import UnsetType
 
 from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.decode import decode
 from proxy.contract.definitions import SegmentDefinition, UnitList
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import Entry
@@ -21,7 +22,7 @@ from proxy.engine.findings import Path
 from proxy.engine.graph import ordering
 from proxy.engine.sizes import LARGE_BYTES, decoded
 from proxy.engine.timing import together
-from proxy.engine.translate import making_segment, segments_of
+from proxy.engine.translate import making_segment, segment_program, segments_of
 from proxy.engine.units import UnitSet, unit_set
 from proxy.engine.validate import examine_segment
 
@@ -132,9 +133,11 @@ def errors(problems: list[Problem]) -> list[Problem]:
 def _decoded(
     source: Entry | SegmentDefinition,
 ) -> Steps[tuple[SegmentDefinition | None, list[Problem]]]:
-    if isinstance(source, Entry):
+    if not isinstance(source, Entry):
+        return source, []
+    if len(source.line) > LARGE_BYTES:
         return (yield from decoded(source, SegmentDefinition))
-    return source, []
+    return decode(source.definition, SegmentDefinition)
 
 
 def _line(source: Entry | SegmentDefinition) -> bytes:
@@ -196,8 +199,10 @@ def _compiled(
     if problems:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     inner = {name: done[name].holds for _, name in found}
-    large = len(line) > LARGE_BYTES
-    expression, problems = yield from making_segment(definition, included, excluded, large=large)
+    if len(line) > LARGE_BYTES:
+        expression, problems = yield from making_segment(definition, included, excluded)
+    else:
+        expression, problems = segment_program(definition, included, excluded)
     if expression is None:
         return CompiledSegment(key, problems=tuple(problems), names=names, line=line)
     made = yield from predicate(expression, inner)

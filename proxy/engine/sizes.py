@@ -30,16 +30,14 @@ _TEXTS_A_STEP = 500
 
 
 def decoded(entry: Entry, kind: type[T]) -> Steps[tuple[T | None, list[Problem]]]:
-    """Return the definition of an entry, or None and what is wrong with its size or its shape."""
-    if len(entry.line) > LARGE_BYTES:
-        problem = yield from oversize(entry.line)
-        if problem is not None:
-            return None, [problem]
-        yield
-        made = decode(entry.definition, kind)
-        yield
-        return made
-    return decode(entry.definition, kind)
+    """Return what `decode` does of a large entry, or None and why it is too large."""
+    problem = yield from oversize(entry.line)
+    if problem is not None:
+        return None, [problem]
+    yield
+    made = decode(entry.definition, kind)
+    yield
+    return made
 
 
 def oversize(line: bytes) -> Steps[Problem | None]:

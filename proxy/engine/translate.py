@@ -13,10 +13,15 @@ from proxy.contract.authoring import normalise_values
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition, Source
 from proxy.contract.problems import Problem, under
-from proxy.contract.steps import Steps, finish
+from proxy.contract.steps import Steps
 from proxy.engine import program as p
 from proxy.engine.dialects import Dialect, Named, Translation
-from proxy.engine.native import making_expression, making_program
+from proxy.engine.native import (
+    flag_program,
+    making_expression,
+    making_program,
+    segment_expression,
+)
 from proxy.engine.units import UnitSet
 
 __all__ = [
@@ -44,16 +49,10 @@ def translate(key: str, definition: FlagDefinition) -> Translation:
 
     Problems of another system's definition have pointers below `/source`.
     """
-    return finish(translating(key, definition, large=False))
-
-
-def translating(key: str, definition: FlagDefinition, *, large: bool) -> Steps[Translation]:
-    """Return a flag's program; of a `large` definition of our own, made in small steps."""
     source = definition.source
     if isinstance(source, UnsetType):
-        program = yield from making_program(definition, large=large)
         variants = normalise_values(definition.type, definition.variants)
-        return Translation(program, variants)
+        return Translation(flag_program(definition), variants)
     try:
         made = dialect(source.dialect).translate(
             key, source.definition, source.options, definition.enabled
@@ -68,6 +67,14 @@ def translating(key: str, definition: FlagDefinition, *, large: bool) -> Steps[T
         tuple(under(_SOURCE, list(made.problems))),
         made.circular,
     )
+
+
+def translating(key: str, definition: FlagDefinition) -> Steps[Translation]:
+    """Return a flag's program; of a large definition of our own, made in small steps."""
+    if not isinstance(definition.source, UnsetType):
+        return translate(key, definition)
+    program = yield from making_program(definition)
+    return Translation(program, normalise_values(definition.type, definition.variants))
 
 
 def asked_flags(definition: FlagDefinition) -> list[str]:
@@ -85,20 +92,9 @@ def segment_program(
     excluded: UnitSet | None = None,
 ) -> tuple[p.Expression | None, list[Problem]]:
     """Return a segment's condition, or its problems. The sets are those of its long lists."""
-    return finish(making_segment(definition, included, excluded, large=False))
-
-
-def making_segment(
-    definition: SegmentDefinition,
-    included: UnitSet | None = None,
-    excluded: UnitSet | None = None,
-    *,
-    large: bool,
-) -> Steps[tuple[p.Expression | None, list[Problem]]]:
-    """Return what `segment_program` does; of a `large` one of our own, made in small steps."""
     source = definition.source
     if isinstance(source, UnsetType):
-        return (yield from making_expression(definition, included, excluded, large=large)), []
+        return segment_expression(definition, included, excluded), []
     of_segments = dialect(source.dialect).segment
     if of_segments is None:
         message = f"{source.dialect} has no segments of its own"
@@ -108,6 +104,15 @@ def making_segment(
     except Exception as error:
         return None, [_failed(error)]
     return expression, under(_SOURCE, problems)
+
+
+def making_segment(
+    definition: SegmentDefinition, included: UnitSet | None, excluded: UnitSet | None
+) -> Steps[tuple[p.Expression | None, list[Problem]]]:
+    """Return what `segment_program` does; of a large definition of our own, in small steps."""
+    if not isinstance(definition.source, UnsetType):
+        return segment_program(definition, included, excluded)
+    return (yield from making_expression(definition, included, excluded)), []
 
 
 def segments_of(source: Source) -> list[str]:

@@ -272,10 +272,11 @@ def _check_config(
         if not isinstance(rule.active, UnsetType):
             _check_window((*here, "active"), rule.active, findings)
         conditions.append(((*here, "when"), rule.when))
-        findings.spent += 3
-        if findings.spent >= STEP_US and findings.is_long():
+        if findings.spent >= STEP_US or index & _RULES_A_STEP == _RULES_A_STEP:
+            findings.spent = 0
             yield
-    check_splits(path, findings)
+    if findings.arms > limits.MAX_ARMS or findings.ranges > limits.MAX_RANGES:
+        check_splits(path, findings)
     found = yield from check_conditions(conditions, segments, findings)
     if not isinstance(config.source, UnsetType):
         for name in ("prerequisites", "targets", "rules"):
@@ -291,6 +292,9 @@ def _check_config(
             "move lists into segments",
         )
     return References(found.references, asked)
+
+
+_RULES_A_STEP = 127  # less one, and one less than a power of two
 
 
 def _check_window(path: Path, window: Window, findings: Findings) -> None:

@@ -32,7 +32,9 @@ def check_outcomes(
         message = "a flag has at least one variant"
         findings.add(("variants",), ProblemCode.NO_VARIANTS, message)
     check_count(("variants",), len(flag.variants), limits.MAX_VARIANTS, "variants", findings)
-    total = nodes = 0
+    total = nodes = spent = 0
+    most = limits.MAX_VALUE_NODES
+    kind = flag.type if typed else None
     for name, value in flag.variants.items():
         path = ("variants", name)
         if not 0 < len(name) <= limits.MAX_NAME_CHARS or CONTROL.search(name):
@@ -41,16 +43,16 @@ def check_outcomes(
                 "a control character"
             )
             findings.add(path, ProblemCode.INVALID_KEY, message)
-        kind = flag.type if typed else None
-        size, inside = _check_value(path, kind, value, limits.MAX_VALUE_NODES - nodes, findings)
+        size, inside = _check_value(path, kind, value, most - nodes, findings)
         total, nodes = total + size, nodes + inside
-        findings.spent += 2 + size // 256 + inside // 16
-        if nodes > limits.MAX_VALUE_NODES:
-            message = f"more than {limits.MAX_VALUE_NODES} members and elements in all values"
+        spent += 2 + (size >> 8) + (inside >> 4)
+        if nodes > most:
+            message = f"more than {most} members and elements in all values"
             hint = "put what is large into a file, and its name here"
             findings.add(("variants",), ProblemCode.TOO_MANY, message, hint)
             break
-        if findings.spent >= STEP_US and findings.is_long():
+        if spent >= STEP_US or findings.spent >= STEP_US:
+            spent = findings.spent = 0
             yield
     if total > limits.MAX_ALL_VALUES_BYTES:
         message = f"{total} bytes as JSON in all, at most {limits.MAX_ALL_VALUES_BYTES}"
@@ -89,6 +91,8 @@ def _check_value(
             "put it into an object",
             Severity.WARNING,
         )
+    if value.__class__ is bool:
+        return len("false"), 1
     if value.__class__ is str and len(value) > limits.MAX_VALUE_BYTES:
         size, nodes = len(value), 1
     else:
@@ -101,9 +105,9 @@ def _check_value(
 
 def _size(path: Path, value: Any, most: int, findings: Findings) -> tuple[int, int]:
     """Report what is wrong inside a value; return its size as JSON, 0 if it has none, its nodes."""
-    if value.__class__ is bool:
-        return len("false"), 1
-    nodes = _plain_nodes(value, most)
+    kind = value.__class__
+    small = kind is int and -limits.MAX_INTEGER <= value <= limits.MAX_INTEGER
+    nodes = 1 if kind is str or small else _plain_nodes(value, most)
     if nodes > most:
         return 0, nodes
     if nodes > 0:

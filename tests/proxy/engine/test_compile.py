@@ -578,14 +578,14 @@ def test_switching_off_works_whatever_a_flag_asks() -> None:
 
 def test_a_defect_of_the_compiler_costs_one_flag(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever nobody thought of: quarantined, not raised."""
-    real = compile_module.translating
+    real = compile_module.translate
 
-    def failing(key: str, of: FlagDefinition, *, large: bool) -> Any:
+    def failing(key: str, of: FlagDefinition) -> Any:
         if of.salt == "bad":
             raise ZeroDivisionError
-        return real(key, of, large=large)
+        return real(key, of)
 
-    monkeypatch.setattr(compile_module, "translating", failing)
+    monkeypatch.setattr(compile_module, "translate", failing)
     snapshot = whole(
         entries(("flag", "bad", definition(salt="bad")), ("flag", "good", definition()))
     )
