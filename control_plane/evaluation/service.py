@@ -26,7 +26,7 @@ from control_plane.flags.rebucketing import Moved, moved_between
 from control_plane.flags.service import check_environment, checked, circumstances
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
-from control_plane.publishing.state import Name, ProjectState, RecordKind, segments_in
+from control_plane.publishing.state import Name, ProjectState, RecordKind, names_in
 from proxy.contract.authoring import FlagInput, project
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Flag
@@ -276,7 +276,4 @@ def _uses(flag: Flag, environment: str) -> Iterator[Name]:
     config = flag.environments.get(environment)
     if config is None:
         return
-    for wanted in config.prerequisites:
-        yield Name(RecordKind.FLAG, wanted.flag)
-    for segment in segments_in(rule.when for rule in config.rules):
-        yield Name(RecordKind.SEGMENT, segment)
+    yield from names_in(config)

@@ -38,7 +38,7 @@ from proxy.contract.authoring import (
     served,
     variant_of,
 )
-from proxy.contract.codes import ProblemCode
+from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.problems import Problem, pointer
 
@@ -158,7 +158,10 @@ def merge_config(
 def copied_config(source: EnvironmentConfig, new_salt: NewSalt) -> EnvironmentConfig:
     """Return what a new environment starts with: the same fallthrough, disabled, a new salt."""
     return EnvironmentConfig(
-        fallthrough=source.fallthrough, salt=new_salt(), off_variant=source.off_variant
+        fallthrough=source.fallthrough,
+        salt=new_salt(),
+        off_variant=source.off_variant,
+        source=source.source,
     )
 
 
@@ -188,6 +191,15 @@ def _simple(
     if config is not None and not changed:
         enabled_so = msgspec.structs.replace(config, enabled=on)
         return Draft(_configured(flag, asked, enabled_so), problems)
+    if config is not None and not isinstance(config.source, UnsetType):
+        if problems:
+            raise invalid(problems)
+        raise Conflict(
+            f"{asked!r} is decided by the definition that was imported from "
+            f"{config.source.dialect}, not by one value; send enabled alone to switch it, import a "
+            "changed definition, or send variants and environments without source, and ours decide",
+            code="imported_targeting",
+        )
     if config is not None and config.fallthrough.variant is UNSET:
         if problems:
             raise invalid(problems)
@@ -284,7 +296,25 @@ def _full(flag: Flag, document: FlagInput, around: Circumstances) -> Draft:
             code = ProblemCode.OTHER_ENVIRONMENT_CHANGED
             problems.append(Problem(pointer("environments", name), code, message, hint))
     problems += disagreements(document, replaced, asked)
+    problems += _removed_sources(flag, replaced)
     return Draft(replaced, problems)
+
+
+def _removed_sources(old: Flag, new: Flag) -> list[Problem]:
+    """Return a warning for each environment in which another system's definition is left out."""
+    return [
+        Problem(
+            pointer("environments", name, "source"),
+            ProblemCode.SOURCE_REMOVED,
+            f"{before.source.dialect}'s definition is gone: what is written here decides",
+            "send the source that a read gives to keep it",
+            Severity.WARNING,
+        )
+        for name, config in new.environments.items()
+        if (before := old.environments.get(name)) is not None
+        and not isinstance(before.source, UnsetType)
+        and isinstance(config.source, UnsetType)
+    ]
 
 
 def _with_ranges(

@@ -12,6 +12,9 @@ salt: units have it in any bucket, so that going over to a rollout and back is c
 ramp counts as the rollout that it is at the time of the change; where it goes from there is its
 author's plan, and no unit goes back and forth on the way.
 
+Where the definition of another system decides, before or after, nothing can be counted: a change of
+it wants consent, too, unless the flag is off before and after.
+
 Places are `fallthrough` and `rules/<id>`. Rules whose ids were left out have got those of the rules
 that they are (`rule_ids`). One with a new id of its author's is the one that had the same condition
 and whose id is gone: a new name moves nobody, and is no way around consent. Any other rule that
@@ -103,6 +106,12 @@ def check_consent(old: Flag, new: Flag, now_ms: int, *, rebucket: bool) -> None:
         before = old.environments.get(environment)
         if before is None:
             continue
+        if _source_may_move(before, config):
+            raise Conflict(
+                f"another definition decides in {environment!r}, and how many units it gives "
+                "another variant cannot be counted; repeat with ?rebucket=true if that is meant",
+                code="rebucketing",
+            )
         moved = [m for m in _moved_in(environment, before, config, now_ms) if m.estimated]
         if moved:
             where = [m.place for m in moved]
@@ -154,7 +163,9 @@ def _is_whole(arms: list[Arm]) -> bool:
 def _moved_in(
     environment: str, before: EnvironmentConfig, after: EnvironmentConfig, now_ms: int
 ) -> Iterator[Moved]:
-    """Yield what moves in the places of one configuration."""
+    """Yield what moves in the places of one configuration; nothing where a source decides."""
+    if before.source is not UNSET or after.source is not UNSET:
+        return
     places = served_before(before, after)
     for place, serve in serves_of(after):
         was = places.get(place)
@@ -170,6 +181,15 @@ def _moved_in(
         count = _expected(had, gets) if anew else _counted(had, gets)
         if count:
             yield Moved(environment, place, count, anew)
+
+
+def _source_may_move(before: EnvironmentConfig, after: EnvironmentConfig) -> bool:
+    """Return whether another system's definition comes, goes or changes where it is served."""
+    if not (before.enabled or after.enabled):
+        return False
+    if before.source is UNSET or after.source is UNSET:
+        return before.source is not after.source
+    return _encode(before.source) != _encode(after.source)
 
 
 def _split(serve: Serve) -> Rollout | Ramp | None:

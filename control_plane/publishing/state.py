@@ -32,9 +32,10 @@ from control_plane.publishing.facets import FacetIndex
 from control_plane.publishing.snapshots import EnvironmentSnapshot, LineChanges, Published
 from control_plane.publishing.units import StoredBlob
 from proxy.contract.authoring import project, project_segment
-from proxy.contract.definitions import Condition, Flag, Segment
+from proxy.contract.definitions import Condition, EnvironmentConfig, Flag, Segment
 from proxy.contract.snapshot import EntryKind, encode_entry
 from proxy.contract.units import digests_of
+from proxy.engine import flag_source_names, segment_source_names
 
 __all__ = [
     "Change",
@@ -52,6 +53,7 @@ __all__ = [
     "Step",
     "decode_record",
     "encode_record",
+    "names_in",
     "segments_in",
 ]
 
@@ -334,6 +336,11 @@ class ProjectState:
         """Return the records that refer to this one, in order."""
         return sorted(self._users.get(Name(kind, key), ()))
 
+    def segments_naming(self, key: str) -> list[str]:
+        """Return the segments whose conditions name this one, in any order; flags may be many."""
+        users = self._users.get(Name(RecordKind.SEGMENT, key), ())
+        return [user.key for user in users if user.kind is RecordKind.SEGMENT]
+
     def lacking(self, edits: Iterable[Edit] | None = None) -> set[str]:
         """Return the digests of blobs that are not held and that the edits' records name.
 
@@ -521,6 +528,18 @@ def segments_in(conditions: Iterable[Condition]) -> frozenset[str]:
     return frozenset(found)
 
 
+def names_in(config: EnvironmentConfig) -> Iterator[Name]:
+    """Yield what a configuration asks, its own rules or the definition of another system."""
+    for segment in segments_in(rule.when for rule in config.rules):
+        yield Name(RecordKind.SEGMENT, segment)
+    for wanted in config.prerequisites:
+        yield Name(RecordKind.FLAG, wanted.flag)
+    if config.source is not UNSET:
+        named = flag_source_names(config.source)
+        yield from (Name(RecordKind.SEGMENT, key) for key in named.segments)
+        yield from (Name(RecordKind.FLAG, key) for key in named.flags)
+
+
 def _blobs_in(record: Record | None) -> frozenset[str]:
     """Return the digests of the blobs that a record names."""
     if not isinstance(record, SegmentRecord):
@@ -543,16 +562,16 @@ def _count_blobs(
 
 def _references(record: Record | None) -> frozenset[Name]:
     """Return the records that a record cannot do without."""
-    flags: Iterable[str] = ()
     match record:
         case FlagRecord(flag=flag):
-            configs = flag.environments.values()
-            segments = segments_in(rule.when for config in configs for rule in config.rules)
-            flags = {needed.flag for config in configs for needed in config.prerequisites}
+            used = {name for config in flag.environments.values() for name in names_in(config)}
+            used.discard(Name(RecordKind.FLAG, flag.key))  # one that asks itself is in nobody's way
+            return frozenset(used)
         case SegmentRecord(segment=segment):
-            segments = segments_in((segment.when,))
+            segments = set(segments_in((segment.when,)))
+            if segment.source is not UNSET:
+                segments.update(segment_source_names(segment.source).segments)
+            segments.discard(segment.key)
+            return frozenset(Name(RecordKind.SEGMENT, key) for key in segments)
         case _:
             return frozenset()
-    used = [Name(RecordKind.SEGMENT, key) for key in segments]
-    used += [Name(RecordKind.FLAG, key) for key in flags]
-    return frozenset(used)

@@ -92,6 +92,8 @@ class ProblemCode(StrEnum):
     MISSING_BLOB = "missing_blob"
     INVALID_BLOB = "invalid_blob"
     SOURCE_DECIDES = "source_decides"
+    SOURCE_REMOVED = "source_removed"
+    KEY_IN_USE = "key_in_use"
     UNKNOWN_ENVIRONMENT = "unknown_environment"
     VALUE_DISAGREES = "value_disagrees"
     READ_ONLY = "read_only"

@@ -16,11 +16,23 @@ from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
 from proxy.engine.evaluate import evaluate
 from proxy.engine.explain import explain, explaining, nearest_keys
 from proxy.engine.explain_text import explanation_text, result_text
+from proxy.engine.importing import (
+    Import,
+    flag_source_names,
+    import_document,
+    segment_source_names,
+)
 from proxy.engine.memo import Memo
 from proxy.engine.ramps import ramp_arms
 from proxy.engine.times import parse_moment
 from proxy.engine.timing import Timing
-from proxy.engine.validate import check_definition, check_flag, check_segment
+from proxy.engine.validate import (
+    check_definition,
+    check_flag,
+    check_segment,
+    checking_flag,
+    checking_segment,
+)
 
 __all__ = [
     # compile and answer
@@ -44,6 +56,13 @@ __all__ = [
     "check_definition",
     "check_flag",
     "check_segment",
+    "checking_flag",
+    "checking_segment",
+    # read other systems' files
+    "Import",
+    "flag_source_names",
+    "import_document",
+    "segment_source_names",
     # split units
     "bucket",
     "ramp_arms",

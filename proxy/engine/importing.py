@@ -17,9 +17,10 @@ from proxy.contract.definitions import (
     Source,
 )
 from proxy.contract.problems import Problem
-from proxy.engine.translate import dialect
+from proxy.engine.dialects import Named
+from proxy.engine.translate import dialect, segments_of
 
-__all__ = ["Import", "import_document"]
+__all__ = ["Import", "flag_source_names", "import_document", "segment_source_names"]
 
 
 class Import(NamedTuple):
@@ -75,3 +76,16 @@ def import_document(
         for item in found.segments
     ]
     return Import(flags, segments, list(found.problems))
+
+
+def flag_source_names(source: Source) -> Named:
+    """Return what a flag's definition asks, whether the flag is on or off; nothing of a bad one."""
+    try:
+        return dialect(source.dialect).names(source.definition)
+    except Exception:
+        return Named()  # checking it says what is wrong
+
+
+def segment_source_names(source: Source) -> Named:
+    """Return what a segment's definition asks; nothing of a bad one."""
+    return Named(segments=tuple(segments_of(source)))
