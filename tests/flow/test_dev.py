@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from tests.support.processes import ROOT, wait_for_json
 from tests.support.redis import RedisServer
 
 FLAG = {"key": "kept", "type": "string", "value": "here", "enabled": True}
+
+
+@pytest.fixture(autouse=True)
+def _not_under_nohup() -> Iterator[None]:
+    """What `nohup` ignores would be ignored in all programs that are started; a handler is not."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def run_dev(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
