@@ -21,7 +21,8 @@ from itertools import groupby, pairwise
 from typing import Any
 
 from proxy.engine import program as p
-from proxy.engine.dialects.growthbook.conditions import attribute, is_true, text_of
+from proxy.engine.dialects.growthbook.attributes import attribute
+from proxy.engine.dialects.growthbook.values import is_true, text_of
 from proxy.engine.hashing import first_number
 
 __all__ = [

@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from proxy.engine import program as p
-from proxy.engine.dialects.growthbook.conditions import is_true, text_of
 from proxy.engine.dialects.growthbook.ranges import unit
+from proxy.engine.dialects.growthbook.values import is_true, text_of
 
 __all__ = [
     "FALLBACK",
