@@ -36,13 +36,16 @@ from control_plane.flags.model import (
 )
 from control_plane.flags.prerequisites import needed_variants, related_flags
 from control_plane.flags.rebucketing import check_consent, moved_between
+from control_plane.publishing.checks import StillChecking, at_once
 from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import Severity
 from proxy.contract.definitions import Flag
 from proxy.contract.problems import Problem, has_errors
-from proxy.engine import check_flag
+from proxy.contract.steps import Steps, finish
+from proxy.engine import checking_flag
 
 __all__ = [
     "MAX_FLAGS",
@@ -244,14 +247,19 @@ class FlagService:
             `too_many`.
         """
         result: list[Written] = []
+        done: tuple[int, _Made, list[Problem]] | None = None
 
         def change(state: ProjectState) -> Change:
-            at = self._now()
-            now_ms = _unix_ms(at)
-            draft, old = build(state, now_ms)
-            if old is None and len(state.flags) >= MAX_FLAGS:
-                raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
-            flag, warnings = draft.flag, checked(draft, old, state, simple=simple)
+            if done is not None and done[0] == state.sequence:
+                _, (at, draft, old), warnings = done
+            else:
+                at = self._now()
+                draft, old = build(state, _unix_ms(at))
+                if old is None and len(state.flags) >= MAX_FLAGS:
+                    raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
+                steps = checking(draft, old, state, simple=simple)
+                warnings = at_once(state, (at, draft, old), steps)
+            flag, now_ms = draft.flag, _unix_ms(at)
             if old is not None:
                 check_consent(old.flag, flag, now_ms, rebucket=rebucket)
                 if flag.archived and not old.flag.archived:
@@ -263,8 +271,15 @@ class FlagService:
             result[:] = [Written(resource_of(record, environment), warnings, moved)]
             return made
 
-        await self._replica.commit(project, change)
-        return result[0]
+        for _ in range(_ATTEMPTS):
+            try:
+                await self._replica.commit(project, change)
+            except StillChecking as long:
+                made: _Made = long.made
+                done = long.sequence, made, await run_in_slices(long.steps)
+            else:
+                return result[0]
+        raise Conflict("others changed the project meanwhile, again and again", code="contended")
 
     def _changeable(
         self, state: ProjectState, environment: str, key: str, precondition: Precondition
@@ -330,17 +345,30 @@ def _unix_ms(at: str) -> int:
     return round(datetime.fromisoformat(at).timestamp() * 1000)
 
 
+_Made = tuple[str, Draft, FlagRecord | None]
+"""When a change was worked out, what it makes a flag, and what that replaces."""
+
+_ATTEMPTS = 5  # at a state that changes while a large flag is checked
+
+
 def checked(
     draft: Draft, old: FlagRecord | None, state: ProjectState, *, simple: bool
 ) -> list[Problem]:
+    """Return what `checking` does, at once."""
+    return finish(checking(draft, old, state, simple=simple))
+
+
+def checking(
+    draft: Draft, old: FlagRecord | None, state: ProjectState, *, simple: bool
+) -> Steps[list[Problem]]:
     """Return the warnings about a flag; raises Invalid with all problems when one is an error.
 
     What was broken already, by a segment or a flag that was deleted by force, does not stop a
     change: a flag has to be switched off most of all when something is wrong with it.
     """
-    problems = _problems_of(draft.flag, state)
+    problems = yield from _problems_of(draft.flag, state)
     if old is not None and has_errors(problems):
-        before = _problems_of(old.flag, state)
+        before = yield from _problems_of(old.flag, state)
         problems = [_warning(p) if p in before else p for p in problems]
     problems = draft.flaws.joined([*draft.problems, *problems])
     if simple:
@@ -350,8 +378,8 @@ def checked(
     return problems
 
 
-def _problems_of(flag: Flag, state: ProjectState) -> list[Problem]:
-    return check_flag(
+def _problems_of(flag: Flag, state: ProjectState) -> Steps[list[Problem]]:
+    return checking_flag(
         flag,
         state.segment_documents,
         state.flag_documents,

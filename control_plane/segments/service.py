@@ -25,9 +25,18 @@ from control_plane.documents import (
     same_document,
 )
 from control_plane.errors import Conflict, NotFound
+from control_plane.publishing.checks import StillChecking, at_once
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
-from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind, SegmentRecord
+from control_plane.publishing.state import (
+    Change,
+    Edit,
+    Name,
+    ProjectState,
+    RecordKind,
+    SegmentRecord,
+    segments_in,
+)
 from control_plane.segments.lists import NewLists, new_lists
 from control_plane.segments.model import (
     SegmentInput,
@@ -40,8 +49,9 @@ from control_plane.segments.model import (
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Segment
 from proxy.contract.problems import Problem, has_errors
+from proxy.contract.steps import Steps
 from proxy.contract.units import INLINE_UNITS
-from proxy.engine import check_segment
+from proxy.engine import checking_segment
 
 __all__ = ["MAX_SEGMENTS", "SegmentService", "find_segment"]
 
@@ -183,10 +193,16 @@ class SegmentService:
     ) -> Written:
         result: list[Written] = []
         made: tuple[Segment, NewLists] | None = None
+        done: tuple[int, _Built, list[Problem]] | None = None
 
         def change(state: ProjectState) -> Change:
-            segment, old, flaws = build(state)
-            problems = flaws.joined(check_segment(segment, state.segment_documents))
+            if done is not None and done[0] == state.sequence:
+                _, built, found = done
+            else:
+                built = build(state)
+                found = at_once(state, built, _problems_of(built.segment, state))
+            segment, old, flaws = built
+            problems = flaws.joined(found)
             if has_errors(problems):
                 raise invalid(problems)
             lists = _lists_of(segment, made)
@@ -205,6 +221,9 @@ class SegmentService:
         for _ in range(_ATTEMPTS):
             try:
                 await self._replica.commit(project, change)
+            except StillChecking as more:
+                built: _Built = more.made
+                done = more.sequence, built, await run_in_slices(more.steps)
             except _TooLongError as long:
                 segment = long.segment
                 lists = await run_in_slices(new_lists(segment.included, segment.excluded))
@@ -220,6 +239,33 @@ class _Built(NamedTuple):
     segment: Segment
     old: SegmentRecord | None
     flaws: Flaws
+
+
+def _problems_of(segment: Segment, state: ProjectState) -> Steps[list[Problem]]:
+    documents, concerned = state.segment_documents, related_segments(state, segment)
+    return checking_segment(segment, documents, concerned=concerned)
+
+
+def related_segments(state: ProjectState, segment: Segment) -> set[str]:
+    """Return the segments that name this one, directly or through others, and all those name.
+
+    What this one names is taken from `segment`, which is about to be written.
+    """
+    related = {segment.key}
+    todo = [segment.key]
+    while todo:
+        for key in state.segments_naming(todo.pop()):
+            if key not in related:
+                related.add(key)
+                todo.append(key)
+    todo = [*related, *segments_in((segment.when,))]
+    related.update(todo)
+    while todo:
+        for kind, key in state.uses(Name(RecordKind.SEGMENT, todo.pop())):
+            if kind is RecordKind.SEGMENT and key not in related:
+                related.add(key)
+                todo.append(key)
+    return related
 
 
 class _TooLongError(Exception):
