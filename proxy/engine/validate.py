@@ -14,6 +14,7 @@ from collections.abc import Collection, Container, Mapping
 from datetime import date
 from typing import NamedTuple
 
+import msgspec
 from msgspec import UNSET, UnsetType
 
 from proxy.contract.authoring import project
@@ -28,7 +29,7 @@ from proxy.contract.definitions import (
     Target,
     Window,
 )
-from proxy.contract.problems import Problem, pointer, under
+from proxy.contract.problems import Problem, has_errors, pointer, under
 from proxy.contract.steps import Steps, finish
 from proxy.contract.units import list_problem
 from proxy.engine import limits
@@ -37,6 +38,7 @@ from proxy.engine.findings import STEP_US, Findings, Path
 from proxy.engine.graph import cycle_through, ordering, users_of
 from proxy.engine.prerequisites import check_chains, check_prerequisites
 from proxy.engine.rollouts import check_moment, check_serve, check_splits, check_variant
+from proxy.engine.sizes import LARGE_BYTES, oversize
 from proxy.engine.texts import CONTROL, check_count, check_length, has_utf8
 from proxy.engine.translate import segment_program, translate
 from proxy.engine.variants import check_outcomes
@@ -122,6 +124,7 @@ def checking_flag(
             made = translate(flag.key, project(flag, name))
             findings.problems += under(pointer(*path), list(made.problems))
             yield
+        yield from _check_size(path, project(flag, name), findings)
     if flags is not None:
         others = flags if asking is None else {k: f for k in asking if (f := flags.get(k))}
         check_chains(flag, flags, others, findings)
@@ -179,6 +182,7 @@ def checking_segment(
     found = yield from _check_membership(segment, {*segments, segment.key}, findings)
     if found.conditions <= limits.MAX_CONDITIONS:
         yield from _check_graph(segment, segments, concerned, found, findings)
+    yield from _check_size((), segment, findings)
     return findings.problems
 
 
@@ -235,6 +239,23 @@ def _check_date(path: Path, text: str, findings: Findings) -> None:
     except ValueError:
         pass
     findings.add(path, ProblemCode.INVALID_DATE, "this is no date", "write YYYY-MM-DD")
+
+
+def _check_size(
+    path: Path, definition: FlagDefinition | Segment, findings: Findings
+) -> Steps[None]:
+    """Report a definition that a sidecar would not read, if nothing else is wrong with it."""
+    if has_errors(findings.problems):
+        return
+    encoded = _encode(definition)
+    if len(encoded) > LARGE_BYTES:
+        yield
+        problem = yield from oversize(encoded)
+        if problem is not None:
+            findings.add(path, problem.code, problem.message, problem.hint)
+
+
+_encode = msgspec.json.Encoder().encode
 
 
 # How an environment serves them
