@@ -186,13 +186,13 @@ class Experiments:
 
     def steps(
         self, experiment: Experiment, bandit: "_Bandit | None", *, active: bool
-    ) -> list[p.Step]:
+    ) -> list[p.Rule]:
         count = len(experiment.variations)
         if count < _LEAST_VARIATIONS:
             return []
         known = self._known(experiment, active=active)
         standing = q.standing(known)
-        steps: list[p.Step] = [self._by_request(experiment, known, standing)]
+        steps: list[p.Rule] = [self._by_request(experiment, known, standing)]
         if not active or not known.hashes:
             return steps
         base = experiment.base
@@ -234,7 +234,7 @@ class Experiments:
             has_hash and not experiment.stopped,
         )
 
-    def _by_request(self, experiment: Experiment, known: q.Known, standing: p.Operand) -> p.Step:
+    def _by_request(self, experiment: Experiment, known: q.Known, standing: p.Operand) -> p.Rule:
         """Return the rule for those who have a variation by what the request says."""
         outcomes: dict[str, p.Outcome] = {}
         for place in range(known.variations):

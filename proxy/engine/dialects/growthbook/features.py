@@ -140,7 +140,9 @@ class _Feature:
             if rule.__class__ is not dict:
                 self._members.error(at, ProblemCode.WRONG_TYPE, "a rule is an object")
                 continue
-            steps += self._rule(index, rule, at)
+            # a rule becomes several, and explanations call each by the rule that it is of
+            made = self._rule(index, rule, at)
+            steps += [p.Rule(one.when, one.serve, one.id or f"#{index + 1}") for one in made]
         reason = Reason.DEFAULT if rules else Reason.STATIC
         default = self._outcomes.outcome(
             ("defaultValue",),
@@ -151,7 +153,7 @@ class _Feature:
         )
         return p.Program(tuple(steps), default)
 
-    def _rule(self, index: int, rule: dict[str, Any], at: Path) -> list[p.Step]:
+    def _rule(self, index: int, rule: dict[str, Any], at: Path) -> list[p.Rule]:
         before = len(self.findings.problems)
         rule_id = self._members.text(rule, "id", at) or None
         steps, base = self._prerequisites(rule.get("parentConditions"), at)
@@ -177,9 +179,9 @@ class _Feature:
         bandit = self._experiments.bandit(rule, at)
         return [*steps, *self._experiments.steps(experiment, bandit, active=True)]
 
-    def _prerequisites(self, parents: Any, at: Path) -> tuple[list[p.Step], list[p.Expression]]:
+    def _prerequisites(self, parents: Any, at: Path) -> tuple[list[p.Rule], list[p.Expression]]:
         """Return the steps that decide by other flags alone, and what else they have to answer."""
-        steps: list[p.Step] = []
+        steps: list[p.Rule] = []
         passed: list[p.Expression] = []
         for asked, key, gate in self._parents(parents, at):
             failed = p.negation(asked)
@@ -239,7 +241,7 @@ class _Feature:
         at: Path,
         base: list[p.Expression],
         rule_id: str | None,
-    ) -> list[p.Step]:
+    ) -> list[p.Rule]:
         included = self._included(rule, at)
         when = p.all_of([*base, *self._conditions.of(rule, at), included])
         name = self._outcomes.name(rule_id or "", f"rule-{index + 1}")

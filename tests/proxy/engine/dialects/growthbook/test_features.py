@@ -73,6 +73,17 @@ def test_what_serves_a_value_is_told() -> None:
     assert asked[2].unit_attribute == "targetingKey"
 
 
+def test_what_a_rule_becomes_is_called_after_it() -> None:
+    """For explanations: by its id, or its place in the feature."""
+    rules: list[Json] = [
+        {"parentConditions": [{"id": "p", "gate": True}]},
+        {"id": "fr_1", "variations": [1, 2], "fallbackAttribute": "d"},
+        {"force": 1},
+    ]
+    found = [step.id for step in translated({"rules": rules}).program.steps]
+    assert found == ["#1", "#1", "fr_1", "fr_1", "fr_1", "#3"]
+
+
 def test_variants_have_names_of_their_own() -> None:
     """However rules and experiments are called."""
     rules: list[Json] = [{"id": "default", "force": 1}, {"id": "a", "force": 2}]

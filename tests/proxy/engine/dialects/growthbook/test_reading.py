@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from proxy.contract.codes import Severity
+from proxy.contract.steps import finish
+from proxy.engine import compile_snapshot, evaluate, explain
 from proxy.engine.dialects.growthbook import DIALECT
 from proxy.engine.dialects.model import Imported
 from tests.conformance.harness import compile_translations
+from tests.proxy.engine.builders import document, entries
 from tests.proxy.engine.dialects.growthbook.flags import Json
 from tests.proxy.engine.dialects.mutations import mutated
 
@@ -182,6 +185,34 @@ CONTEXTS: list[Json] = [
     {"targetingKey": "u-2", "$growthbook": {"stickyBucketAssignmentDocs": {}, "url": "?exp=1"}},
     {"device": "d", "$growthbook": {"forcedVariations": {"exp": 0}, "qaMode": True}},
 ]
+
+
+@pytest.mark.parametrize("context", CONTEXTS, ids=str)
+def test_a_sidecar_serves_and_explains_it(context: Json) -> None:
+    """By the same compiler as any flag, whose explanation comes to the same answer."""
+    made = [
+        (
+            "flag",
+            flag.key,
+            document(
+                type=flag.type,
+                variants=flag.variants,
+                fallthrough={"variant": flag.fallthrough},
+                source={
+                    "dialect": DIALECT.name,
+                    "definition": flag.definition,
+                    "options": flag.options,
+                },
+            ),
+        )
+        for flag in DIALECT.read(FILE, {}).flags
+    ]
+    lines = entries(*made)
+    snapshot = finish(compile_snapshot(lines, None, {}))
+    for _, key, _ in made:
+        answer = evaluate(snapshot, key, context, 0)
+        assert answer.error_code is None
+        assert bytes(explain(snapshot, lines, key, context, 0).result) == answer.body
 
 
 @pytest.mark.parametrize("seed", range(5))
