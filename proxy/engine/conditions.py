@@ -16,6 +16,7 @@ from proxy.contract.problems import json_kind
 from proxy.contract.steps import Steps
 from proxy.engine import limits
 from proxy.engine.findings import STEP_US, Findings, Path
+from proxy.engine.nearness import meant
 from proxy.engine.operators import OPERATORS, Fault, Operator, options_of
 
 __all__ = [
@@ -141,7 +142,8 @@ def check_conditions(
                 named.append(((*path, "segment"), node.segment))
                 if node.segment not in segments:
                     message = f"there is no segment {node.segment!r}"
-                    findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message)
+                    hint = "" if findings.alone else meant(node.segment, segments, findings)
+                    findings.add((*path, "segment"), ProblemCode.UNKNOWN_SEGMENT, message, hint)
             else:
                 children = _children(node)
                 spent += 1 + len(children)

@@ -22,12 +22,16 @@ Path = tuple[str | int, ...]
 class Findings:
     """The problems of one document, at most `MAX_PROBLEMS` of them."""
 
-    __slots__ = ("arms", "problems", "ranges", "spent")
+    __slots__ = ("alone", "arms", "hints", "problems", "ranges", "spent")
 
     def __init__(self) -> None:
         self.problems: list[Problem] = []
         self.arms = self.ranges = 0
         """Of the rollouts of the environment that is looked at, so far."""
+        self.alone = False
+        """Whether what is said of a definition has to be the same whatever others are called."""
+        self.hints = 0
+        """For how many names was looked for those that may be meant."""
         self.spent = 0
         """About how many microseconds were spent since the last step."""
 

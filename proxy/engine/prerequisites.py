@@ -17,6 +17,7 @@ from proxy.engine import limits
 from proxy.engine.compiled import CompiledFlag
 from proxy.engine.findings import Findings, Path
 from proxy.engine.graph import cycle_through, dependency_order, users_of
+from proxy.engine.nearness import meant
 from proxy.engine.texts import check_count
 
 __all__ = ["chain_problems", "check_chains", "check_prerequisites"]
@@ -36,7 +37,7 @@ def check_prerequisites(
             message = "a flag cannot be its own prerequisite"
             findings.add((*here, "flag"), ProblemCode.PREREQUISITE_CYCLE, message)
         elif (first := taken.setdefault(wanted.flag, index)) != index:
-            message = f"prerequisite {first} asks the flag {wanted.flag!r} already"
+            message = f"prerequisite number {first + 1} asks the flag {wanted.flag!r} already"
             hint = "list all variants that will do there"
             findings.add((*here, "flag"), ProblemCode.DUPLICATE_PREREQUISITE, message, hint)
         if not wanted.variants:
@@ -97,8 +98,8 @@ def _check_asked(
 ) -> None:
     asked = flags.get(wanted.flag)
     if asked is None:
-        message = f"there is no flag {wanted.flag!r}"
-        findings.add((*path, "flag"), ProblemCode.UNKNOWN_FLAG, message)
+        message, hint = f"there is no flag {wanted.flag!r}", meant(wanted.flag, flags, findings)
+        findings.add((*path, "flag"), ProblemCode.UNKNOWN_FLAG, message, hint)
         return
     if asked.archived:
         message = f"the flag {wanted.flag!r} is archived, so it answers nowhere"

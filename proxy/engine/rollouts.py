@@ -8,6 +8,7 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import BUCKETS, TARGETING_KEY, Arm, Ramp, Rollout, Serve
 from proxy.engine import limits
 from proxy.engine.findings import Findings, Path
+from proxy.engine.nearness import meant
 from proxy.engine.texts import check_count
 from proxy.engine.times import parse_moment
 
@@ -16,7 +17,8 @@ __all__ = ["check_moment", "check_serve", "check_splits", "check_variant"]
 
 def check_variant(path: Path, name: str, variants: Container[str], findings: Findings) -> None:
     if name not in variants:
-        findings.add(path, ProblemCode.UNKNOWN_VARIANT, f"the flag has no variant {name!r}")
+        message, hint = f"the flag has no variant {name!r}", meant(name, variants, findings)
+        findings.add(path, ProblemCode.UNKNOWN_VARIANT, message, hint)
 
 
 def check_serve(path: Path, serve: Serve, variants: Container[str], findings: Findings) -> None:
@@ -94,7 +96,7 @@ def _check_rollout(
     for index, arm in enumerate(rollout.arms):
         check_variant((*arms, index, "variant"), arm.variant, variants, findings)
         if (first := taken.setdefault(arm.variant, index)) != index:
-            message = f"arm {first} has the variant {arm.variant!r} already"
+            message = f"arm number {first + 1} has the variant {arm.variant!r} already"
             findings.add((*arms, index, "variant"), ProblemCode.DUPLICATE_VARIANT, message)
         if not 0 <= arm.weight <= BUCKETS:
             message = f"a weight is 0 to {BUCKETS}, in 1/{BUCKETS}"

@@ -143,6 +143,7 @@ def examine_definition(
 ) -> Steps[tuple[list[Problem], References]]:
     """Return what `check_definition` does, and what the flag names, in small steps."""
     findings = Findings()
+    findings.alone = True
     _check_key((), key, findings, imported_key=True)
     yield from check_outcomes(definition, findings, typed=definition.source is UNSET)
     if not definition.salt or not has_utf8(definition.salt):
@@ -177,7 +178,7 @@ def checking_segment(
 ) -> Steps[list[Problem]]:
     """Return what `check_segment` does, in small steps."""
     findings = Findings()
-    _check_key(("key",), segment.key, findings, imported_key=False)
+    _check_key(("key",), segment.key, findings, imported_key=segment.source is not UNSET)
     _check_labels(segment, findings)
     found = yield from _check_membership(segment, {*segments, segment.key}, findings)
     if found.conditions <= limits.MAX_CONDITIONS:
@@ -191,6 +192,7 @@ def examine_segment(
 ) -> Steps[tuple[list[Problem], Named]]:
     """Return every problem that a segment has by itself, and each place that names another."""
     findings = Findings()
+    findings.alone = True
     _check_key((), key, findings, imported_key=True)
     found = yield from _check_membership(definition, segments, findings)
     return findings.problems, found.references
@@ -338,7 +340,7 @@ def _check_rule_id(
         )
         findings.add(path, ProblemCode.INVALID_KEY, message)
     elif (first := taken.setdefault(rule_id, index)) != index:
-        message = f"rule {first} has the id {rule_id!r} already"
+        message = f"rule number {first + 1} has the id {rule_id!r} already"
         findings.add(path, ProblemCode.DUPLICATE_RULE_ID, message)
 
 

@@ -20,7 +20,7 @@ def test_text_is_a_line_for_each() -> None:
     data = json.dumps({"flags": [full(off_variant="of", enabl=True)]}, indent=1).encode()
     assert list(FORMATS["text"](found(data))) == [
         "0:15:21: error: the flag has no variant 'of' [unknown_variant]"
-        " /flags/0/environments/production/off_variant",
+        " /flags/0/environments/production/off_variant (did you mean 'off'?)",
         "0:16:6: error: the member 'enabl' is unknown [unknown_field]"
         " /flags/0/environments/production/enabl (did you mean 'enabled'?)",
     ]
