@@ -38,6 +38,7 @@ from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
 from control_plane.flags import routes as flag_routes
+from control_plane.imports import routes as import_routes
 from control_plane.keys import (
     ASSETS,
     EXPOSURES,
@@ -78,6 +79,7 @@ logger = logging.getLogger(__name__)
 ROUTES: tuple[Route, ...] = (
     *flag_routes.ROUTES,
     *evaluation_routes.ROUTES,
+    *import_routes.ROUTES,
     *segment_routes.ROUTES,
     *environment_routes.ROUTES,
     *audit_routes.ROUTES,

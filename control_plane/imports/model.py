@@ -1,0 +1,67 @@
+"""What an import is asked with, and what it answers: the plan, whether it was applied or not."""
+
+from typing import Any
+
+import msgspec
+
+from proxy.contract.definitions import DialectName
+from proxy.contract.problems import Problem
+
+__all__ = ["OPTIONS", "ImportAnswer", "ImportInput", "ImportItem", "ImportedRecords"]
+
+OPTIONS: dict[str, frozenset[str]] = {
+    "flagd": frozenset({"fractional"}),
+    "unleash": frozenset({"companions", "appName", "environment"}),
+    "growthbook": frozenset({"savedGroups", "contextualBandits"}),
+    "launchdarkly": frozenset({"float", "environment"}),
+    "goff": frozenset({"evaluationContextEnrichment"}),
+}
+"""The options that each system's files are read with, by system."""
+
+
+class ImportInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of another system, as it is, and how to read it."""
+
+    system: DialectName
+    document: Any
+    options: dict[str, Any] = {}
+
+
+class ImportItem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A flag or a segment of a file, and what is to be known of it.
+
+    `changes` are the members that another value takes the place of.
+    """
+
+    key: str
+    changes: list[str] = []
+    problems: list[Problem] = []
+
+
+class ImportedRecords(msgspec.Struct, frozen=True):
+    """What becomes of the segments of a file."""
+
+    created: list[str]
+    changed: list[ImportItem]
+    unchanged: list[str]
+    refused: list[ImportItem]
+
+
+class ImportAnswer(msgspec.Struct, frozen=True):
+    """What becomes, or would become, of a file: each of its flags is in one of the lists.
+
+    `applied` is whether anything was written. `revision` is that of the environment afterwards.
+    `problems` are warnings, with pointers into the file or, of what a flag asks and is not there,
+    with the flag in the text.
+    """
+
+    system: DialectName
+    dry_run: bool
+    applied: bool
+    revision: int
+    created: list[str]
+    changed: list[ImportItem]
+    unchanged: list[str]
+    refused: list[ImportItem]
+    segments: ImportedRecords
+    problems: list[Problem]

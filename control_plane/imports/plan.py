@@ -1,0 +1,503 @@
+"""What an import would do to a project, worked out against a state of it. Pure; alters nothing.
+
+One environment is imported into: what other environments serve stays as it is. Segments are the
+project's, so one that changes must not be asked by flags of other environments.
+
+Rules:
+- What was made here is not replaced, unless its owner says so.
+- The file that was imported last changes nothing, whatever was edited here since: a flag that was
+  switched off stays off for as long as its definition is the same.
+- What is refused is left out, with all that is wrong with it; so is what asks a segment of those.
+- What remains is compiled as sidecars do, with all that it asks.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from control_plane.documents import same_document
+from control_plane.flags.prerequisites import related_flags
+from control_plane.flags.service import new_salt
+from control_plane.imports.model import ImportItem
+from control_plane.publishing.state import (
+    FlagRecord,
+    Name,
+    ProjectState,
+    RecordKind,
+    SegmentRecord,
+    names_in,
+)
+from proxy.contract.authoring import normalise_values, project, project_segment
+from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.definitions import EnvironmentConfig, Flag, Segment
+from proxy.contract.problems import Problem, has_errors, pointer
+from proxy.contract.snapshot import Entry, EntryKind, encode_entry, read_entry
+from proxy.contract.steps import Steps
+from proxy.engine import (
+    CompiledSnapshot,
+    Import,
+    checking_flag,
+    checking_segment,
+    compile_snapshot,
+    segment_source_names,
+)
+
+__all__ = ["Outcome", "Plan", "planning"]
+
+T = TypeVar("T")
+
+_RESERVED = "units"  # as the last part of a segment's key, see control_plane.segments
+_MOST_NAMES = 10
+_MOST_NOTES = 100
+
+
+class _Written(NamedTuple):
+    """A flag or a segment that is to be stored, and the record it takes the place of, if any."""
+
+    document: Any
+    old: Any
+
+
+@dataclass
+class Outcome:
+    """What becomes of the flags, or of the segments, of a file, by key."""
+
+    created: dict[str, _Written] = field(default_factory=dict)
+    changed: dict[str, _Written] = field(default_factory=dict)
+    unchanged: list[str] = field(default_factory=list)
+    refused: dict[str, list[Problem]] = field(default_factory=dict)
+
+    def written(self) -> Iterator[tuple[str, _Written]]:
+        """Yield what is to be stored, by key."""
+        yield from self.created.items()
+        yield from self.changed.items()
+
+    def refuse(self, key: str, problems: list[Problem]) -> None:
+        """Leave one out, and say why."""
+        self.created.pop(key, None)
+        self.changed.pop(key, None)
+        if key in self.unchanged:
+            self.unchanged.remove(key)
+        self.refused.setdefault(key, []).extend(problems)
+
+    def items(self) -> list[ImportItem]:
+        """Return what is said of each that changes."""
+        return [
+            ImportItem(key, _changes(_document(written.old), written.document))
+            for key, written in sorted(self.changed.items())
+        ]
+
+    def refusals(self) -> list[ImportItem]:
+        """Return what is said of each that is left out."""
+        return [ImportItem(key, [], found) for key, found in sorted(self.refused.items())]
+
+
+@dataclass
+class Plan:
+    """What is to be done, and the records it was worked out from, by name; None for none."""
+
+    flags: Outcome = field(default_factory=Outcome)
+    segments: Outcome = field(default_factory=Outcome)
+    notes: list[Problem] = field(default_factory=list)
+    seen: dict[Name, Any] = field(default_factory=dict)
+
+    def holds(self, state: ProjectState) -> bool:
+        """Return whether nothing has changed that it was worked out from."""
+        return all(_record(state, name) is record for name, record in self.seen.items())
+
+
+def planning(
+    state: ProjectState,
+    environment: str,
+    found: Import,
+    refused: tuple[Mapping[str, list[Problem]], Mapping[str, list[Problem]]],
+    *,
+    replace: bool,
+) -> Steps[Plan]:
+    """Return the plan for what was read of a file, in small steps.
+
+    `refused` are flags and segments that could not be read, with what is wrong with them.
+    """
+    work = _Planning(state, environment, replace=replace)
+    for outcome, bad in zip((work.plan.flags, work.plan.segments), refused, strict=True):
+        for key, problems in bad.items():
+            outcome.refuse(key, problems)
+    yield from work.segments(found.segments)
+    yield from work.flags(found.flags)
+    yield from work.compiled()
+    work.missing()
+    return work.plan
+
+
+class _Planning:
+    def __init__(self, state: ProjectState, environment: str, *, replace: bool) -> None:
+        self.plan = Plan()
+        self._state = state
+        self._environment = environment
+        self._replace = replace
+        self._flags: dict[str, Flag] = {}
+        self._segments: dict[str, Segment] = {}
+        """As they will be: those of the file that are not refused."""
+        self._notes: set[Problem] = set()
+
+    # Segments
+
+    def segments(self, found: list[Segment]) -> Steps[None]:
+        """Plan the segments."""
+        outcome = self.plan.segments
+        for segment in found:
+            if segment.key not in outcome.refused:
+                self._segment(segment)
+            yield
+        everything = _Over(self._segments, self._state.segment_documents)
+        for key, written in list(outcome.written()):
+            problems = yield from checking_segment(written.document, everything)
+            if has_errors(problems):
+                outcome.refuse(key, problems)
+        # what names a refused segment would be answered by another than the file's
+        names = {key: _named_by(s) for key, s in self._segments.items()}
+        left = True
+        while left:
+            left = False
+            for key, named in names.items():
+                bad = [name for name in named if name in outcome.refused]
+                if bad and key not in outcome.refused:
+                    left = True
+                    outcome.refuse(key, [_asks_refused(bad)])
+                yield
+        for key in outcome.refused:
+            self._segments.pop(key, None)
+
+    def _segment(self, segment: Segment) -> None:
+        key, outcome = segment.key, self.plan.segments
+        old: SegmentRecord | None = self._see(Name(RecordKind.SEGMENT, key))
+        if key.rpartition("/")[2] == _RESERVED:
+            message = f"the last part of a segment's key cannot be {_RESERVED!r}"
+            outcome.refuse(key, [Problem("/key", ProblemCode.INVALID_KEY, message)])
+            return
+        if old is None:
+            self._segments[key] = segment
+            outcome.created[key] = _Written(segment, None)
+            return
+        now = old.segment
+        if now.source is UNSET and not self._replace:
+            outcome.refuse(key, [_made_here("a segment")])
+            return
+        if now.source is not UNSET and same_document(now.source, segment.source):
+            self._segments[key] = now
+            outcome.unchanged.append(key)
+            return
+        others = [] if self._replace else self._asked_elsewhere(key)
+        if others:
+            shown = ", ".join(map(repr, others[:_MOST_NAMES]))
+            message = f"another definition of it is asked by flags of other environments: {shown}"
+            hint = "import each environment into a project of its own, or say replace=true"
+            outcome.refuse(key, [Problem("", ProblemCode.KEY_IN_USE, message, hint)])
+            return
+        made = msgspec.structs.replace(
+            segment,
+            name=now.name,
+            tags=now.tags,
+            description=segment.description or now.description,
+        )
+        self._segments[key] = made
+        outcome.changed[key] = _Written(made, old)
+
+    def _asked_elsewhere(self, key: str) -> list[str]:
+        """Return the flags that ask a segment, itself or through others, in other environments."""
+        asking, todo = {key}, [key]
+        flags: list[str] = []
+        while todo:
+            for user in self._state.users(RecordKind.SEGMENT, todo.pop()):
+                if user.kind is RecordKind.SEGMENT and user.key not in asking:
+                    asking.add(user.key)
+                    todo.append(user.key)
+                elif user.kind is RecordKind.FLAG:
+                    flags.append(user.key)
+        found = []
+        for name in dict.fromkeys(flags):
+            for environment, config in self._state.flags[name].flag.environments.items():
+                named = {n.key for n in names_in(config) if n.kind is RecordKind.SEGMENT}
+                if environment != self._environment and not named.isdisjoint(asking):
+                    found.append(name)
+                    break
+        return found
+
+    # Flags
+
+    def flags(self, found: list[Flag]) -> Steps[None]:
+        """Plan the flags."""
+        outcome = self.plan.flags
+        for flag in found:
+            if flag.key not in outcome.refused:
+                self._flag(flag)
+            yield
+        segments = _Over(self._segments, self._state.segment_documents)
+        flags = _Over(self._flags, self._state.flag_documents)
+        for key, written in list(outcome.written()):
+            problems = yield from checking_flag(
+                written.document,
+                segments,
+                flags,
+                asking=related_flags(self._state, written.document),
+                imported_key=True,
+            )
+            if has_errors(problems):
+                outcome.refuse(key, problems)
+                self._flags.pop(key, None)
+            # warnings of the definition were told when the file was read
+            for problem in problems:
+                if f"/environments/{self._environment}/source" not in problem.pointer:
+                    self._note(key, problem)
+
+    def _flag(self, flag: Flag) -> None:
+        key, outcome = flag.key, self.plan.flags
+        old: FlagRecord | None = self._see(Name(RecordKind.FLAG, key))
+        config = flag.environments[self._environment]
+        bad = [n.key for n in names_in(config) if n.key in self.plan.segments.refused]
+        if bad:
+            outcome.refuse(key, [_asks_refused(bad)])
+            return
+        variants = normalise_values(flag.type, flag.variants)
+        if old is None:
+            environments = {self._environment: _with_salt(config, None)}
+            made = msgspec.structs.replace(flag, variants=variants, environments=environments)
+            self._flags[key] = made
+            outcome.created[key] = _Written(made, None)
+            return
+        now = old.flag
+        before = now.environments.get(self._environment)
+        if _is_made_here(now, before) and not self._replace:
+            outcome.refuse(key, [_made_here("a flag")])
+            return
+        if now.archived:
+            message = f"{key!r} is archived, so it answers nowhere"
+            self._note(key, _warning("", ProblemCode.UNSUPPORTED, message))
+        others = {n: c for n, c in now.environments.items() if n != self._environment}
+        same = (
+            before is not None
+            and before.source is not UNSET
+            and same_document(before.source, config.source)
+        )
+        config = before if same and before is not None else _with_salt(config, before)
+        if others:
+            problems = _disagreements(now, flag.type, variants, others)
+            if problems:
+                outcome.refuse(key, problems)
+                return
+            if same:
+                self._flags[key] = now
+                outcome.unchanged.append(key)
+                return
+            if now.metadata != flag.metadata:
+                message = f"{key!r} has other metadata, which is that of all environments"
+                self._note(key, _warning("", ProblemCode.OTHER_ENVIRONMENT_CHANGED, message))
+            variants = {**_served_in(now, others), **variants}
+        made = msgspec.structs.replace(
+            now,
+            type=flag.type,
+            variants=variants,
+            environments={**now.environments, self._environment: config},
+            description=now.description if same else flag.description or now.description,
+            tags=now.tags if same else list(dict.fromkeys([*now.tags, *flag.tags])),
+            metadata=flag.metadata,
+        )
+        self._flags[key] = made
+        if same_document(made, now):
+            outcome.unchanged.append(key)
+        else:
+            outcome.changed[key] = _Written(made, old)
+
+    # All of it
+
+    def compiled(self) -> Steps[None]:
+        """Refuse what a sidecar would not serve."""
+        entries = self._entries()
+        blobs = {**self._state.blobs}
+        snapshot: CompiledSnapshot = yield from compile_snapshot(entries, None, blobs)
+        for key, _ in list(self.plan.flags.written()):
+            flag = snapshot.flags.get(key)
+            if flag is not None and flag.problems:
+                self.plan.flags.refuse(key, list(flag.problems))
+                self._flags.pop(key, None)
+
+    def _entries(self) -> dict[tuple[EntryKind, str], Entry]:
+        """Return the entries of all flags that are written, and of all that they ask."""
+        lines: dict[tuple[EntryKind, str], bytes] = {}
+        snapshot = self._state.snapshots[self._environment]
+        todo = [Name(RecordKind.FLAG, key) for key, _ in self.plan.flags.written()]
+        while todo:
+            name = todo.pop()
+            kind: EntryKind = "flag" if name.kind is RecordKind.FLAG else "segment"
+            if (kind, name.key) in lines:
+                continue
+            line: bytes | None
+            if kind == "flag" and name.key in self._flags:
+                flag = self._flags[name.key]
+                line = encode_entry(kind, flag.key, project(flag, self._environment))
+                todo += self._asked(flag)
+            elif kind == "segment" and name.key in self._segments:
+                segment = self._segments[name.key]
+                line = encode_entry(kind, segment.key, project_segment(segment))
+                todo += [Name(RecordKind.SEGMENT, key) for key in _named_by(segment)]
+            else:
+                self._see(name)
+                line = snapshot.line(kind, name.key)
+                todo += self._state.uses(name)
+            if line is not None:
+                lines[kind, name.key] = line
+        return {name: read_entry(line) for name, line in lines.items()}
+
+    def _asked(self, flag: Flag) -> list[Name]:
+        config = flag.environments.get(self._environment)
+        return [] if config is None else list(names_in(config))
+
+    def missing(self) -> None:
+        """Note what is asked and will not be there."""
+        for key, written in sorted(self.plan.flags.written()):
+            for name in dict.fromkeys(self._asked(written.document)):
+                is_flag = name.kind is RecordKind.FLAG
+                ours: Mapping[str, Any] = self._flags if is_flag else self._segments
+                if name.key in ours or self._see(name) is not None:
+                    continue
+                code = ProblemCode.UNKNOWN_FLAG if is_flag else ProblemCode.UNKNOWN_SEGMENT
+                message = f"{key!r} asks the {name.kind} {name.key!r}, which is not there"
+                self._note(key, _warning("", code, message))
+
+    def _note(self, key: str, problem: Problem) -> None:
+        if problem.severity is Severity.ERROR or len(self.plan.notes) >= _MOST_NOTES:
+            return
+        if key not in problem.message:
+            problem = msgspec.structs.replace(problem, message=f"{key!r}: {problem.message}")
+        if problem not in self._notes:
+            self._notes.add(problem)
+            self.plan.notes.append(problem)
+
+    def _see(self, name: Name) -> Any:
+        record = _record(self._state, name)
+        return self.plan.seen.setdefault(name, record)
+
+
+class _Over(Mapping[str, T]):
+    """Some documents in front of others, without copying either."""
+
+    def __init__(self, first: Mapping[str, T], others: Mapping[str, T]) -> None:
+        self._first = first
+        self._others = others
+
+    def __getitem__(self, key: str) -> T:
+        return self._first[key] if key in self._first else self._others[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._first or key in self._others
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._first
+        yield from (key for key in self._others if key not in self._first)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _named_by(segment: Segment) -> tuple[str, ...]:
+    """Return the segments that an imported segment names."""
+    if isinstance(segment.source, UnsetType):
+        return ()
+    return segment_source_names(segment.source).segments
+
+
+def _document(record: Any) -> Any:
+    """Return the document of a record."""
+    return record.flag if isinstance(record, FlagRecord) else record.segment
+
+
+def _record(state: ProjectState, name: Name) -> Any:
+    table: Mapping[str, Any] = state.flags if name.kind is RecordKind.FLAG else state.segments
+    return table.get(name.key)
+
+
+def _is_made_here(flag: Flag, config: EnvironmentConfig | None) -> bool:
+    if config is not None:
+        return config.source is UNSET
+    configs = flag.environments.values()
+    return bool(configs) and all(config.source is UNSET for config in configs)
+
+
+def _with_salt(config: EnvironmentConfig, old: EnvironmentConfig | None) -> EnvironmentConfig:
+    """Return a configuration with a salt of its own, for the day that its rules are ours."""
+    salt = new_salt() if old is None or old.salt is UNSET else old.salt
+    return msgspec.structs.replace(config, salt=salt)
+
+
+def _served_in(flag: Flag, configs: Mapping[str, EnvironmentConfig]) -> dict[str, Any]:
+    """Return the variants of a flag that the configurations name or may answer."""
+    if any(config.source is UNSET for config in configs.values()):
+        return flag.variants
+    named = {config.fallthrough.variant for config in configs.values()}
+    return {name: value for name, value in flag.variants.items() if name in named}
+
+
+def _disagreements(
+    flag: Flag, kind: str, variants: Mapping[str, Any], others: Mapping[str, EnvironmentConfig]
+) -> list[Problem]:
+    """Return where a flag cannot be what other environments serve natively, too."""
+    native = [name for name, config in others.items() if config.source is UNSET]
+    if not native:
+        return []
+    named = ", ".join(map(repr, native[:_MOST_NAMES]))
+    hint = "import it into another project, or change the flag there first"
+    if kind != flag.type:
+        message = f"it is of type {kind}, and {named} serves one of type {flag.type}"
+        return [Problem("/type", ProblemCode.VALUE_DISAGREES, message, hint)]
+    return [
+        Problem(
+            pointer("variants", name),
+            ProblemCode.VALUE_DISAGREES,
+            f"the variant {name!r} has another value, and {named} serves it",
+            hint,
+        )
+        for name, value in variants.items()
+        if name in flag.variants and not same_document(flag.variants[name], value)
+    ][:_MOST_NAMES]
+
+
+def _made_here(what: str) -> Problem:
+    message = f"there is {what} of this key that was made here"
+    hint = "say replace=true when it shall be replaced, or import into another project"
+    return Problem("/key", ProblemCode.KEY_IN_USE, message, hint)
+
+
+def _asks_refused(names: list[str]) -> Problem:
+    shown = ", ".join(map(repr, names[:_MOST_NAMES]))
+    message = f"it asks {shown}, which is refused"
+    return Problem("", ProblemCode.UNKNOWN_SEGMENT, message)
+
+
+def _warning(where: str, code: ProblemCode, message: str) -> Problem:
+    return Problem(where, code, message, severity=Severity.WARNING)
+
+
+def _changes(old: Any, new: Any) -> list[str]:
+    """Return the names of members that differ; of environments, what differs in them."""
+    names = [n for n in new.__struct_fields__ if n != "environments"]
+    found = [n for n in names if not _same(getattr(old, n), getattr(new, n))]
+    for environment, config in getattr(new, "environments", {}).items():
+        before = old.environments.get(environment)
+        if before is None:
+            found.append(f"environments/{environment}")
+            continue
+        found += [
+            f"environments/{environment}/{n}"
+            for n in config.__struct_fields__
+            if not _same(getattr(before, n), getattr(config, n))
+        ]
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is UNSET or b is UNSET:
+        return a is b
+    return same_document(a, b)

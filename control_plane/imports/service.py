@@ -1,0 +1,203 @@
+"""The use case of imports: read a file of another system, plan, and apply the plan or only tell it.
+
+Reading takes long for a large file, so it is done in a thread; planning looks at the project and is
+done in slices of the loop. The plan is applied as one change, if nothing that it was worked out
+from has changed meanwhile; else it is worked out again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from control_plane.audit.model import Author
+from control_plane.documents import MAX_PROBLEMS, invalid
+from control_plane.errors import Conflict
+from control_plane.flags.service import MAX_FLAGS, check_environment
+from control_plane.imports.model import OPTIONS, ImportAnswer, ImportedRecords, ImportInput
+from control_plane.imports.places import by_item
+from control_plane.imports.plan import Outcome, Plan, planning
+from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.slices import run_in_slices
+from control_plane.publishing.state import (
+    Change,
+    Edit,
+    FlagRecord,
+    ProjectState,
+    RecordKind,
+    SegmentRecord,
+)
+from control_plane.segments.service import MAX_SEGMENTS
+from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.problems import Problem, has_errors, pointer, under
+from proxy.engine import Import, import_document
+
+__all__ = ["MAX_IMPORT_BYTES", "ImportService"]
+
+MAX_IMPORT_BYTES = 32 * 1024 * 1024
+"""Of a request with a file: as large as what may be published."""
+
+_ATTEMPTS = 5  # at a project that changes while a plan is worked out
+_AT_ONCE = 50  # histories that are asked for at the same time
+_DOCUMENT = "/document"
+
+
+class ImportService:
+    """Imports into all projects."""
+
+    def __init__(self, replica: Replica, now: Callable[[], str] = now_rfc3339) -> None:
+        self._replica = replica
+        self._now = now
+
+    async def run(
+        self,
+        project: str,
+        environment: str,
+        document: ImportInput,
+        author: Author,
+        *,
+        dry_run: bool,
+        replace: bool,
+    ) -> ImportAnswer:
+        """Import a file into an environment, all that is good of it at once; or tell the plan.
+
+        Raises:
+            NotFound; Invalid: the file as a whole cannot be read; Conflict: `too_many`,
+            `contended`; Unavailable.
+        """
+        check_environment(self._replica.project(project), environment)
+        _check_options(document)
+        found, items = await asyncio.to_thread(_read, document, environment)
+        if has_errors(items.of_file):
+            raise invalid(under(_DOCUMENT, items.of_file))
+        warnings = [p for p in found.problems if p.severity is not Severity.ERROR]
+        bad_flags, bad_segments = _refused(items.flags), _refused(items.segments)
+        for _ in range(_ATTEMPTS):
+            state = self._replica.project(project)
+            steps = planning(state, environment, found, (bad_flags, bad_segments), replace=replace)
+            plan = await run_in_slices(steps)
+            _check_counts(state, plan)
+            applied = False
+            if not dry_run:
+                versions = await self._versions(project, plan)
+                try:
+                    applied = await self._apply(project, environment, plan, versions, author)
+                except _ChangedMeanwhileError:
+                    continue
+            elif not plan.holds(self._replica.project(project)):
+                continue
+            revision = self._replica.project(project).snapshots[environment].revision
+            return ImportAnswer(
+                system=document.system,
+                dry_run=dry_run,
+                applied=applied,
+                revision=revision,
+                created=sorted(plan.flags.created),
+                changed=plan.flags.items(),
+                unchanged=sorted(plan.flags.unchanged),
+                refused=plan.flags.refusals(),
+                segments=ImportedRecords(
+                    created=sorted(plan.segments.created),
+                    changed=plan.segments.items(),
+                    unchanged=sorted(plan.segments.unchanged),
+                    refused=plan.segments.refusals(),
+                ),
+                problems=[*warnings, *plan.notes],
+            )
+        raise Conflict("others changed the project meanwhile, again and again", code="contended")
+
+    async def _versions(self, project: str, plan: Plan) -> dict[str, int]:
+        """Return the first version of each new flag: after those of a deleted one of that key."""
+        keys = list(plan.flags.created)
+        versions: dict[str, int] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            some = keys[start : start + _AT_ONCE]
+            last = await asyncio.gather(*(self._replica.last_version(project, k) for k in some))
+            versions.update(zip(some, (number + 1 for number in last), strict=True))
+        return versions
+
+    async def _apply(
+        self,
+        project: str,
+        environment: str,
+        plan: Plan,
+        versions: dict[str, int],
+        author: Author,
+    ) -> bool:
+        """Make a plan's change, and return whether there was one.
+
+        Raises:
+            _ChangedMeanwhileError: what it was worked out from is not there any more.
+        """
+
+        def build(state: ProjectState) -> Change:
+            check_environment(state, environment)
+            if not plan.holds(state):
+                raise _ChangedMeanwhileError
+            at = self._now()
+            edits = [*_segment_edits(plan.segments, at), *_flag_edits(plan.flags, versions, at)]
+            return Change("flag.import", author, at, tuple(edits))
+
+        return bool((await self._replica.commit(project, build)).edits)
+
+
+class _ChangedMeanwhileError(Exception):
+    """Somebody wrote what a plan was worked out from."""
+
+
+def _read(document: ImportInput, environment: str) -> tuple[Import, Any]:
+    found = import_document(document.system, document.document, document.options, [environment])
+    items = by_item(document.system, document.document, found.problems)
+    if len(found.problems) >= MAX_PROBLEMS and len(found.problems) % MAX_PROBLEMS == 0:
+        message = "there may be more problems than are told: looking ends at so many"
+        hint = "mend these, and look again"
+        note = Problem("", ProblemCode.TOO_MANY, message, hint, Severity.WARNING)
+        found = found._replace(problems=[*found.problems, note])
+    return found, items
+
+
+def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
+    """Return the items that have an error, with all that is wrong with them."""
+    return {key: problems for key, problems in items.items() if has_errors(problems)}
+
+
+def _check_options(document: ImportInput) -> None:
+    """Raise Invalid for an option that the system does not have: it would be passed over."""
+    known = OPTIONS[document.system]
+    problems = [
+        Problem(
+            pointer("options", name),
+            ProblemCode.UNKNOWN_FIELD,
+            f"{document.system} has no option {name[:80]!r}",
+            f"known: {', '.join(sorted(known))}",
+        )
+        for name in document.options
+        if name not in known
+    ]
+    if problems:
+        raise invalid(problems[:MAX_PROBLEMS])
+
+
+def _check_counts(state: ProjectState, plan: Plan) -> None:
+    for what, most, there, made in (
+        ("flags", MAX_FLAGS, state.flags, plan.flags.created),
+        ("segments", MAX_SEGMENTS, state.segments, plan.segments.created),
+    ):
+        if made and len(there) + len(made) > most:
+            raise Conflict(f"{most} {what} are all a project can have", code="too_many")
+
+
+def _segment_edits(outcome: Outcome, at: str) -> list[Edit]:
+    edits = []
+    for key, (segment, old) in outcome.written():
+        version, created = (1, at) if old is None else (old.version + 1, old.created_at)
+        record = SegmentRecord(segment, version, created, at)
+        edits.append(Edit(RecordKind.SEGMENT, key, record))
+    return edits
+
+
+def _flag_edits(outcome: Outcome, versions: dict[str, int], at: str) -> list[Edit]:
+    edits = []
+    for key, (flag, old) in outcome.written():
+        version, created = (versions[key], at) if old is None else (old.version + 1, old.created_at)
+        edits.append(Edit(RecordKind.FLAG, key, FlagRecord(flag, version, created, at)))
+    return edits

@@ -1,0 +1,332 @@
+"""Imports over real HTTP: plans, what is applied, what is refused, and imported flags afterwards."""
+
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from control_plane.keys import REPLICA
+from tests.support.api import Api, Reply
+
+IMPORT = "/api/v1/import"
+FLAGS = "/api/v1/flags"
+TARGETED = {
+    "state": "ENABLED",
+    "variants": {"on": True, "off": False},
+    "defaultVariant": "off",
+    "targeting": {"if": [{"==": [{"var": "country"}, "DE"]}, "on", "off"]},
+}
+PLAIN = {"state": "ENABLED", "variants": {"a": "x", "b": "y"}, "defaultVariant": "a"}
+FILE = {"flags": {"targeted": TARGETED, "plain": PLAIN}}
+TOGGLE = {
+    "name": "beta",
+    "enabled": True,
+    "strategies": [{"name": "default", "segments": [1], "constraints": []}],
+}
+SEGMENT = {
+    "id": 1,
+    "constraints": [{"contextName": "country", "operator": "IN", "values": ["DE"]}],
+}
+UNLEASH = {"version": 2, "features": [TOGGLE], "segments": [SEGMENT]}
+
+
+async def bring(api: Api, document: Any, query: str = "", system: str = "flagd") -> Reply:
+    """Import a file."""
+    body = {"system": system, "document": document}
+    return await api.ask("POST", IMPORT + query, json=body)
+
+
+async def good(api: Api, document: Any, query: str = "", system: str = "flagd") -> Any:
+    """Import a file that is taken, and return the plan."""
+    reply = await bring(api, document, query, system)
+    assert reply.status == 200, reply.body
+    return reply.json
+
+
+async def served(api: Api, key: str, environment: str = "production", **context: Any) -> Any:
+    """Return what a flag answers."""
+    path = f"/api/v1/evaluate/{key}?environment={environment}"
+    reply = await api.ask("POST", path, json={"context": context, "explain": False})
+    assert reply.status == 200, reply.body
+    return reply.json["result"]
+
+
+def revisions(api: Api) -> dict[str, int]:
+    """Return the revision of each environment."""
+    state = api.app[REPLICA].project("default")
+    return {name: snapshot.revision for name, snapshot in state.snapshots.items()}
+
+
+async def test_a_file_becomes_flags_that_answer_as_it_says(api: Api) -> None:
+    """In the environment of the request and in no other."""
+    plan = await good(api, FILE, "?environment=staging")
+    assert plan["created"] == ["plain", "targeted"]
+    assert (plan["changed"], plan["unchanged"], plan["refused"]) == ([], [], [])
+    assert plan["applied"] is True
+    assert (await served(api, "targeted", "staging", country="DE"))["value"] is True
+    assert (await served(api, "targeted", "staging", country="FR"))["value"] is False
+    flag = (await api.ask("GET", f"{FLAGS}/targeted")).json
+    assert list(flag["environments"]) == ["staging"]
+    source = flag["environments"]["staging"]["source"]
+    assert source["dialect"] == "flagd"
+    assert source["definition"] == TARGETED
+
+
+async def test_a_dry_run_tells_the_same_and_writes_nothing(api: Api) -> None:
+    """Neither flags nor a revision."""
+    before = revisions(api)
+    dry = await good(api, FILE, "?dry_run=true")
+    assert (dry["dry_run"], dry["applied"]) == (True, False)
+    assert (await api.ask("GET", f"{FLAGS}/plain")).status == 404
+    assert revisions(api) == before
+    wet = await good(api, FILE)
+    assert wet["created"] == dry["created"]
+
+
+async def test_a_file_is_applied_as_one_change(api: Api) -> None:
+    """One revision for segments and flags; history has it."""
+    before = revisions(api)["production"]
+    await good(api, UNLEASH, system="unleash")
+    assert revisions(api)["production"] == before + 1
+    entry = (await api.ask("GET", "/api/v1/history?flag=beta")).json["items"][0]
+    assert (entry["action"], entry["version"]) == ("flag.import", 1)
+
+
+@pytest.mark.parametrize(("system", "document"), [("flagd", FILE), ("unleash", UNLEASH)])
+async def test_the_same_file_again_changes_nothing(api: Api, system: str, document: Any) -> None:
+    """Not even where somebody switched a flag off meanwhile."""
+    first = await good(api, document, system=system)
+    key = first["created"][0]
+    assert (await api.ask("PATCH", f"{FLAGS}/{key}", json={"enabled": False})).status == 200
+    before = revisions(api)
+    again = await good(api, document, system=system)
+    assert again["unchanged"] == first["created"]
+    assert again["segments"]["unchanged"] == first["segments"]["created"]
+    assert (again["created"], again["changed"], again["applied"]) == ([], [], False)
+    assert revisions(api) == before
+
+
+async def test_a_file_that_changed_changes_those_flags_alone(api: Api) -> None:
+    """And tells what of them."""
+    await good(api, FILE)
+    changed = {"flags": {"targeted": TARGETED, "plain": {**PLAIN, "defaultVariant": "b"}}}
+    plan = await good(api, changed)
+    assert plan["unchanged"] == ["targeted"]
+    assert [item["key"] for item in plan["changed"]] == ["plain"]
+    assert "environments/production/source" in plan["changed"][0]["changes"]
+    assert (await served(api, "plain"))["value"] == "y"
+
+
+async def test_environments_are_imported_one_by_one(api: Api) -> None:
+    """The second adds its own configuration, and the first again changes nothing."""
+    other = {"flags": {"plain": {**PLAIN, "defaultVariant": "b"}, "targeted": TARGETED}}
+    await good(api, FILE)
+    assert len((await good(api, other, "?environment=staging"))["changed"]) == 2
+    assert (await served(api, "plain"))["value"] == "x"
+    assert (await served(api, "plain", "staging"))["value"] == "y"
+    assert (await good(api, FILE))["unchanged"] == ["plain", "targeted"]
+    assert (await good(api, other, "?environment=staging"))["unchanged"] == ["plain", "targeted"]
+
+
+async def test_one_bad_flag_is_refused_and_the_rest_is_imported(api: Api) -> None:
+    """With what is wrong, by its place in the file."""
+    bad = {"state": "ENABLED", "variants": {"on": True, "n": 1}, "defaultVariant": "on"}
+    plan = await good(api, {"flags": {"good": PLAIN, "bad": bad, "worse": 1}})
+    assert plan["created"] == ["good"]
+    refused = {item["key"]: item["problems"] for item in plan["refused"]}
+    assert refused.keys() == {"bad", "worse"}
+    assert refused["bad"][0]["pointer"].startswith("/flags/bad")
+
+
+@pytest.mark.parametrize("document", [None, [], {}, {"flags": 1}, "text"])
+async def test_a_file_that_cannot_be_read_is_refused_whole(api: Api, document: Any) -> None:
+    """422, with pointers into the body."""
+    reply = await bring(api, document)
+    assert reply.status == 422
+    assert all(p["pointer"].startswith("/document") for p in reply.json["problems"])
+
+
+async def test_a_flag_that_was_made_here_is_not_replaced_unasked(api: Api) -> None:
+    """`replace` says so."""
+    body = {"key": "plain", "type": "string", "value": "mine", "enabled": True}
+    assert (await api.ask("POST", FLAGS, json=body)).status == 201
+    plan = await good(api, FILE)
+    assert [(r["key"], r["problems"][0]["code"]) for r in plan["refused"]] == [
+        ("plain", "key_in_use")
+    ]
+    assert plan["created"] == ["targeted"]
+    assert (await served(api, "plain"))["value"] == "mine"
+    plan = await good(api, FILE, "?replace=true")
+    assert [item["key"] for item in plan["changed"]] == ["plain"]
+    assert (await served(api, "plain"))["value"] == "x"
+    assert (await served(api, "plain", "staging"))["value"] == "mine"
+
+
+async def test_a_type_that_other_environments_do_not_serve_is_refused(api: Api) -> None:
+    """Even if replacing is meant: they stay as they are."""
+    body = {"key": "plain", "type": "integer", "value": 1, "enabled": True}
+    assert (await api.ask("POST", FLAGS, json=body)).status == 201
+    plan = await good(api, FILE, "?replace=true")
+    assert plan["refused"][0]["problems"][0]["pointer"] == "/type"
+    assert (await served(api, "plain"))["value"] == 1
+
+
+async def test_an_unknown_option_or_system_is_refused(api: Api) -> None:
+    """An option that is passed over would change answers."""
+    body: dict[str, Any] = {"system": "flagd", "document": FILE, "options": {"fractionl": "v1"}}
+    reply = await api.ask("POST", IMPORT, json=body)
+    assert reply.json["problems"][0]["pointer"] == "/options/fractionl"
+    reply = await api.ask("POST", IMPORT, json={"system": "flipt", "document": {}})
+    assert reply.status == 422
+    assert (await api.ask("POST", IMPORT + "?environment=nope", json=body)).status == 404
+    assert (await api.ask("POST", IMPORT, json=body, token="wrong")).status == 401
+
+
+# Imported flags afterwards
+
+
+async def test_a_segment_that_an_imported_flag_asks_cannot_go(api: Api) -> None:
+    """Nor a flag that is asked."""
+    asking = {
+        "key": "asking",
+        "on": True,
+        "variations": [True, False],
+        "fallthrough": {"variation": 0},
+        "offVariation": 1,
+        "prerequisites": [{"key": "asked", "variation": 0}],
+        "rules": [],
+        "version": 1,
+        "salt": "s",
+    }
+    asked = {**asking, "key": "asked", "prerequisites": []}
+    document = {"flags": {"asking": asking, "asked": asked}, "segments": {}}
+    await good(api, document, system="launchdarkly")
+    await good(api, UNLEASH, system="unleash")
+    reply = await api.ask("DELETE", f"{FLAGS}/asked")
+    assert (reply.status, reply.json["code"]) == (409, "flag_in_use")
+    reply = await api.ask("DELETE", "/api/v1/segments/unleash-1")
+    assert (reply.status, reply.json["code"]) == (409, "segment_in_use")
+    assert (await served(api, "asking", targetingKey="u"))["value"] is True
+    assert (await served(api, "beta", country="DE"))["value"] is True
+    assert (await served(api, "beta", country="FR"))["value"] is False
+
+
+async def test_what_is_asked_and_is_not_there_is_told(api: Api) -> None:
+    """As a warning: it may come later."""
+    plan = await good(api, {**UNLEASH, "segments": []}, system="unleash")
+    told = [p for p in plan["problems"] if "unleash-1" in p["message"]]
+    told += [p for r in plan["refused"] for p in r["problems"]]
+    assert told
+
+
+async def test_a_segment_that_other_environments_ask_is_not_changed_unasked(api: Api) -> None:
+    """Nor is a flag imported that would be answered by the other definition."""
+    await good(api, UNLEASH, system="unleash")
+    other = {**UNLEASH, "segments": [{**SEGMENT, "constraints": []}]}
+    plan = await good(api, other, "?environment=staging", system="unleash")
+    assert plan["segments"]["refused"][0]["problems"][0]["code"] == "key_in_use"
+    assert plan["refused"][0]["key"] == "beta"
+    assert (await served(api, "beta", country="FR"))["value"] is False
+    plan = await good(api, other, "?environment=staging&replace=true", system="unleash")
+    assert plan["segments"]["changed"][0]["key"] == "unleash-1"
+    assert (await served(api, "beta", country="FR"))["value"] is True
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_an_imported_flag_is_switched_like_any_other(api: Api, method: str) -> None:
+    """Off and on again, its definition kept."""
+    await good(api, FILE)
+    reply = await api.ask(method, f"{FLAGS}/targeted", json={"enabled": False})
+    assert reply.status == 200, reply.body
+    assert "source" in reply.json["environments"]["production"]
+    assert (await served(api, "targeted", country="DE"))["reason"] == "DISABLED"
+    assert (await api.ask(method, f"{FLAGS}/targeted", json={"enabled": True})).status == 200
+    assert (await served(api, "targeted", country="DE"))["value"] is True
+
+
+@pytest.mark.parametrize("method", ["PATCH", "PUT"])
+async def test_one_value_cannot_take_the_place_of_an_imported_definition(
+    api: Api, method: str
+) -> None:
+    """409 with the way out; the value it has is no change."""
+    await good(api, FILE)
+    reply = await api.ask(method, f"{FLAGS}/plain", json={"value": "y"})
+    assert (reply.status, reply.json["code"]) == (409, "imported_targeting")
+    assert "without source" in reply.json["detail"]
+    assert (await api.ask(method, f"{FLAGS}/plain", json={"value": "x"})).status == 200
+
+
+async def test_what_was_read_can_be_put_back(api: Api) -> None:
+    """And changes nothing."""
+    await good(api, FILE)
+    for key in ("plain", "targeted"):
+        read = await api.ask("GET", f"{FLAGS}/{key}")
+        put = await api.ask("PUT", f"{FLAGS}/{key}", json=read.json)
+        assert (put.status, put.json) == (200, read.json)
+
+
+async def test_leaving_the_definition_out_makes_a_flag_ours(api: Api) -> None:
+    """With consent, since units may move, and with a warning."""
+    await good(api, FILE)
+    flag = (await api.ask("GET", f"{FLAGS}/targeted")).json
+    del flag["environments"]["production"]["source"]
+    reply = await api.ask("PUT", f"{FLAGS}/targeted", json=flag)
+    assert (reply.status, reply.json["code"]) == (409, "rebucketing")
+    reply = await api.ask("PUT", f"{FLAGS}/targeted?rebucket=true", json=flag)
+    assert reply.status == 200
+    assert "source_removed" in reply.headers["Matrixflag-Warnings"]
+    assert (await served(api, "targeted", country="DE"))["value"] is False
+
+
+async def test_rules_beside_a_definition_are_refused(api: Api) -> None:
+    """One of the two decides."""
+    await good(api, FILE)
+    target = {"variant": "on", "units": ["u"]}
+    patch = {"environments": {"production": {"targets": [target]}}}
+    reply = await api.ask("PATCH", f"{FLAGS}/targeted", json=patch)
+    assert reply.status == 422
+    assert [p["code"] for p in reply.json["problems"]] == ["source_decides"]
+
+
+async def test_imported_flags_are_copied_and_go_back(api: Api) -> None:
+    """Into another environment, a new one, and to an earlier version."""
+    await good(api, FILE)
+    copied = await api.ask(
+        "POST",
+        "/api/v1/environments/production/copy",
+        json={"flag": "targeted", "to": "staging"},
+    )
+    assert copied.status == 200, copied.body
+    assert (await served(api, "targeted", "staging", country="DE"))["value"] is True
+    made = await api.ask("POST", "/api/v1/environments", json={"key": "qa"})
+    assert made.status == 201
+    patched = await api.ask("PATCH", f"{FLAGS}/targeted?environment=qa", json={"enabled": True})
+    assert patched.status == 200, patched.body
+    assert (await served(api, "targeted", "qa", country="DE"))["value"] is True
+    body = {"flag": "targeted", "version": 1}
+    reverted = await api.ask("POST", "/api/v1/revert?rebucket=true", json=body)
+    assert reverted.status == 200, reverted.body
+    assert reverted.json["environments"].keys() == {"production"}
+
+
+KEYS = ["a b", "ä/ü", "50%", "a%2Fb", "what?#", "a//b", "/lead", "trail/", "x+y&z=1", "...", "日本"]
+
+
+@pytest.mark.parametrize("key", KEYS)
+async def test_any_key_of_another_system_works_in_the_api(api: Api, key: str) -> None:
+    """Percent-encoded in the path, for reads, switches and deletion."""
+    assert (await good(api, {"flags": {key: PLAIN}}))["created"] == [key]
+    path = f"{FLAGS}/{quote(key, safe='')}"
+    assert (await api.ask("GET", path)).json["key"] == key
+    assert (await api.ask("PATCH", path, json={"enabled": False})).status == 200
+    read = await api.ask("GET", path)
+    assert (await api.ask("PUT", path, json=read.json)).status == 200
+    assert (await good(api, {"flags": {key: PLAIN}}))["unchanged"] == [key]
+    assert (await api.ask("DELETE", path)).status == 204
+
+
+@pytest.mark.parametrize("key", ["", "x" * 257, "a\nb"])
+async def test_a_key_that_nothing_can_be_called_by_is_refused(api: Api, key: str) -> None:
+    """Alone."""
+    plan = await good(api, {"flags": {key: PLAIN, "good": PLAIN}})
+    assert (plan["created"], [item["key"] for item in plan["refused"]]) == (["good"], [key])
