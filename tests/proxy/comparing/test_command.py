@@ -190,6 +190,9 @@ def server(status: int, body: bytes, headers: dict[str, str] | None = None) -> I
     seen: Seen = []
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one piece, or the other side waits for more
+
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             seen.append((self.path, self.headers.get("Authorization")))
@@ -202,7 +205,11 @@ def server(status: int, body: bytes, headers: dict[str, str] | None = None) -> I
         def log_message(self, *_: Any) -> None:
             """Keep quiet."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+    class Server(ThreadingHTTPServer):
+        request_queue_size = 64  # more than ask at once, or some wait a second
+        daemon_threads = True
+
+    with Server(("127.0.0.1", 0), Handler) as made:
         thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
