@@ -27,7 +27,7 @@ from proxy.engine import program as p
 from proxy.engine.dialects.growthbook import ranges as r
 from proxy.engine.dialects.growthbook import requests as q
 from proxy.engine.dialects.growthbook.conditions import Conditions
-from proxy.engine.dialects.growthbook.members import Members, is_number, is_text, objects
+from proxy.engine.dialects.growthbook.members import Members, is_plain, is_text, objects
 from proxy.engine.dialects.growthbook.outcomes import (
     Metadata,
     Outcomes,
@@ -130,7 +130,9 @@ class Experiments:
             facts.append(("ruleIndex", index))
         facts.append(("experimentKey", key))
         phase = rule.get("phase")
-        if phase.__class__ is int or (phase.__class__ is str and is_text(phase)):
+        if (phase.__class__ is int and is_plain(phase)) or (
+            phase.__class__ is str and is_text(phase)
+        ):
             facts.append(("phase", phase))
         coverage = self._members.number(rule, "coverage", at) if "coverage" in rule else 1
         ranges = rule.get("ranges")
@@ -385,7 +387,7 @@ class Experiments:
             reads |= read
             leaf_id: Any = leaf.get("leafId")
             weights = self._members.weights(leaf.get("weights"), here)
-            leaves.append((leaf_id if is_number(leaf_id) else 0, weights))
+            leaves.append((leaf_id if is_plain(leaf_id) else 0, weights))
         leaves.append((_NO_LEAF, None))
         last = len(tests)
 
@@ -416,7 +418,7 @@ class _Bandit:
         """Return what an answer says of the leaf."""
         facts: list[tuple[str, Any]] = [("leafId", leaf_id)]
         facts.append(("variationWeights", f"[{','.join(map(number_text, weights))}]"))
-        if is_number(self._version):
+        if is_plain(self._version):
             facts.append(("banditVersion", self._version))
         return tuple(facts)
 

@@ -12,7 +12,7 @@ from proxy.engine import limits
 from proxy.engine.dialects.javascript import plain_number
 from proxy.engine.findings import Findings, Path
 
-__all__ = ["Members", "is_number", "is_text", "mapping", "objects"]
+__all__ = ["Members", "is_number", "is_plain", "is_text", "mapping", "objects"]
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -26,6 +26,11 @@ def objects(value: Any) -> Iterator[dict[str, Any]]:
 
 def is_number(value: Any) -> bool:
     return value.__class__ is int or value.__class__ is float
+
+
+def is_plain(value: Any) -> bool:
+    """Return whether a value is a number that every reader of JSON has exactly, or a fraction."""
+    return is_number(value) and -limits.MAX_INTEGER <= value <= limits.MAX_INTEGER
 
 
 def is_text(value: str) -> bool:
@@ -68,7 +73,7 @@ class Members:
 
     def count(self, holder: Mapping[str, Any], member: str, at: Path) -> int:
         value = self.number(holder, member, at) or 0
-        return int(value) if value == int(value) else 0
+        return int(value) if is_plain(value) and value == int(value) else 0
 
     def version(self, holder: Mapping[str, Any], at: Path, otherwise: int) -> int | float:
         version = self.number(holder, "hashVersion", at) or otherwise

@@ -133,6 +133,7 @@ CASES: list[tuple[Json, Any, bool]] = [
     ({"v": {"$regex": "a.*b"}}, "a\nb", False),
     # versions
     ({"v": {"$vgt": "1.2"}}, "1.10", True),
+    ({"v": {"$vlt": "1.2.3-rc.1"}}, "1.2.3-rc", True),
     ({"v": {"$vlt": "1.0.0"}}, "1.0.0-rc.1", True),
     ({"v": {"$veq": "1.0.0"}}, "v1.0.0+b", True),
     ({"v": {"$veq": "0"}}, None, True),

@@ -355,3 +355,16 @@ def test_arms_are_of_all_numbers_of_their_hash() -> None:
         assert split.arms[-1].high >= split.bucketing.size - 1
         for one, other in zip(split.arms, split.arms[1:], strict=False):
             assert one.high == other.low
+
+
+def test_numbers_beyond_all_bounds_are_taken_for_none() -> None:
+    """Of versions, leaves and phases; the flag works."""
+    huge = 10**5_000
+    leaf = {"leafId": huge, "condition": {}, "weights": [huge, 0]}
+    rule = {"variations": ["a", "b"], "bucketVersion": huge, "minBucketVersion": huge}
+    rule |= {"phase": huge, "coverage": huge, "contextualBanditRef": "cb"}
+    bandits = {"cb": {"banditVersion": huge, "contexts": [leaf]}}
+    answer = ask({"rules": [rule]}, USER, contextualBandits=bandits)
+    assert answer.metadata["leafId"] == 0
+    assert "banditVersion" not in answer.metadata
+    assert answer.value in ("a", "b")

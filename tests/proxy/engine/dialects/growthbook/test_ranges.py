@@ -111,3 +111,10 @@ def test_weights_sum_as_the_sdk_sums_them() -> None:
         (0.1, 0.30000000000000004),
         (0.30000000000000004, 1.0),
     ]
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.48], [0.5, 0.52], [1.0], [float("inf"), 0]])
+def test_weights_that_do_not_sum_to_one_are_equal_ones(weights: list[float]) -> None:
+    """A hundredth more or less is let pass."""
+    assert r.bucket_ranges(2, 1, weights) == [(0, 0.5), (0.5, 1.0)]
+    assert r.bucket_ranges(2, 1, [0.5, 0.491]) == [(0, 0.5), (0.5, 0.991)]

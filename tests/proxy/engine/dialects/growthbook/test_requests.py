@@ -91,6 +91,7 @@ def test_the_fallback_attribute_counts_where_there_is_a_store() -> None:
     context = {"device": "d-1", "plan": "pro"}
     assert served({}, context) == "next"
     assert served(stored(), context) == "a"
+    assert served(stored(), {"device": "d-1", "plan": "free"}) == "next"
     answer = ask(FEATURE, {**context, "$growthbook": stored()})
     assert answer.metadata["hashAttribute"] == "device"
     assert answer.unit_attribute == "device"
