@@ -285,6 +285,9 @@ class FlagService:
         self, state: ProjectState, environment: str, key: str, precondition: Precondition
     ) -> FlagRecord:
         check_environment(state, environment)
+        if key not in state.flags:
+            detail = f"there is no flag {key[:128]!r}; POST creates one"
+            raise NotFound(detail, code="flag_not_found")
         record = find_flag(state, key)
         precondition(record.version)
         return record
@@ -384,7 +387,14 @@ def _problems_of(flag: Flag, state: ProjectState) -> Steps[list[Problem]]:
         state.segment_documents,
         state.flag_documents,
         asking=related_flags(state, flag),
+        # another system's keys have no form, and stay when its definition has gone
+        imported_key=flag.key in state.flags or _is_imported(flag),
     )
+
+
+def _is_imported(flag: Flag) -> bool:
+    configs = flag.environments.values()
+    return any(config.source is not msgspec.UNSET for config in configs)
 
 
 def _warning(problem: Problem) -> Problem:

@@ -128,8 +128,7 @@ class SegmentService:
 
         def build(state: ProjectState) -> _Built:
             with flaws.first():
-                record = find_segment(state, key)
-                precondition(record.version)
+                record = _changeable(state, key, precondition)
                 check_units(document, record.segment)
                 segment = segment_of(document, key, record.segment)
                 return _Built(segment, record, _with_other_key(flaws, document, key))
@@ -148,8 +147,7 @@ class SegmentService:
         """Apply a merge patch to a segment; raises as `replace`, and what `decode` raises."""
 
         def build(state: ProjectState) -> _Built:
-            record = find_segment(state, key)
-            precondition(record.version)
+            record = _changeable(state, key, precondition)
             # `units` counts what the record names by digests: only what is sent is compared.
             short = msgspec.structs.replace(record.segment, units=UNSET)
             document, flaws = decode_flawed(decode, merge_patch(short, changes))
@@ -296,6 +294,16 @@ def find_segment(state: ProjectState, key: str) -> SegmentRecord:
     record = state.segments.get(key)
     if record is None:
         raise NotFound(f"there is no segment {key[:128]!r}", code="segment_not_found")
+    return record
+
+
+def _changeable(state: ProjectState, key: str, precondition: Precondition) -> SegmentRecord:
+    """Return a segment that is to be changed; raises NotFound, PreconditionFailed."""
+    if key not in state.segments:
+        detail = f"there is no segment {key[:128]!r}; POST creates one"
+        raise NotFound(detail, code="segment_not_found")
+    record = find_segment(state, key)
+    precondition(record.version)
     return record
 
 

@@ -16,6 +16,7 @@ from jsonschema.exceptions import ValidationError
 
 from control_plane.documents import MAX_PROBLEMS
 from proxy.contract.codes import ProblemCode
+from proxy.contract.definitions import EnvironmentConfig
 from proxy.contract.problems import Problem, pointer
 from proxy.contract.schema import json_schemas
 
@@ -67,6 +68,8 @@ def _unknown(error: ValidationError) -> Iterator[Problem]:
             message = f"the member {_shown(name)} is unknown"
             near = get_close_matches(name[:_SHOWN_CHARS], known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            if "environments" in known and name in EnvironmentConfig.__struct_fields__:
+                hint = f"it is a member of an environment: environments.production.{name}"
             yield Problem(_at(error, name), ProblemCode.UNKNOWN_FIELD, message, hint)
 
 

@@ -30,6 +30,8 @@ _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],:]', re.DOTALL)
 _PIECES = re.compile(_TOKENS.pattern + r'|[^\s{}\[\],:"]+', re.DOTALL)
 # `_TOKENS`, and numbers and literals, which only have to be found to know where they are.
 
+_MAX_POINTER_CHARS = 1_000
+
 _MAX_PROBLEMS = 100  # a hostile document must not make a long answer
 
 
@@ -52,7 +54,7 @@ def scan(data: bytes) -> list[Problem]:
         if piece in "{[":
             if len(path) == MAX_DEPTH:
                 message = f"nested deeper than {MAX_DEPTH}"
-                problems.append(Problem(pointer(*path[:8]), ProblemCode.TOO_DEEP, message))
+                problems.append(Problem(_short(path), ProblemCode.TOO_DEEP, message))
                 return problems
             expect_name = piece == "{"
             path.append("" if expect_name else 0)
@@ -79,6 +81,16 @@ def scan(data: bytes) -> list[Problem]:
                 problems.append(Problem(pointer(*path), ProblemCode.DUPLICATE_KEY, message))
             names.add(name)
     return problems
+
+
+def _short(path: list[str | int]) -> str:
+    """Return the pointer of a path, or of the beginning of one that is too long to be shown."""
+    steps = 0
+    for number, step in enumerate(path, 1):
+        steps += len(str(step)) + 1
+        if steps > _MAX_POINTER_CHARS:
+            return pointer(*path[: number - 1])
+    return pointer(*path)
 
 
 def _unescaped(piece: str) -> str:

@@ -1,11 +1,10 @@
 """An explanation as text for a terminal: an indented tree, a line for each step and condition.
 
 Marks stand first: `✓` matched, `✗` did not, `·` was not looked at; `▶` is the step that decided.
-Steps after that one are a single line. Control characters are written out, so that nothing of a
-context or a definition moves a terminal's cursor.
+Steps after that one are a single line. What cannot be seen is written out, so that nothing of a
+context or a definition moves a terminal's cursor or shows other text than there is.
 """
 
-import re
 from collections.abc import Iterator
 
 import msgspec
@@ -13,7 +12,6 @@ from msgspec import UnsetType
 
 from proxy.contract.explanation import ConditionTrace, Explanation, SplitTrace, Step
 from proxy.engine.shown import compact
-from proxy.engine.texts import CONTROL
 
 __all__ = ["explanation_text", "result_text"]
 
@@ -131,8 +129,9 @@ def _split(split: SplitTrace, indent: str) -> Iterator[str]:
 
 
 def _printed(lines: Iterator[str]) -> str:
-    return "".join(CONTROL.sub(_written_out, line) + "\n" for line in lines)
+    return "".join((line if line.isprintable() else _written_out(line)) + "\n" for line in lines)
 
 
-def _written_out(match: re.Match[str]) -> str:
-    return f"\\x{ord(match[0]):02x}"
+def _written_out(line: str) -> str:
+    """Return a line in which nothing moves a cursor, ends a line, turns text round or hides."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

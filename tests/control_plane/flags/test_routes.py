@@ -228,6 +228,7 @@ async def test_a_flag_that_is_not_there_is_404(api: Api, method: str) -> None:
     body = None if method in ("GET", "DELETE") else SIMPLE
     reply = await api.ask(method, f"{FLAGS}/f", json=body)
     assert (reply.status, reply.json["code"]) == (404, "flag_not_found")
+    assert reply.json["detail"].endswith("; POST creates one") == (method in ("PUT", "PATCH"))
 
 
 @pytest.mark.parametrize("query", ["?environment=nope", "?project=nope"])
@@ -342,16 +343,16 @@ async def test_a_simple_body_leaves_prerequisites_windows_and_ramps(api: Api) ->
 
 
 async def test_a_patch_goes_over_to_a_ramp_and_from_it(api: Api) -> None:
-    """What was served is taken out with null; what stays in of both is refused."""
+    """It takes the place of what was served, with a null for that or without; two are refused."""
     await create(api)
 
     async def serve(query: str = "", **serves: Any) -> Reply:
         body = {"environments": {"production": {"fallthrough": serves}}}
         return await api.ask("PATCH", f"{FLAGS}/f{query}", json=body)
 
-    both = await serve(ramp=RAMP)
+    both = await serve(variant="on", ramp=RAMP)
     assert (both.status, [p["code"] for p in both.json["problems"]]) == (422, ["not_one_of"])
-    reply = await serve(variant=None, ramp=RAMP)
+    reply = await serve(ramp=RAMP)
     assert json.loads(reply.headers["Matrixflag-Moved"])[0]["buckets"] == 40_000
     arms = [{"variant": "on", "weight": 50_000}, {"variant": "off", "weight": 50_000}]
     other = await serve(ramp=None, rollout={"arms": arms})

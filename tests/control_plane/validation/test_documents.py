@@ -49,7 +49,7 @@ def test_each_form_of_a_file_is_taken(document: dict[str, Any]) -> None:
         (b'\xef\xbb\xbf{"flags": []}', "malformed_json", (1, 1), "byte order mark"),
         ('{"flags": []}'.encode("utf-16"), "malformed_json", (1, 1), "UTF-16"),
         (b'{"flags":\n ["\xff"]}', "malformed_json", (2, 4), "byte 13 is not UTF-8"),
-        (b"[" * 100_000, "too_deep", (1, 9), "nested deeper than 64"),
+        (b"[" * 100_000, "too_deep", (1, 65), "nested deeper than 64"),
     ],
 )
 def test_a_file_that_is_no_file_of_definitions(

@@ -66,7 +66,7 @@ def test_a_snapshot_that_is_served_has_no_problems() -> None:
         (GOOD + b"\n", (4, 1), "malformed_json", ""),
         (GOOD[:-1], (3, 1), "malformed_json", ""),
         (GOOD + GOOD.split(b"\n")[1] + b"\n", (4, 25), "duplicate_key", "/key"),
-        (GOOD + b"[" * 100 + b"\n", (4, 9), "too_deep", ""),
+        (GOOD + b"[" * 100 + b"\n", (4, 65), "too_deep", ""),
         (GOOD.replace(b'"beta"]', b"1e999]"), (2, 90), "number_out_of_range", "/def"),
         (snapshot(entries=7), (1, None), "value_disagrees", "/entries"),
         (snapshot(revision=-1), (1, None), "out_of_range", "/revision"),

@@ -97,13 +97,19 @@ def test_what_an_author_meant_explains_a_one_of() -> None:
     assert found == {("/op", ProblemCode.WRONG_TYPE), ("/valuess", ProblemCode.UNKNOWN_FIELD)}
 
 
+KNOWN = "known: key, name, description, tags, when, included, excluded, units, source"
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("descripton", "did you mean 'description'?"),
         ("nam", "did you mean 'name'?"),
-        ("zzz", "known: key, name, description, tags, when, included, excluded, units"),
-        ("x" * 1_000_000, "known: key, name, description, tags, when, included, excluded, units"),
+        ("zzz", KNOWN),
+        (
+            "x" * 1_000_000,
+            "known: key, name, description, tags, when, included, excluded, units, source",
+        ),
     ],
     ids=range(4),
 )
@@ -144,3 +150,9 @@ def test_a_flag_with_everything_wrong_is_explained() -> None:
         f"{at}/rules/0/serve/rollout/arms/0/variant",
         f"{at}/rules/0/serve/rollout/arms/0/weight",
     }
+
+
+def test_a_member_of_an_environment_is_told_its_place() -> None:
+    """Rules are not those of a flag, but of a flag in an environment."""
+    (problem,) = shape_problems({"key": "a", "rules": []}, FlagInput)
+    assert problem.hint == "it is a member of an environment: environments.production.rules"

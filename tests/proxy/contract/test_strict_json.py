@@ -63,6 +63,9 @@ def test_depth_is_bounded() -> None:
     assert found(b"[" * MAX_DEPTH + b"]" * MAX_DEPTH) == []
     assert [code for _, code in found(b"[" * (MAX_DEPTH + 1))] == ["too_deep"]
     assert [code for _, code in found(b'{"a":' * (MAX_DEPTH + 1))] == ["too_deep"]
+    assert found(b'{"when":' + b'{"not":' * 70)[0][0] == "/when" + "/not" * (MAX_DEPTH - 1)
+    long = b'{"%s":' % (b"n" * 300)
+    assert found(long * 70)[0][0] == f"/{'n' * 300}" * 3
 
 
 def test_depth_is_of_what_is_open() -> None:

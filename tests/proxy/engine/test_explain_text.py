@@ -70,6 +70,14 @@ def test_of_many_steps_not_reached_the_first_are_named() -> None:
     assert lines(made)[-1] == f"· not reached: {named} and 12 more"
 
 
+def test_what_turns_text_round_or_ends_a_line_is_written_out() -> None:
+    """As `validate` does: what is shown is what is there."""
+    body = msgspec.json.encode({"key": "a\u202eb\u2028c\u00e4", "value": "\u200f"})
+    text = result_text(body)
+    assert text.startswith(r"a\u202eb\u2028c" + "\u00e4\n")
+    assert r'"\u200f"' in text
+
+
 def test_control_characters_are_written_out() -> None:
     """A value or a name cannot move the cursor, or end the line."""
     nasty = "a\x1b[2J\nb\x9b"
@@ -79,7 +87,7 @@ def test_control_characters_are_written_out() -> None:
     text = explanation_text(made)
     assert "\x1b" not in text
     assert "\x9b" not in text
-    assert r"a\x1b[2J\x0ab\x9b" in text
+    assert r"a\x1b[2J\nb\x9b" in text
 
 
 def test_a_result_alone_is_short() -> None:
