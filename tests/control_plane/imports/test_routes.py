@@ -1,4 +1,4 @@
-"""Imports over real HTTP: plans, what is applied, what is refused, and what is imported after."""
+"""Imports over real HTTP: plans, what is applied and refused, and imported flags afterwards."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,0 +1,279 @@
+"""`matrixflag import`: another system's file into a control plane.
+
+The file is read here and sent whole: what becomes of it, the control plane decides and answers.
+Members that hold secrets are left out before anything is sent. Exit status: 0 all of the file is
+there now (or would be), 1 something is refused, 2 it cannot be asked.
+
+The plan goes to stdout, what keeps it from being made to stderr.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from proxy.file_documents import UnreadableFile, read_file_document
+
+__all__ = ["COMMAND"]
+
+SYSTEMS = ("flagd", "unleash", "growthbook", "launchdarkly", "goff")
+
+_URL = "http://localhost:8000"
+_MAX_BYTES = 32 * 1024 * 1024
+_MAX_ANSWER_BYTES = 256 * 1024 * 1024
+_TIMEOUT_S = 120.0
+_SHOWN = 200  # of each kind, in text
+_JSON_OPTIONS = frozenset(
+    {"float", "companions", "savedGroups", "contextualBandits", "evaluationContextEnrichment"}
+)
+_SECRETS = frozenset(
+    {"sdkkey", "apikey", "mobilekey", "encryptionkey", "decryptionkey", "clientkey", "secret"}
+    | {"sdk_key", "api_key", "mobile_key", "token", "password", "clientsideid"}
+)
+_HOLDERS = frozenset(
+    {"items", "data", "project", "environment", "environments", "sdk", "connection"}
+)
+"""Members of a file, as exports have them, below which keys of servers are found."""
+
+
+class _Unusable(Exception):
+    """It cannot be done; the text says why."""
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A token is not sent to where an answer points."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+class _Command:
+    """`matrixflag import`."""
+
+    help = "import flagd, Unleash, GrowthBook, LaunchDarkly or GO Feature Flag definitions"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("system", choices=SYSTEMS, help="whose file it is")
+        parser.add_argument("file", metavar="FILE", help="JSON or YAML; - reads standard input")
+        parser.add_argument("--project", default="default", help="the project [default]")
+        parser.add_argument(
+            "--environment", default="production", help="the environment [production]"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
+        parser.add_argument(
+            "--replace", action="store_true", help="replace flags that were made here, too"
+        )
+        parser.add_argument(
+            "--option",
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help="how to read the file, see docs/migrate; may be repeated; VALUE @FILE is read",
+        )
+        parser.add_argument("--format", choices=("text", "json"), default="text", help="[text]")
+        parser.add_argument(
+            "--url", help=f"the control plane; MATRIXFLAG_URL in the environment [{_URL}]"
+        )
+        parser.add_argument(
+            "--token-file",
+            metavar="FILE",
+            help="holds the administrator's token; or MATRIXFLAG_TOKEN in the environment",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, send, print, and return the exit status."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        try:
+            document = _read(args.file)
+            options = _options(args.option)
+            removed = without_secrets(document)
+            if removed:
+                names = ", ".join(sorted(set(removed)))
+                sys.stderr.write(f"matrixflag import: secrets were not sent: {names}\n")
+            status, answer = _ask(args, {"system": args.system, "options": options}, document)
+        except (_Unusable, UnreadableFile) as error:
+            sys.stderr.write(f"matrixflag import: {error}\n")
+            return 2
+        if status == 422:
+            if args.format == "json":
+                sys.stdout.write(json.dumps(answer) + "\n")
+            else:
+                lines = [f"nothing is imported: {answer.get('detail', '')}"]
+                lines += [_problem(p, "/document") for p in answer.get("problems", [])]
+                sys.stdout.write("\n".join(lines) + "\n")
+            return 1
+        if args.format == "json":
+            sys.stdout.write(json.dumps(answer) + "\n")
+        else:
+            sys.stdout.write(_told(answer))
+        return 1 if answer["refused"] or answer["segments"]["refused"] else 0
+
+
+COMMAND = _Command()
+
+
+def without_secrets(document: Any) -> list[str]:
+    """Take members with secrets out of a document, and return their names.
+
+    Only where files have keys of servers: at the top, and in the environments of exports. Within
+    flags such a name is an attribute's, or a flag's.
+    """
+    removed = []
+    todo = [document]
+    while todo:
+        node = todo.pop()
+        if isinstance(node, list):
+            todo += [item for item in node if isinstance(item, dict)]
+        if not isinstance(node, dict):
+            continue
+        for name, value in list(node.items()):
+            lower = str(name).lower()
+            if isinstance(value, str) and lower in _SECRETS:
+                del node[name]
+                removed.append(str(name))
+            elif isinstance(value, dict | list) and lower in _HOLDERS:
+                todo.append(value)
+                if isinstance(value, dict):  # environments by their names
+                    todo += [inner for inner in value.values() if _is_environment(inner)]
+    return removed
+
+
+def _is_environment(node: Any) -> bool:
+    return isinstance(node, dict) and any(str(name).lower() in _SECRETS for name in node)
+
+
+def _read(name: str) -> Any:
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise _Unusable(f"{name}: {error.strerror or error}") from None
+    if len(data) > _MAX_BYTES:
+        raise _Unusable(f"{name}: has more than {_MAX_BYTES} bytes, which is all that is taken")
+    try:
+        return read_file_document(name, data)
+    except UnreadableFile as error:
+        raise _Unusable(f"{name}: {error}") from None
+
+
+def _options(given: list[str]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise _Unusable(f"--option {text}: write it as name=value")
+        if name in options:
+            raise _Unusable(f"--option {name} is given twice")
+        if value.startswith("@"):
+            options[name] = _read(value[1:])
+        elif name in _JSON_OPTIONS:
+            try:
+                options[name] = json.loads(value)
+            except ValueError:
+                raise _Unusable(f"--option {name}: {value!r} is not JSON") from None
+        else:
+            options[name] = value
+    return options
+
+
+def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple[int, Any]:
+    """Return the status, 200 or 422, and the answer of the control plane.
+
+    Raises:
+        _Unusable: for any other answer, or none.
+    """
+    base = (args.url or os.environ.get("MATRIXFLAG_URL") or _URL).rstrip("/")
+    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
+        raise _Unusable(f"--url: {base!r} is no http:// or https:// address")
+    query: dict[str, str] = {"project": args.project, "environment": args.environment}
+    query |= {"dry_run": "true"} if args.dry_run else {}
+    query |= {"replace": "true"} if args.replace else {}
+    headers = {"Content-Type": "application/json", "Accept": "application/json"}
+    token = _token(args.token_file)
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    try:
+        data = json.dumps({**body, "document": document}, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise _Unusable(f"{args.file}: {error}") from None
+    try:
+        request = urllib.request.Request(  # noqa: S310 - http or https, as was just seen
+            f"{base}/api/v1/import?{urllib.parse.urlencode(query)}", data, headers
+        )
+        opener = urllib.request.build_opener(_NoRedirect)
+        with opener.open(request, timeout=_TIMEOUT_S) as response:
+            return response.status, json.loads(response.read(_MAX_ANSWER_BYTES))
+    except urllib.error.HTTPError as error:
+        try:
+            answer = json.loads(error.read(_MAX_ANSWER_BYTES))
+        except (ValueError, OSError, http.client.HTTPException):
+            answer = None
+        if error.code == 422 and isinstance(answer, dict):
+            return 422, answer
+        detail = answer.get("detail") if isinstance(answer, dict) else None
+        raise _Unusable(f"{base} answers {error.code}: {detail or error.reason}") from None
+    except urllib.error.URLError as error:
+        raise _Unusable(f"{base} cannot be reached: {error.reason}") from None
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = str(error) or type(error).__name__
+        raise _Unusable(f"{base} cannot be asked: {why}") from None
+
+
+def _token(path: str | None) -> str:
+    if path is None:
+        return os.environ.get("MATRIXFLAG_TOKEN", "")
+    try:
+        return Path(path).read_text(encoding="ascii").strip()
+    except (OSError, UnicodeError) as error:
+        raise _Unusable(f"--token-file {path}: {type(error).__name__}") from None
+
+
+# What people read
+
+
+def _told(answer: dict[str, Any]) -> str:
+    lines = [*_listed(answer, "flag"), *_listed(answer["segments"], "segment")]
+    lines += [_problem(p) for p in answer["problems"][:_SHOWN]]
+    if len(answer["problems"]) > _SHOWN:
+        lines.append(f"  and {len(answer['problems']) - _SHOWN} more, see --format json")
+    kinds = ("created", "changed", "unchanged", "refused")
+    counts = ", ".join(f"{len(answer[kind])} {kind}" for kind in kinds)
+    of_segments = [f"{n} {kind}" for kind in kinds if (n := len(answer["segments"][kind]))]
+    segments = f"; segments: {', '.join(of_segments)}" if of_segments else ""
+    end = f"revision {answer['revision']}"
+    if answer["dry_run"]:
+        end = "nothing was written: a dry run"
+    elif not answer["applied"]:
+        end = f"nothing to write, {end}"
+    return "\n".join([*lines, f"flags: {counts}{segments}; {end}"]) + "\n"
+
+
+def _listed(part: dict[str, Any], what: str) -> list[str]:
+    lines = [f"+ {what} {key}" for key in part["created"][:_SHOWN]]
+    for item in part["changed"][:_SHOWN]:
+        lines.append(f"~ {what} {item['key']} ({', '.join(item.get('changes', []))})")
+    for kind in ("created", "changed"):
+        if len(part[kind]) > _SHOWN:
+            lines.append(f"  and {len(part[kind]) - _SHOWN} more {kind}, see --format json")
+    for item in part["refused"]:
+        lines.append(f"! {what} {item['key']} is refused")
+        lines += [f"  {_problem(p)}" for p in item.get("problems", [])]
+    return lines
+
+
+def _problem(problem: dict[str, Any], prefix: str = "") -> str:
+    where = str(problem.get("pointer", "")).removeprefix(prefix) or "/"
+    hint = f" ({problem['hint']})" if problem.get("hint") else ""
+    severity, message = problem.get("severity", "error"), problem.get("message", "")
+    return f"{severity}: {where}: {message} [{problem.get('code', '')}]{hint}"

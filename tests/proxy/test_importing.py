@@ -1,0 +1,149 @@
+"""`matrixflag import` against a running control plane: what it sends, prints and exits with."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli import main
+from proxy.importing import without_secrets
+from tests.support.api import ADMIN_TOKEN, Api
+
+FLAGD = """
+$schema: https://flagd.dev/schema/v0/flags.json
+flags:
+  banner:
+    state: ENABLED
+    variants: {on: true, off: false}
+    defaultVariant: on
+  colour:
+    state: ENABLED
+    variants: &colours {red: "#f00", blue: "#00f"}
+    defaultVariant: red
+"""
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The administrator's token is in the environment."""
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", ADMIN_TOKEN)
+    monkeypatch.delenv("MATRIXFLAG_URL", raising=False)
+
+
+async def run(api: Api, *arguments: str) -> int:
+    """Run the command against the control plane."""
+    return await asyncio.to_thread(main, ["import", *arguments, "--url", api.url])
+
+
+def written(tmp_path: Path, text: str, name: str = "flags.yaml") -> str:
+    """Return the path of a file with this text."""
+    path = tmp_path / name
+    path.write_text(text)
+    return str(path)
+
+
+async def test_a_yaml_file_is_imported(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The plan is printed, tried without writing first, and nothing is left to do afterwards."""
+    file = written(tmp_path, FLAGD)
+    assert await run(api, "flagd", file, "--dry-run") == 0
+    dry = capsys.readouterr().out
+    assert "+ flag banner\n+ flag colour\n" in dry
+    assert "a dry run" in dry
+    assert (await api.ask("GET", "/api/v1/flags/banner")).status == 404
+    assert await run(api, "flagd", file, "--environment", "staging") == 0
+    capsys.readouterr()
+    flag = (await api.ask("GET", "/api/v1/flags/banner?environment=staging")).json
+    assert (flag["value"], flag["enabled"]) == (True, True)
+    assert list(flag["environments"]) == ["staging"]
+    assert await run(api, "flagd", file, "--environment=staging", "--format=json") == 0
+    assert json.loads(capsys.readouterr().out)["unchanged"] == ["banner", "colour"]
+
+
+async def test_what_is_refused_is_told_and_is_the_status(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One flag, or the whole file; and `--replace` takes what was made here."""
+    body = {"key": "banner", "type": "boolean", "value": False, "enabled": True}
+    assert (await api.ask("POST", "/api/v1/flags", json=body)).status == 201
+    file = written(tmp_path, FLAGD)
+    assert await run(api, "flagd", file) == 1
+    out = capsys.readouterr().out
+    assert "! flag banner is refused\n" in out
+    assert "[key_in_use] (say replace=true" in out
+    assert "1 created, 0 changed, 0 unchanged, 1 refused" in out
+    assert await run(api, "flagd", file, "--replace") == 0
+    assert "~ flag banner (" in capsys.readouterr().out
+    assert await run(api, "unleash", file) == 1
+    assert "nothing is imported" in capsys.readouterr().out
+
+
+async def test_options_reach_the_reader(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of the types that they have."""
+    file = written(tmp_path, FLAGD)
+    assert await run(api, "flagd", file, "--option", "fractional=v1") == 0
+    flag = (await api.ask("GET", "/api/v1/flags/banner")).json
+    source = flag["environments"]["production"]["source"]
+    assert source["options"] == {"fractional": "v1"}
+    capsys.readouterr()
+    assert await run(api, "flagd", file, "--option", "fractionl=v1") == 1
+    assert "/options/fractionl" in capsys.readouterr().out
+    assert await run(api, "flagd", file, "--option", "fractional") == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "why"),
+    [
+        ('{"flags": {}, "flags": {}}', "a.json", "flags"),
+        ("flags: {}\nflags: {}", "a.yaml", "already"),
+        ("[" * 500, "a.json", "deep"),
+        (None, "none.json", "No such file"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_not_sent(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, name: str, why: str
+) -> None:
+    """Status 2, with the reason."""
+    file = str(tmp_path / name) if text is None else written(tmp_path, text, name)
+    assert await run(api, "flagd", file) == 2
+    assert why in capsys.readouterr().err
+
+
+async def test_a_control_plane_that_does_not_answer_is_told(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 2: no such environment, no token, nobody there, no address."""
+    file = written(tmp_path, FLAGD)
+    assert await run(api, "flagd", file, "--environment", "nope") == 2
+    assert "answers 404: there is no environment 'nope'" in capsys.readouterr().err
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", "wrong")
+    assert await run(api, "flagd", file) == 2
+    assert "answers 401" in capsys.readouterr().err
+    holder = written(tmp_path, ADMIN_TOKEN + "\n", "token")
+    assert await run(api, "flagd", file, "--token-file", holder) == 0
+    monkeypatch.setenv("MATRIXFLAG_URL", "http://127.0.0.1:1")
+    assert await asyncio.to_thread(main, ["import", "flagd", file]) == 2
+    assert "cannot be reached" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, ["import", "flagd", file, "--url", "file:///x"]) == 2
+
+
+def test_secrets_of_servers_are_left_out() -> None:
+    """At the top and in the environments of an export, and nowhere within flags."""
+    flags: dict[str, Any] = {"token": {"rules": [{"condition": {"token": "x", "apiKey": "y"}}]}}
+    document = {
+        "sdkKey": "sdk-1",
+        "environments": {"items": [{"key": "a", "apiKey": "sdk-2", "mobileKey": "mob-3"}]},
+        "flags": flags,
+        "features": {"f": {"secret": "s"}},
+    }
+    assert sorted(without_secrets(document)) == ["apiKey", "mobileKey", "sdkKey"]
+    assert document == {
+        "environments": {"items": [{"key": "a"}]},
+        "flags": {"token": {"rules": [{"condition": {"token": "x", "apiKey": "y"}}]}},
+        "features": {"f": {"secret": "s"}},
+    }
