@@ -1,6 +1,6 @@
 """`/api/v1/evaluate` over HTTP: what a flag answers, and why, without a sidecar."""
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from control_plane.evaluation.model import EvaluationAnswer, EvaluationInput
 from control_plane.evaluation.service import EvaluationService
@@ -9,6 +9,7 @@ from control_plane.web.documents import read_with_members
 from control_plane.web.params import query_scope
 from control_plane.web.respond import json_response
 from control_plane.web.routing import ENVIRONMENT, PROJECT, Param, Permission, Route
+from proxy.engine import explanation_text, result_text
 
 __all__ = ["ROUTES"]
 
@@ -23,7 +24,18 @@ async def evaluate_flag(request: web.Request) -> web.StreamResponse:
         document,
         draft.keys() if isinstance(draft, dict) else (),
     )
+    if _wants_text(request):
+        explained = answer.explanation
+        text = result_text(answer.result) if explained is None else explanation_text(explained)
+        return web.Response(text=text)
     return json_response(answer)
+
+
+def _wants_text(request: web.Request) -> bool:
+    asked = request.query.get("text")
+    if asked is None:
+        return "text/plain" in request.headers.get(hdrs.ACCEPT, "")
+    return asked not in ("0", "false")  # as at a sidecar
 
 
 ROUTES = (
@@ -38,6 +50,10 @@ ROUTES = (
             PROJECT,
             ENVIRONMENT,
             Param("key", "path", required=True, description="The flag's key."),
+            Param(
+                "text",
+                description="1: the explanation as text for a terminal, as with `Accept: text/plain`.",
+            ),
         ),
         body=EvaluationInput,
         example={"context": {"targetingKey": "user-1", "country": "DE"}},

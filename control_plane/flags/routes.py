@@ -211,7 +211,9 @@ ROUTES = (
         example={"value": False},
         responses={200: FlagResource},
         description="Without `variants` and `environments` only what the environment serves "
-        "changes, and members left out stay. " + _WRITE_NOTES,
+        "changes, and members left out stay, `name` and `tags` too. With one of them the flag is "
+        "what the body says: members left out are as in a new one, but salts, the ids and ranges "
+        "of rules, and environments that are left out stay. " + _WRITE_NOTES,
     ),
     Route(
         method="PATCH",

@@ -190,11 +190,26 @@ class _Reader:
             self._notes.add_problems(under(where, _not_misspelled(problems, notes)))
             return _placeholder("flag", where, data, loose)
         if document.environments is not UNSET:
+            self._notes.add_problems(under(where, self._unknown_environments(flag)))
             self._notes.add_problems(under(where, self._unconfigured(flag)))
             if not unknown:
                 self._notes.add_problems(under(where, self._contradictions(document, flag)))
         by_value = document.variants is UNSET
         return Item("flag", where, flag.key, flag, True, tuple(unknown), by_value)
+
+    def _unknown_environments(self, flag: Flag) -> list[Problem]:
+        """Return a warning for each environment that nobody spoke of: a misspelled one, often."""
+        known = [*DEFAULT_ENVIRONMENTS, *self._environments]
+        problems = []
+        for name in flag.environments:
+            if name not in known:
+                near = get_close_matches(name[:60], known, 1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                message = f"{name[:80]!r} is none of the environments that a project begins with"
+                hint += "--environment names others"
+                where, code = pointer("environments", name), ProblemCode.UNKNOWN_ENVIRONMENT
+                problems.append(Problem(where, code, message, hint, Severity.WARNING))
+        return problems
 
     def _unconfigured(self, flag: Flag) -> list[Problem]:
         hint = f"configured for: {', '.join(sorted(flag.environments)[:20]) or 'none'}"

@@ -376,3 +376,19 @@ async def test_only_readers_may_ask(api: Api) -> None:
         assert reply.status == 403
     assert (await api.ask("POST", "/api/v1/evaluate/f", token=None, json={})).status == 401
     assert (await api.ask("POST", "/api/v1/evaluate/f", token=ADMIN_TOKEN, json={})).status == 200
+
+
+async def test_it_is_text_for_those_who_ask_for_it(api: Api) -> None:
+    """As at a sidecar: by parameter or by what is accepted."""
+    await create(api, flag())
+    path = "/api/v1/evaluate/f"
+    for query, headers in (("?text=1", {}), ("", {"Accept": "text/plain"})):
+        reply = await api.ask("POST", path + query, json={}, headers=headers)
+        assert reply.status == 200
+        assert reply.headers["Content-Type"].startswith("text/plain")
+        assert reply.body.decode().startswith("f\n  value    false\n")
+        assert "▶ fallthrough" in reply.body.decode()
+    reply = await api.ask("POST", path + "?text=1", json={"explain": False})
+    assert "reason   STATIC" in reply.body.decode()
+    reply = await api.ask("POST", path + "?text=0", json={}, headers={"Accept": "text/plain"})
+    assert reply.json["flag"] == "f"

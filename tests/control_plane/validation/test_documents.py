@@ -150,9 +150,9 @@ def test_environments_that_are_asked_for() -> None:
 def test_a_document_that_contradicts_itself() -> None:
     """In production, or in the environments that are asked for."""
     flag = full() | {"value": False}
-    flag["environments"]["dev"] = {"fallthrough": {"variant": "off"}}
+    flag["environments"]["staging"] = {"fallthrough": {"variant": "off"}}
     assert [p.code for p in found({"flags": [flag]})] == ["value_disagrees"]
-    assert found({"flags": [flag]}, environments=("dev",)) == []
+    assert found({"flags": [flag]}, environments=("staging",)) == []
 
 
 def test_what_was_put_aside_contradicts_nothing() -> None:
@@ -210,3 +210,14 @@ def test_no_bytes_make_it_raise(data: bytes) -> None:
     found(data)
     found(b'{"flags": [' + data + b"]}")
     found(b'{"schema": "1.0"}\n' + data)
+
+
+def test_an_environment_that_nobody_spoke_of_is_warned_of() -> None:
+    """It is configured for nobody if it is misspelled."""
+    flag = full()
+    flag["environments"]["prodution"] = flag["environments"]["production"]
+    (problem,) = found(flag)
+    assert (problem.code, problem.severity) == ("unknown_environment", "warning")
+    assert problem.pointer == "/environments/prodution"
+    assert problem.hint == "did you mean 'production'? --environment names others"
+    assert found(flag, environments=("prodution", "production")) == []
