@@ -52,7 +52,7 @@ ROUTES = (
             Param("key", "path", required=True, description="The flag's key."),
             Param(
                 "text",
-                description="1: the explanation as text for a terminal, as with `Accept: text/plain`.",
+                description="1: the explanation as text, as with `Accept: text/plain`.",
             ),
         ),
         body=EvaluationInput,
