@@ -269,7 +269,9 @@ def test_a_definition_of_too_many_pieces_is_not_decoded() -> None:
     """It is quarantined alone, with the reason."""
     found = entries(("flag", "f", HOSTILE["ranges"]()), ("flag", "good", document()))
     snapshot = finish(compile_snapshot(found))
-    assert [p.code for p in snapshot.quarantined["f"]] == ["too_many"]
+    [problem] = snapshot.quarantined["f"]
+    assert (problem.pointer, problem.code) == ("", "too_many")
+    assert "to be read" in problem.message
     assert snapshot.flags["good"].problems == ()
 
 
@@ -292,6 +294,42 @@ def test_pieces_are_counted_exactly_around_texts() -> None:
     commas = b'{"a":"[[["' + b"," * (limits.MAX_DEFINITION_PIECES - 6)
     assert finish(oversize(commas)) is None
     assert finish(oversize(commas + b",")) is not None
+
+
+def test_the_nodes_of_all_values_are_bounded_exactly() -> None:
+    """The values themselves, their members and their elements."""
+    most = limits.MAX_VALUE_NODES
+    for elements, wanted in ((most - 3, []), (most - 2, [("/variants", "too_many")])):
+        variants = {"off": {"a": [1] * elements}, "on": {}}  # three nodes, and the elements
+        config = {"enabled": True, "fallthrough": {"variant": "off"}}
+        flag = msgspec.convert(
+            {
+                "key": "f",
+                "type": "object",
+                "variants": variants,
+                "environments": {"production": config},
+            },
+            Flag,
+        )
+        found = [(p.pointer, str(p.code)) for p in finish(checking_flag(flag, {}))]
+        assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("made", "least"),
+    [
+        (lambda: many([leaf("a", "semver_gt", _PRE) for _ in range(500)]), 20),
+        (HOSTILE["zones"], 300),
+        (HOSTILE["operators"], 20),
+        (AT_BOUNDS["MAX_PATTERNS"], 50),
+        (AT_BOUNDS["MAX_VERSION_RANGES"], 5),
+    ],
+)
+def test_long_checks_take_breaths(made: Callable[[], Document], least: int) -> None:
+    """Counted, since the slack above would hide some that are left out."""
+    found = entries(("flag", "f", made()))
+    patterns._sets.clear()
+    assert sum(1 for _ in compile_snapshot(found)) > least
 
 
 def calls(work: Callable[[], Any]) -> int:
