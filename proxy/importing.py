@@ -261,11 +261,15 @@ def _told(answer: dict[str, Any]) -> str:
 
 def _listed(part: dict[str, Any], what: str) -> list[str]:
     lines = [f"+ {what} {key}" for key in part["created"][:_SHOWN]]
-    for item in part["changed"][:_SHOWN]:
-        lines.append(f"~ {what} {item['key']} ({', '.join(item.get('changes', []))})")
-    for kind in ("created", "changed"):
-        if len(part[kind]) > _SHOWN:
-            lines.append(f"  and {len(part[kind]) - _SHOWN} more {kind}, see --format json")
+    lines += [
+        f"~ {what} {item['key']} ({', '.join(item.get('changes', []))})"
+        for item in part["changed"][:_SHOWN]
+    ]
+    lines += [
+        f"  and {len(part[kind]) - _SHOWN} more {kind}, see --format json"
+        for kind in ("created", "changed")
+        if len(part[kind]) > _SHOWN
+    ]
     for item in part["refused"]:
         lines.append(f"! {what} {item['key']} is refused")
         lines += [f"  {_problem(p)}" for p in item.get("problems", [])]

@@ -35,7 +35,14 @@ def make_source(
         # Here, because it brings a file watcher along: 15 ms of a start that most do not need.
         from proxy.sync.file import run_file_source
 
-        return partial(run_file_source, holder, status, settings.snapshot, settings.environment)
+        return partial(
+            run_file_source,
+            holder,
+            status,
+            settings.snapshot,
+            settings.environment,
+            fractional=settings.flagd_fractional,
+        )
     sync = SyncSettings(
         control_plane_url=settings.control_plane_url or "",
         key=settings.key or "",

@@ -62,6 +62,11 @@ class ProxySettings:
         None, "File of flags to serve instead of a control plane's; watched", parse=Path
     )
     environment: str = setting("production", "Environment that a file of flags is read for")
+    flagd_fractional: str = setting(
+        "v2",
+        "How flagd's `fractional` splits in a file of flagd: v1, v2 or v3, as the flagd it is from",
+        parse=one_of("v1", "v2", "v3"),
+    )
 
     host: tuple[str, ...] = setting(
         ("127.0.0.1",), "Addresses to answer evaluations on, by commas", parse=words

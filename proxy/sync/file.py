@@ -7,6 +7,7 @@ of the system) or misses something, a slow poll finds the change.
 Rules:
 - A file that cannot be read leaves what is served in place; its age grows, and `/statusz` says
   what is wrong and where. It is confirmed only by being read and found unchanged.
+- A file in YAML is read as the JSON it stands for. One of flagd's shape is served by its rules.
 - Epoch `file`; the revision counts changes of content since the start. Whoever compares snapshots
   compares digests.
 """
@@ -19,11 +20,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+from msgspec import UNSET, UnsetType
 from watchfiles import awatch
 
 from proxy.contract import strict_json
+from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import SCHEMA, SnapshotHeader, SnapshotRefused, encode_snapshot
 from proxy.holder import Holder
@@ -40,20 +44,29 @@ _log = logging.getLogger(__name__)
 FILE_EPOCH = "file"
 FILE_PROJECT = "default"
 
+_YAML = (".yaml", ".yml")
+
 _DEBOUNCE_MS = 200  # a ConfigMap's swap is several events within a few milliseconds
 _STEP_MS = 20
 _LOGGED_PROBLEMS = 10
 
 
 async def run_file_source(
-    holder: Holder, status: SyncStatus, path: Path, environment: str, poll_s: float = 5.0
+    holder: Holder,
+    status: SyncStatus,
+    path: Path,
+    environment: str,
+    poll_s: float = 5.0,
+    *,
+    fractional: str = "v2",
 ) -> None:
     """Keep the holder current from a file; returns only by being cancelled.
 
     Run it under `supervise`. `poll_s` bounds how late a change is seen that watching missed.
+    `fractional` is the version of flagd's operator of that name, for a file of flagd.
     """
     changed = asyncio.Event()
-    source = _FileSource(holder, status, path, environment)
+    source = _FileSource(holder, status, path, environment, fractional)
 
     async def keep_current() -> None:
         while True:
@@ -70,19 +83,33 @@ async def run_file_source(
 
 
 class _Read(NamedTuple):
-    """A file's bytes and what a scan of them found."""
+    """A file's bytes, the JSON they are or stand for, and what a scan of that found."""
 
     data: bytes
     modified_s: float
+    text: bytes
     scanned: list[Problem]
+    flagd: dict[str, Any] | None
+    """The document, when it is flagd's."""
+
+
+class _Head(msgspec.Struct):
+    """What tells a file of flagd from one of our own, without decoding the rest."""
+
+    flags: msgspec.Raw
+    evaluators: msgspec.Raw | UnsetType = msgspec.field(name="$evaluators", default=UNSET)
+    schema: msgspec.Raw | UnsetType = msgspec.field(name="$schema", default=UNSET)
 
 
 class _FileSource:
-    def __init__(self, holder: Holder, status: SyncStatus, path: Path, environment: str) -> None:
+    def __init__(
+        self, holder: Holder, status: SyncStatus, path: Path, environment: str, fractional: str
+    ) -> None:
         self._holder = holder
         self._status = status
         self._path = path
         self._environment = environment
+        self._fractional = fractional
         # of the last look
         self._data: bytes | None = None
         self._good_digest: str | None = None  # what `_data` gave, None when it was refused
@@ -114,7 +141,7 @@ class _FileSource:
         self._data = read.data  # bad ones too: reading them again would find the same
 
     async def _serve(self, read: _Read) -> None:
-        content = await run_in_slices(read_definitions(read.data, self._environment, read.scanned))
+        content = await self._content(read)
         self._status.report(content.problems)
         held = self._holder.served
         if held is not None and held.header.digest == content.digest:
@@ -126,6 +153,14 @@ class _FileSource:
         self._good_digest = content.digest
         self._complaint = ""
         _log_problems(self._path, content.problems)
+
+    async def _content(self, read: _Read) -> FileContent:
+        if read.flagd is None:
+            steps = read_definitions(read.text, self._environment, read.scanned)
+            return await run_in_slices(steps)
+        from proxy.sync.flagd_file import read_flagd  # most sidecars have no such file
+
+        return await asyncio.to_thread(read_flagd, read.flagd, self._environment, self._fractional)
 
     def _header(self, content: FileContent, modified_s: float) -> SnapshotHeader:
         held = self._holder.served
@@ -203,4 +238,34 @@ def _read(path: Path, max_bytes: int, known: bytes | None) -> _Read | None:
         raise OSError(0, f"has more than {max_bytes} bytes")
     if data == known:
         return None
-    return _Read(data, status.st_mtime, strict_json.scan(data))
+    if path.name.lower().endswith(_YAML):
+        text, problems = _json_of(data)
+    else:
+        text, problems = data, strict_json.scan(data)
+    flagd = None if problems else _flagd_document(text)
+    return _Read(data, status.st_mtime, text, problems, flagd)
+
+
+def _json_of(data: bytes) -> tuple[bytes, list[Problem]]:
+    """Return the JSON that YAML stands for; of what cannot be read, nothing and why."""
+    from proxy.yaml_documents import BadYaml, read_yaml  # most sidecars read none
+
+    try:
+        return msgspec.json.encode(read_yaml(data)), []
+    except BadYaml as error:
+        return b"null", [Problem("", ProblemCode.MALFORMED_JSON, str(error))]
+
+
+def _flagd_document(text: bytes) -> dict[str, Any] | None:
+    """Return the file's document when it is flagd's; None for definitions of our own."""
+    try:
+        head = msgspec.json.decode(text, type=_Head)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None  # reading it as our own says what is wrong
+    is_object = bytes(head.flags).lstrip().startswith(b"{")
+    if not is_object and head.evaluators is UNSET and head.schema is UNSET:
+        return None
+    from proxy.sync.flagd_file import is_flagd  # most sidecars have no such file
+
+    document = msgspec.json.decode(text)
+    return document if is_flagd(document) else None

@@ -106,8 +106,7 @@ def test_what_cannot_be_read_in_one_way_is_refused(data: bytes, why: str) -> Non
 def test_a_small_file_cannot_become_a_large_document() -> None:
     """Aliases count as what they stand for."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
-    for n in range(1, 12):
-        lines.append(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]")
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     with pytest.raises(BadYaml, match="nodes"):
         read_yaml("\n".join(lines).encode())
 

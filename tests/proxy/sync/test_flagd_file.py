@@ -1,0 +1,118 @@
+"""A file of flagd as the source: recognised, served by its rules, watched, each flag by itself."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.contract.codes import ErrorCode
+from proxy.engine import evaluate
+from proxy.sync.flagd_file import is_flagd, read_flagd
+from tests.proxy.sync.test_file import Sidecar, running
+
+FLAG: dict[str, Any] = {
+    "state": "ENABLED",
+    "variants": {"on": True, "off": False},
+    "defaultVariant": "off",
+    "targeting": {"if": [{"$ref": "german"}, "on"]},
+}
+GERMAN = {"german": {"==": [{"var": "country"}, "DE"]}}
+FILE = {"flags": {"a": FLAG}, "$evaluators": GERMAN}
+YAML = """
+flags:
+  a:
+    state: ENABLED
+    variants: {on: true, off: false}
+    defaultVariant: on
+"""
+
+
+def answer(sidecar: Sidecar, key: str = "a", **context: Any) -> Any:
+    """Return what a flag answers."""
+    assert sidecar.holder.served is not None
+    return evaluate(sidecar.holder.served.compiled, key, context, 0)
+
+
+async def test_a_file_of_flagd_is_served_and_watched(tmp_path: Path) -> None:
+    """By its rules; a change is served without a restart, a bad one leaves the last good."""
+    path = tmp_path / "flags.flagd.json"
+    path.write_text(json.dumps(FILE))
+    async with running(path) as sidecar:
+        await sidecar.swapped()
+        assert answer(sidecar, country="DE").value is True
+        assert answer(sidecar, country="FR").value is False
+        path.write_text('{"flags": {}, "flags": {}}')
+        await sidecar.until(lambda: sidecar.status.problems)
+        assert answer(sidecar, country="DE").value is True
+        path.write_text(json.dumps({**FILE, "flags": {"a": {**FLAG, "state": "DISABLED"}}}))
+        await sidecar.until(lambda: answer(sidecar, country="DE").value is not True)
+
+
+@pytest.mark.parametrize("name", ["flags.yaml", "flags.flagd.YML"])
+async def test_yaml_is_served_too(tmp_path: Path, name: str) -> None:
+    """Of flagd, and of our own form."""
+    path = tmp_path / name
+    path.write_text(YAML)
+    async with running(path) as sidecar:
+        await sidecar.swapped()
+        assert answer(sidecar).value is True
+        path.write_text("flags:\n- {key: a, type: string, value: ours, enabled: true}\n")
+        await sidecar.swapped()
+        assert answer(sidecar).value == "ours"
+        path.write_text("flags: [")
+        await sidecar.until(lambda: sidecar.status.problems)
+        assert answer(sidecar).value == "ours"
+
+
+async def test_a_bad_flag_fails_alone(tmp_path: Path) -> None:
+    """With a parse error; it is not unknown."""
+    path = tmp_path / "flags.json"
+    bad = {"state": "ENABLED", "variants": {"on": True, "n": 1}, "defaultVariant": "on"}
+    path.write_text(json.dumps({**FILE, "flags": {"a": FLAG, "b": bad, "c": 1}}))
+    async with running(path) as sidecar:
+        await sidecar.swapped()
+        assert answer(sidecar, country="DE").value is True
+        for key in ("b", "c"):
+            assert json.loads(answer(sidecar, key).body)["errorCode"] == ErrorCode.PARSE_ERROR
+        assert {p.pointer.split("/")[2] for p in sidecar.status.problems} == {"b", "c"}
+
+
+def test_the_layout_of_a_file_makes_no_difference() -> None:
+    """Nothing is swapped for it; another version of `fractional` is another definition."""
+    two = {**FILE, "flags": {"b": FLAG, "a": FLAG}}
+    again = json.loads(json.dumps(two, indent=3, sort_keys=True))
+    first = read_flagd(two, "production", "v2")
+    assert read_flagd(again, "production", "v2").lines == first.lines
+    assert read_flagd(again, "production", "v2").digest == first.digest
+    assert read_flagd(two, "production", "v1").digest != first.digest
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ({"flags": {}}, True),
+        ({"flags": [], "$schema": "x"}, True),
+        ({"flags": []}, False),
+        ({"flags": [], "segments": []}, False),
+        ([], False),
+        (None, False),
+        ({}, False),
+    ],
+)
+def test_flagds_shape_is_recognised(document: Any, expected: bool) -> None:
+    """Our own has a list of flags and nothing with a dollar sign."""
+    assert is_flagd(document) is expected
+
+
+def test_no_sidecar_pays_for_it_that_has_no_such_file() -> None:
+    """Neither the parser of YAML nor flagd's translator are imported with the source."""
+    code = (
+        "import sys, proxy.sync.file, proxy.app;"
+        "bad = [m for m in sys.modules if m == 'yaml' or 'flagd' in m or m.endswith('jsonlogic')];"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
