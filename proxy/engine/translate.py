@@ -34,7 +34,7 @@ __all__ = [
     "translating",
 ]
 
-_SOURCE = "/source"
+_SOURCE = "/source/definition"
 
 
 @cache
@@ -47,7 +47,7 @@ def dialect(name: str) -> Dialect:
 def translate(key: str, definition: FlagDefinition) -> Translation:
     """Return a flag's program. One of our own was found to have no problem before.
 
-    Problems of another system's definition have pointers below `/source`.
+    Problems of another system's definition have pointers below `/source/definition`.
     """
     source = definition.source
     if isinstance(source, UnsetType):

@@ -823,7 +823,7 @@ LARGE_PATTERNS = [rf"{number}\pL\pL" for number in range(50)]
         (flag(offVariation=0.5), "/offVariation", ProblemCode.WRONG_TYPE),
         (flag(offVariation=1e300), "/offVariation", ProblemCode.WRONG_TYPE),
         (flag(offVariation=True), "/offVariation", ProblemCode.WRONG_TYPE),
-        (flag(prerequisites=[{"variation": 1}]), "/prerequisites/0", ProblemCode.MISSING_FIELD),
+        (flag(prerequisites=[{"variation": 1}]), "/prerequisites/0/key", ProblemCode.MISSING_FIELD),
         (
             flag(prerequisites=[{"key": "a", "variation": 0.5}]),
             "/prerequisites/0/variation",
