@@ -10,7 +10,7 @@ They keep three promises:
   and lists of a context are read up to `MAX_READ_CHARS` and `MAX_READ_ELEMENTS`, so that a leaf
   over them does no more however large the context is. Two kinds are dearer, with a string of that
   length: all texts of `contains`, 8 ms at worst (`MAX_SEARCHED`), and regular expressions, 2 ms for
-  fifty ordinary ones and 10 ms a leaf for those made to be slow (`MAX_MATCHED_CHARS`). Every segment
+  fifty ordinary ones and 10 ms a leaf for those made to be slow (`MAX_MATCHED_CHARS`). Each segment
   that is named may have as many again: nothing bounds the two over all segments.
 - No small document becomes large in memory.
 
