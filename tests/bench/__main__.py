@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.bench.control_plane import measure_api, measure_change
+from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
 from tests.bench.figures import Figure, render
 from tests.bench.scale import FULL, QUICK, Scale
@@ -26,12 +27,17 @@ Measure = Callable[[Scale, Path], Iterator[Figure]]
 MEASUREMENTS: dict[str, Measure] = {
     "evaluate": measure_evaluate,
     "compile": measure_compile,
+    "dialects": measure_dialects,
+    "fuzz": measure_fuzz,
     "requests": measure_requests,
     "memory": measure_memory,
     "cold-start": measure_cold_start,
     "change": measure_change,
     "control-plane": measure_api,
 }
+
+ON_REQUEST = frozenset({"fuzz"})
+"""What takes minutes to show that nothing fails, and is no figure: only when it is named."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--quick", action="store_true", help="small sizes: shows that it works, not how fast"
     )
     arguments = parser.parse_args(argv)
-    chosen = [name for name in MEASUREMENTS if not arguments.only or name in arguments.only]
+    wanted = arguments.only or MEASUREMENTS.keys() - ON_REQUEST
+    chosen = [name for name in MEASUREMENTS if name in wanted]
     scale = QUICK if arguments.quick else FULL
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     busy = os.getloadavg()[0]
