@@ -1,11 +1,17 @@
 """Imports over real HTTP: plans, what is applied and refused, and imported flags afterwards."""
 
+from random import Random
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from control_plane.imports import service
 from control_plane.keys import REPLICA
+from control_plane.publishing.slices import run_in_slices
+from proxy.contract.snapshot import read_snapshot
+from proxy.contract.steps import Steps, finish
+from proxy.engine import compile_snapshot
 from tests.support.api import Api, Reply
 
 IMPORT = "/api/v1/import"
@@ -330,3 +336,116 @@ async def test_a_key_that_nothing_can_be_called_by_is_refused(api: Api, key: str
     """Alone."""
     plan = await good(api, {"flags": {key: PLAIN, "good": PLAIN}})
     assert (plan["created"], [item["key"] for item in plan["refused"]]) == (["good"], [key])
+
+
+async def test_what_somebody_writes_meanwhile_is_not_lost(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan that was made before is made again: the flag has become somebody's own."""
+    interrupted: list[bool] = []
+
+    async def slices(steps: Steps[Any]) -> Any:
+        """Plan, and before that is applied let somebody create one of the flags."""
+        plan = await run_in_slices(steps)
+        if not interrupted:
+            interrupted.append(True)
+            body = {"key": "plain", "type": "string", "value": "mine", "enabled": True}
+            assert (await api.ask("POST", FLAGS, json=body)).status == 201
+        return plan
+
+    monkeypatch.setattr(service, "run_in_slices", slices)
+    plan = await good(api, FILE)
+    assert interrupted
+    assert (plan["created"], plan["refused"][0]["key"]) == (["targeted"], "plain")
+    assert (await served(api, "plain"))["value"] == "mine"
+
+
+async def test_a_key_that_was_deleted_goes_on_counting_its_versions(api: Api) -> None:
+    """An old `If-Match` must not fit the imported flag by chance."""
+    await good(api, FILE)
+    assert (await api.ask("DELETE", f"{FLAGS}/plain")).status == 204
+    await good(api, FILE)
+    assert (await api.ask("GET", f"{FLAGS}/plain")).json["version"] == 3
+
+
+async def test_a_large_file_is_planned_while_the_loop_goes_on(api: Api) -> None:
+    """A thousand flags in one change, and the same again in none."""
+    document = {"flags": {f"f-{n}": TARGETED for n in range(1_000)}}
+    before = revisions(api)["production"]
+    assert len((await good(api, document))["created"]) == 1_000
+    assert revisions(api)["production"] == before + 1
+    assert len((await good(api, document))["unchanged"]) == 1_000
+    assert revisions(api)["production"] == before + 1
+
+
+def mutated(random: Random, node: Any, others: list[Any]) -> Any:
+    """Return a document with something in it changed for something else."""
+    if isinstance(node, dict) and node and random.random() < 0.8:
+        key = random.choice(list(node))
+        return {**node, key: mutated(random, node[key], others)}
+    if isinstance(node, list) and node and random.random() < 0.8:
+        at = random.randrange(len(node))
+        return [*node[:at], mutated(random, node[at], others), *node[at + 1 :]]
+    return random.choice(others)
+
+
+LAUNCHDARKLY = {
+    "flags": {
+        "f": {
+            "key": "f",
+            "on": True,
+            "variations": ["a", "b"],
+            "fallthrough": {"rollout": {"variations": [{"variation": 0, "weight": 100000}]}},
+            "offVariation": 1,
+            "prerequisites": [{"key": "f", "variation": 0}],
+            "targets": [{"values": ["u"], "variation": 1}],
+            "rules": [
+                {
+                    "id": "r",
+                    "variation": 1,
+                    "clauses": [{"attribute": "", "op": "segmentMatch", "values": ["s"]}],
+                }
+            ],
+            "salt": "x",
+        }
+    },
+    "segments": {"s": {"key": "s", "included": ["u"], "excluded": [], "rules": [], "salt": "y"}},
+}
+GROWTHBOOK = {"features": {"g": {"defaultValue": 1, "rules": [{"condition": {"a": "b"}}]}}}
+GOFF = {"h": {"variations": {"a": 1, "b": 2}, "defaultRule": {"percentage": {"a": 30, "b": 70}}}}
+HOSTILE: list[Any] = [None, True, -1, 1e308, 2**70, "", "\u0000", "x" * 300, [], {}, [[]], {"": {}}]
+
+
+@pytest.mark.parametrize(
+    ("system", "document"),
+    [
+        ("flagd", FILE),
+        ("unleash", UNLEASH),
+        ("launchdarkly", LAUNCHDARKLY),
+        ("growthbook", GROWTHBOOK),
+        ("goff", GOFF),
+    ],
+)
+async def test_nothing_that_is_sent_breaks_an_import(
+    api: Api, system: str, document: dict[str, Any]
+) -> None:
+    """Every answer is a plan or says what is wrong, and what was taken is found unchanged."""
+    random = Random(20)
+    assert (await good(api, document, system=system))["refused"] == []
+    for _ in range(60):
+        changed = document
+        for _ in range(random.randint(1, 3)):
+            changed = mutated(random, changed, HOSTILE)
+        reply = await bring(api, changed, "?replace=true", system=system)
+        assert reply.status in (200, 422), (reply.status, reply.body, changed)
+        if reply.status == 200:
+            again = await good(api, changed, system=system)
+            assert (again["created"], again["changed"]) == ([], []), changed
+            assert [r["key"] for r in again["refused"]] == [
+                r["key"] for r in reply.json["refused"]
+            ], changed
+    snapshot = api.app[REPLICA].project("default").snapshots["production"]
+    body = snapshot.body()
+    entries = finish(read_snapshot(body)).entries
+    flags = finish(compile_snapshot(entries)).flags
+    assert not [key for key, flag in flags.items() if flag.problems]
