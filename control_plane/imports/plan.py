@@ -69,6 +69,8 @@ class Outcome:
     changed: dict[str, _Written] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
     refused: dict[str, list[Problem]] = field(default_factory=dict)
+    changes: list[ImportItem] = field(default_factory=list)
+    """What is said of each that changes, in order."""
 
     def written(self) -> Iterator[tuple[str, _Written]]:
         """Yield what is to be stored, by key."""
@@ -83,12 +85,13 @@ class Outcome:
             self.unchanged.remove(key)
         self.refused.setdefault(key, []).extend(problems)
 
-    def items(self) -> list[ImportItem]:
-        """Return what is said of each that changes."""
-        return [
-            ImportItem(key, _changes(_document(written.old), written.document))
-            for key, written in sorted(self.changed.items())
-        ]
+    def comparing(self) -> Steps[None]:
+        """Find out what changes."""
+        for key in sorted(self.changed):
+            written = self.changed[key]
+            found = _changes(_document(written.old), written.document)
+            self.changes.append(ImportItem(key, found))
+            yield
 
     def refusals(self) -> list[ImportItem]:
         """Return what is said of each that is left out."""
@@ -128,7 +131,9 @@ def planning(
     yield from work.segments(found.segments)
     yield from work.flags(found.flags)
     yield from work.compiled()
-    work.missing()
+    yield from work.missing()
+    for outcome in (work.plan.flags, work.plan.segments):
+        yield from outcome.comparing()
     return work.plan
 
 
@@ -315,7 +320,7 @@ class _Planning:
 
     def compiled(self) -> Steps[None]:
         """Refuse what a sidecar would not serve."""
-        entries = self._entries()
+        entries = yield from self._entries()
         blobs = {**self._state.blobs}
         snapshot: CompiledSnapshot = yield from compile_snapshot(entries, None, blobs)
         for key, _ in list(self.plan.flags.written()):
@@ -324,16 +329,18 @@ class _Planning:
                 self.plan.flags.refuse(key, list(flag.problems))
                 self._flags.pop(key, None)
 
-    def _entries(self) -> dict[tuple[EntryKind, str], Entry]:
+    def _entries(self) -> Steps[dict[tuple[EntryKind, str], Entry]]:
         """Return the entries of all flags that are written, and of all that they ask."""
-        lines: dict[tuple[EntryKind, str], bytes] = {}
+        entries: dict[tuple[EntryKind, str], Entry] = {}
+        looked: set[Name] = set()
         snapshot = self._state.snapshots[self._environment]
         todo = [Name(RecordKind.FLAG, key) for key, _ in self.plan.flags.written()]
         while todo:
             name = todo.pop()
             kind: EntryKind = "flag" if name.kind is RecordKind.FLAG else "segment"
-            if (kind, name.key) in lines:
+            if name in looked:
                 continue
+            looked.add(name)
             line: bytes | None
             if kind == "flag" and name.key in self._flags:
                 flag = self._flags[name.key]
@@ -348,14 +355,15 @@ class _Planning:
                 line = snapshot.line(kind, name.key)
                 todo += self._state.uses(name)
             if line is not None:
-                lines[kind, name.key] = line
-        return {name: read_entry(line) for name, line in lines.items()}
+                entries[kind, name.key] = read_entry(line)
+            yield
+        return entries
 
     def _asked(self, flag: Flag) -> list[Name]:
         config = flag.environments.get(self._environment)
         return [] if config is None else list(names_in(config))
 
-    def missing(self) -> None:
+    def missing(self) -> Steps[None]:
         """Note what is asked and will not be there."""
         for key, written in sorted(self.plan.flags.written()):
             for name in dict.fromkeys(self._asked(written.document)):
@@ -366,6 +374,7 @@ class _Planning:
                 code = ProblemCode.UNKNOWN_FLAG if is_flag else ProblemCode.UNKNOWN_SEGMENT
                 message = f"{key!r} asks the {name.kind} {name.key!r}, which is not there"
                 self._note(key, _warning("", code, message))
+            yield
 
     def _note(self, key: str, problem: Problem) -> None:
         if problem.severity is Severity.ERROR or len(self.plan.notes) >= _MOST_NOTES:

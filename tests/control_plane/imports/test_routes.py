@@ -123,6 +123,15 @@ async def test_a_file_that_changed_changes_those_flags_alone(api: Api) -> None:
     assert (await served(api, "plain"))["value"] == "y"
 
 
+async def test_the_switch_of_a_changed_definition_counts(api: Api) -> None:
+    """And the plan says that it differs from the one here."""
+    await good(api, FILE)
+    assert (await api.ask("PATCH", f"{FLAGS}/plain", json={"enabled": False})).status == 200
+    plan = await good(api, {"flags": {"plain": {**PLAIN, "defaultVariant": "b"}}})
+    assert "environments/production/enabled" in plan["changed"][0]["changes"]
+    assert (await served(api, "plain"))["value"] == "y"
+
+
 async def test_environments_are_imported_one_by_one(api: Api) -> None:
     """The second adds its own configuration, and the first again changes nothing."""
     other = {"flags": {"plain": {**PLAIN, "defaultVariant": "b"}, "targeted": TARGETED}}
