@@ -58,8 +58,8 @@ async def test_what_is_no_json_is_a_bad_request(service: ExposureService, body: 
     [
         ([], ""),
         (batch(item(count="3")), "/items/0/count"),
-        (batch(item(extra=1)), "/items/0"),
-        (batch(extra=1), ""),
+        (batch(item(extra=1)), "/items/0/extra"),
+        (batch(extra=1), "/extra"),
         (batch(id="x"), "/id"),
     ],
 )
