@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed-embedded
 INSTALLED_DEV := $(VENV)/.installed-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check conformance suites-help bench load clean
+.PHONY: help run test test-clients check conformance suites-help bench load clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ test: $(INSTALLED_DEV) ## all tests, with real servers and clients
 	$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --format=total | sed 's/^/coverage: /;s/$$/ %/'
 
+test-clients: $(INSTALLED_DEV) ## the clients that are compiled first; needs a JDK and Maven
+	tests/clients/java/build
+	$(BIN)/python -m pytest tests/clients -m toolchain $(ARGS)
+
 check: $(INSTALLED_DEV) ## formatting, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -50,4 +54,4 @@ load: $(INSTALLED_DEV) ## 30 s of locust against a fresh `matrixflag dev`; fails
 	$(BIN)/python -m loadtests.run $(ARGS)
 
 clean: ## remove what was installed and built, not the data
-	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

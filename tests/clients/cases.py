@@ -2,16 +2,17 @@
 
 `DEFINITIONS` is the file that the sidecar serves. A `Case` is one evaluation through an OpenFeature
 client; `expected` is what the protocol says comes out of it. Where a published version of a client
-does something else, `python` or `node` says what it really does, and the comment beside it why: the
+does something else, `but` says what that client really does, and the comment beside it why: the
 server cannot mend it, and the line tells us when the client has changed.
 
 Change together: a member of an answer that applications can see needs a case here.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["CASES", "DEFINITIONS", "Case", "Outcome", "with_flag"]
+__all__ = ["CASES", "DEFINITIONS", "Case", "Outcome", "configured", "simple", "with_flag"]
 
 Kind = Literal["boolean", "string", "integer", "float", "object"]
 
@@ -37,8 +38,11 @@ class Case:
     default: Any
     expected: Outcome
     context: dict[str, Any] = field(default_factory=dict)
-    python: Outcome | None = None
-    node: Outcome | None = None
+    but: Mapping[str, Outcome] = field(default_factory=dict)
+
+    def seen_by(self, client: str) -> Outcome:
+        """Return what comes out of the published version of a client."""
+        return self.but.get(client, self.expected)
 
 
 def with_flag(definitions: dict[str, Any], flag: dict[str, Any]) -> dict[str, Any]:
@@ -47,11 +51,13 @@ def with_flag(definitions: dict[str, Any], flag: dict[str, Any]) -> dict[str, An
     return {**definitions, "flags": [*kept, flag]}
 
 
-def _simple(key: str, kind: str, value: Any, **members: Any) -> dict[str, Any]:
+def simple(key: str, kind: str, value: Any, **members: Any) -> dict[str, Any]:
+    """Return a flag that serves one value to everybody."""
     return {"key": key, "type": kind, "value": value, "enabled": True, **members}
 
 
-def _configured(key: str, kind: str, variants: dict[str, Any], **config: Any) -> dict[str, Any]:
+def configured(key: str, kind: str, variants: dict[str, Any], **config: Any) -> dict[str, Any]:
+    """Return a flag in full, `config` being its configuration in production."""
     production = {"enabled": True, **config}
     return {
         "key": key,
@@ -63,7 +69,17 @@ def _configured(key: str, kind: str, variants: dict[str, Any], **config: Any) ->
 
 _ON_OFF = {"on": True, "off": False}
 _LARGEST_EXACT = 2**53 - 1  # beyond it JavaScript cannot tell whole numbers apart
+_METADATA = {"team": "payments", "level": 3, "ratio": 0.5, "beta": True}
 _OBJECT = {"title": "Grüße", "sizes": [1, 2.5], "nested": {"deep": [True, None]}}
+
+
+def _imported(key: str, dialect: str, definition: dict[str, Any]) -> dict[str, Any]:
+    """Return a boolean flag that another system's definition decides."""
+    source = {"dialect": dialect, "definition": {**definition, _VARIANTS[dialect]: _ON_OFF}}
+    return configured(key, "boolean", _ON_OFF, fallthrough={"variant": "off"}, source=source)
+
+
+_VARIANTS = {"flagd": "variants", "goff": "variations"}
 
 
 def _halves(**rollout: Any) -> dict[str, Any]:
@@ -81,26 +97,21 @@ DEFINITIONS: dict[str, Any] = {
         }
     ],
     "flags": [
-        _simple(
-            "bool-true",
-            "boolean",
-            True,
-            metadata={"team": "payments", "level": 3, "ratio": 0.5, "beta": True},
-        ),
-        _simple("bool-false", "boolean", False),
-        _simple("text", "string", "blue"),
-        _simple("text-empty", "string", ""),
-        _simple("integer", "integer", 42),
-        _simple("integer-zero", "integer", 0),
-        _simple("integer-largest", "integer", _LARGEST_EXACT),
-        _simple("number", "number", 0.25),
-        _simple("number-whole", "number", 10),  # served as 10.0: its type is not its author's luck
-        _simple("number-zero", "number", 0),
-        _simple("object", "object", _OBJECT),
-        _simple("object-empty", "object", {}),
-        _simple("team/check.out", "boolean", True),
-        _simple("größe 2", "string", "ü"),
-        _configured(
+        simple("bool-true", "boolean", True, metadata=_METADATA),
+        simple("bool-false", "boolean", False),
+        simple("text", "string", "blue"),
+        simple("text-empty", "string", ""),
+        simple("integer", "integer", 42),
+        simple("integer-zero", "integer", 0),
+        simple("integer-largest", "integer", _LARGEST_EXACT),
+        simple("number", "number", 0.25),
+        simple("number-whole", "number", 10),  # served as 10.0: its type is not its author's luck
+        simple("number-zero", "number", 0),
+        simple("object", "object", _OBJECT),
+        simple("object-empty", "object", {}),
+        simple("team/check.out", "boolean", True),
+        simple("größe 2", "string", "ü"),
+        configured(
             "disabled-with-off",
             "string",
             {"new": "new", "old": "old"},
@@ -109,7 +120,7 @@ DEFINITIONS: dict[str, Any] = {
             fallthrough={"variant": "new"},
         ),
         *(
-            _configured(
+            configured(
                 f"disabled-{kind}",
                 kind,
                 {"default": value},
@@ -118,7 +129,7 @@ DEFINITIONS: dict[str, Any] = {
             )
             for kind, value in (("boolean", True), ("string", "x"), ("integer", 1), ("object", {}))
         ),
-        _configured(
+        configured(
             "broken",
             "boolean",
             _ON_OFF,
@@ -132,7 +143,7 @@ DEFINITIONS: dict[str, Any] = {
             fallthrough={"variant": "off"},
         ),
         {
-            **_configured(
+            **configured(
                 "targeted",
                 "string",
                 {"eu": "eu", "beta": "beta", "vip": "vip", "other": "other"},
@@ -154,11 +165,11 @@ DEFINITIONS: dict[str, Any] = {
             ),
             "metadata": {"team": "growth"},
         },
-        _configured("split", "boolean", _ON_OFF, salt="f3b1", fallthrough=_halves()),
-        _configured(
+        configured("split", "boolean", _ON_OFF, salt="f3b1", fallthrough=_halves()),
+        configured(
             "split-by-account", "boolean", _ON_OFF, salt="f3b1", fallthrough=_halves(by="account")
         ),
-        _configured(
+        configured(
             "split-in-rule",
             "boolean",
             _ON_OFF,
@@ -172,6 +183,16 @@ DEFINITIONS: dict[str, Any] = {
             ],
             fallthrough={"variant": "off"},
         ),
+        _imported("goff-split", "goff", {"defaultRule": {"percentage": {"on": 50, "off": 50}}}),
+        _imported(
+            "goff-nobody",
+            "goff",
+            {
+                "targeting": [{"query": 'plan eq "pro"', "percentage": {"on": 0, "off": 0}}],
+                "defaultRule": {"variation": "off"},
+            },
+        ),
+        _imported("flagd-undecided", "flagd", {"state": "ENABLED", "defaultVariant": None}),
     ],
 }
 
@@ -181,22 +202,40 @@ def _served(case: str, flag: str, kind: Kind, default: Any, value: Any, variant:
     return Case(case, flag, kind, default, Outcome(value, "STATIC", variant))
 
 
-def _disabled(kind: Kind, default: Any) -> Case:
-    # The Node provider 0.1.3 knows no answer without a value. The application gets its own
-    # default from it all the same, but reads an error where there is none.
+def _default(case: str, flag: str, kind: Kind, default: Any, reason: str) -> Case:
+    """Return a case of an answer without a value, which means the application's default."""
+    # The Node provider 0.1.3 knows no such answer, nor does the Java provider 0.0.2. The
+    # application gets its own default from them all the same, but reads an error where there is
+    # none.
     return Case(
-        f"a disabled {kind} flag without an off variant gives the application's default",
-        f"disabled-{kind}",
+        f"{case} gives the application's default",
+        flag,
         kind,
         default,
-        Outcome(default, "DISABLED", ""),
-        node=Outcome(default, "ERROR", error="GENERAL"),
+        Outcome(default, reason, ""),
+        but={
+            "node": Outcome(default, "ERROR", error="GENERAL"),
+            "java": Outcome(default, "ERROR", error="FLAG_NOT_FOUND"),
+        },
     )
 
 
-def _failing(case: str, flag: str, error: str, context: dict[str, Any] | None = None) -> Case:
+def _disabled(kind: Kind, default: Any) -> Case:
+    what = f"a disabled {kind} flag without an off variant"
+    return _default(what, f"disabled-{kind}", kind, default, "DISABLED")
+
+
+def _failing(case: str, flag: str, error: str, **context: Any) -> Case:
+    # The Java provider 0.0.2 does not read the code of a 400, only what else is in its body.
+    but = {} if error == "FLAG_NOT_FOUND" else {"java": "INVALID_CONTEXT"}
     return Case(
-        case, flag, "boolean", True, Outcome(True, "ERROR", error=error), context=context or {}
+        case,
+        flag,
+        "boolean",
+        True,
+        Outcome(True, "ERROR", error=error),
+        context=context,
+        but={client: Outcome(True, "ERROR", error=code) for client, code in but.items()},
     )
 
 
@@ -208,20 +247,20 @@ CASES: list[Case] = [
         "bool-true",
         "boolean",
         False,
-        Outcome(
-            True,
-            "STATIC",
-            "on",
-            metadata={"team": "payments", "level": 3, "ratio": 0.5, "beta": True},
-        ),
+        Outcome(True, "STATIC", "on", metadata=_METADATA),
     ),
     _served("false is not taken for absent", "bool-false", "boolean", True, False, "off"),
     _served("a string", "text", "string", "red", "blue", "default"),
     _served("an empty string", "text-empty", "string", "red", "", "default"),
     _served("an integer", "integer", "integer", 1, 42, "default"),
     _served("zero", "integer-zero", "integer", 1, 0, "default"),
-    _served(
-        "the largest exact integer", "integer-largest", "integer", 1, _LARGEST_EXACT, "default"
+    Case(
+        "the largest exact integer",
+        "integer-largest",
+        "integer",
+        1,
+        Outcome(_LARGEST_EXACT, "STATIC", "default"),
+        but={"java": Outcome(1, "ERROR", error="TYPE_MISMATCH")},  # its integers have 32 bits
     ),
     _served("a fraction", "number", "float", 1.5, 0.25, "default"),
     _served("a whole number stays a float", "number-whole", "float", 1.5, 10.0, "default"),
@@ -229,7 +268,14 @@ CASES: list[Case] = [
     _served("an object", "object", "object", {"a": 1}, _OBJECT, "default"),
     _served("an empty object", "object-empty", "object", {"a": 1}, {}, "default"),
     _served("a key with a slash and a dot", "team/check.out", "boolean", False, True, "on"),
-    _served("a key with a space and an umlaut", "größe 2", "string", "", "ü", "default"),
+    Case(
+        "a key with a space and an umlaut",
+        "größe 2",
+        "string",
+        "",
+        Outcome("ü", "STATIC", "default"),
+        but={"java": Outcome("", "ERROR", error="GENERAL")},  # puts it into a URL as it is
+    ),
     Case(
         "a disabled flag serves its off variant",
         "disabled-with-off",
@@ -249,7 +295,24 @@ CASES: list[Case] = [
         "a split by an attribute that is not there",
         "split-by-account",
         "INVALID_CONTEXT",
-        {"targetingKey": "u-1"},
+        targetingKey="u-1",
+    ),
+    _failing("a split of GO Feature Flag without its key", "goff-split", "TARGETING_KEY_MISSING"),
+    Case(
+        "a rule of GO Feature Flag that gives nobody anything",
+        "goff-nobody",
+        "boolean",
+        True,
+        Outcome(True, "ERROR", error="GENERAL"),
+        context={"targetingKey": "u-1", "plan": "pro"},
+        but={
+            "java": Outcome(
+                True, "ERROR", error="INVALID_CONTEXT", metadata={"sourceError": "FLAG_CONFIG"}
+            )
+        },
+    ),
+    _default(
+        "a flag of flagd without a default variant", "flagd-undecided", "boolean", True, "DEFAULT"
     ),
     Case(
         "a rule that matches, with its id and the flag's metadata",
@@ -355,16 +418,18 @@ CASES: list[Case] = [
         "string",
         "mine",
         Outcome("mine", "ERROR", error="TYPE_MISMATCH"),
+        # The Java provider hands the metadata of a value on that it does not.
+        but={"java": Outcome("mine", "ERROR", error="TYPE_MISMATCH", metadata=_METADATA)},
     ),
     Case(
         "an integer asked for as a float",
         "integer",
         "float",
         1.5,
-        Outcome(42, "STATIC", "default"),
-        # Python's provider wants a float by type. The literal 42 is what the flag's type promises
-        # to those who ask for an integer, so it stays.
-        python=Outcome(1.5, "ERROR", error="TYPE_MISMATCH"),
+        Outcome(42.0, "STATIC", "default"),
+        # The providers of Python and Java want a float by type. The literal 42 is what the flag's
+        # type promises to those who ask for an integer, so it stays.
+        but=dict.fromkeys(("python", "java"), Outcome(1.5, "ERROR", error="TYPE_MISMATCH")),
     ),
     Case(
         "a float asked for as an integer",
@@ -373,7 +438,7 @@ CASES: list[Case] = [
         1,
         # JavaScript has one type of number and cannot tell.
         Outcome(10, "STATIC", "default"),
-        python=Outcome(1, "ERROR", error="TYPE_MISMATCH"),
+        but=dict.fromkeys(("python", "java"), Outcome(1, "ERROR", error="TYPE_MISMATCH")),
     ),
     Case(
         "a boolean asked for as an integer",
@@ -382,6 +447,6 @@ CASES: list[Case] = [
         7,
         Outcome(7, "ERROR", error="TYPE_MISMATCH"),
         # In Python a bool is an int, and the provider asks no further.
-        python=Outcome(False, "STATIC", "off"),
+        but={"python": Outcome(False, "STATIC", "off")},
     ),
 ]

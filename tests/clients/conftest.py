@@ -1,4 +1,7 @@
-"""A sidecar that serves `cases.DEFINITIONS` from a file which tests may replace."""
+"""Sidecars for clients, and the server-side clients, each with the number of its conformance item.
+
+The client in Java needs a compiler and is marked `toolchain`: `make test-clients` asks for it.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests.clients.asking import Ask, asking
 from tests.clients.cases import DEFINITIONS
 from tests.support.processes import running_sidecar
 
@@ -35,22 +39,46 @@ def write_definitions(file: Path, definitions: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _serving(directory: Path) -> Iterator[Served]:
+def serving(
+    directory: Path, *arguments: str, definitions: dict[str, Any] | None = None
+) -> Iterator[Served]:
+    """Run a sidecar that serves definitions, those of the cases unless others are given."""
     file = directory / "flags.json"
-    write_definitions(file, DEFINITIONS)
-    with running_sidecar(directory, "--snapshot", file) as sidecar:
+    write_definitions(file, definitions or DEFINITIONS)
+    with running_sidecar(directory, "--snapshot", file, *arguments) as sidecar:
         yield Served(sidecar.ofrep, sidecar.admin, file)
 
 
 @pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The sidecar for all tests that change nothing."""
-    with _serving(tmp_path_factory.mktemp("served")) as running:
+    with serving(tmp_path_factory.mktemp("served")) as running:
         yield running
 
 
 @pytest.fixture
 def changeable(tmp_path: Path) -> Iterator[Served]:
     """A sidecar of the test's own, whose file it may replace."""
-    with _serving(tmp_path) as running:
+    with serving(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("python", id="58-python"),
+        pytest.param("node", id="59-node"),
+        pytest.param("java", id="61-java", marks=pytest.mark.toolchain),
+    ],
+)
+def client(request: pytest.FixtureRequest) -> str:
+    """The name of a server-side client."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="session")
+def ask(client: str, served: Served) -> Iterator[Ask]:
+    """A client of the sidecar that nothing changes."""
+    with asking(client, served.url) as running:
         yield running

@@ -16,9 +16,14 @@ ROOT = Path(__file__).parents[2]
 _MAKE = """
 echo "called: make $1 CI=$CI SUITES=${MATRIXFLAG_SUITES:-none}"
 [ "$1" = "$FAILING" ] && exit 2
-[ "$1" = test ] || exit 0
 report=${2#ARGS=--junitxml=}
-printf '<testsuites><testsuite>%s</testsuite></testsuites>' "$CASES" > "$report"
+case $1 in
+    test) cases=$CASES ;;
+    test-clients) cases=$CLIENT_CASES ;;
+    *) exit 0 ;;
+esac
+printf '<testsuites><testsuite>%s</testsuite></testsuites>' "$cases" > "$report"
+[ "$1" = test ] || exit 0
 echo "======= 2 passed in 0.01s ======="
 echo "coverage: 93 %"
 """
@@ -35,7 +40,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".ci/run", tmp_path / "tree/.ci/run")
     (tmp_path / "bin").mkdir()
     programs = ["git", "redis-server", "npm", "node", "chromium", "debootstrap", "buildah"]
-    for name in [*programs, "unshare", "setpriv"]:
+    for name in [*programs, "unshare", "setpriv", "javac", "mvn"]:
         program(tmp_path / "bin" / name, ":")
     program(tmp_path / "bin/make", _MAKE)
     program(tmp_path / "bin/apt-get", f'echo "apt-get $*" >> {tmp_path}/apt.log')
@@ -54,6 +59,7 @@ def ci(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PATH": f"{checkout}/bin:{os.environ['PATH']}",
         "CASES": _PASSED,
+        "CLIENT_CASES": "",
         "FAILING": "",
         **variables,
     }
@@ -69,14 +75,15 @@ def ci(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_runs_what_people_run_and_ends_with_the_closing_lines(checkout: Path) -> None:
-    """check, then test, with CI set; the last lines are the test runner's."""
+    """check, test, then clients, with CI set; the last lines are the test runner's."""
     done = ci(checkout)
 
     assert done.returncode == 0, done.stdout + done.stderr
     called = [line for line in done.stdout.splitlines() if line.startswith("called")]
-    assert called[1:3] == [
+    assert called[1:4] == [
         "called: make check CI=true SUITES=none",
         "called: make test CI=true SUITES=none",
+        "called: make test-clients CI=true SUITES=none",
     ]
     assert done.stdout.endswith("2 passed in 0.01s =======\ncoverage: 93 %\n")
     assert "s  make check\n" in done.stdout
@@ -89,7 +96,7 @@ def test_names_the_suites_that_stand_beside_the_checkout(checkout: Path) -> None
     assert f"SUITES={checkout}/shared/suites" in ci(checkout).stdout
 
 
-@pytest.mark.parametrize("target", ["check", "test"])
+@pytest.mark.parametrize("target", ["check", "test", "test-clients"])
 def test_fails_with_what_failed(checkout: Path, target: str) -> None:
     """The status of the stage is the status of the run."""
     done = ci(checkout, FAILING=target)
@@ -98,9 +105,12 @@ def test_fails_with_what_failed(checkout: Path, target: str) -> None:
     assert f"make {target} failed with status 2" in done.stdout
 
 
-def test_fails_when_a_test_skipped(checkout: Path) -> None:
+@pytest.mark.parametrize(
+    "cases", [{"CASES": _PASSED + _SKIPPED}, {"CLIENT_CASES": _SKIPPED}], ids=["test", "clients"]
+)
+def test_fails_when_a_test_skipped(checkout: Path, cases: dict[str, str]) -> None:
     """And names it with its reason."""
-    done = ci(checkout, CASES=_PASSED + _SKIPPED)
+    done = ci(checkout, **cases)
 
     assert done.returncode == 1
     assert "skipped: a.two: no node" in done.stdout
@@ -113,8 +123,8 @@ def test_fails_when_no_test_ran(checkout: Path) -> None:
 
 
 def test_installs_only_what_is_missing(checkout: Path) -> None:
-    """One call of the package manager, with the packages of the programs that are not there."""
-    for name in ("node", "npm"):
+    """One call of the package manager; a compiler of another language is not what it is for."""
+    for name in ("node", "npm", "javac", "mvn"):
         (checkout / "bin" / name).unlink()
     here = checkout / "bin"
     # Only a few programs of the machine: its own node and npm must not be found
@@ -128,3 +138,5 @@ def test_installs_only_what_is_missing(checkout: Path) -> None:
     update, install = (checkout / "apt.log").read_text().splitlines()
     assert update == "apt-get update -qq"
     assert install == "apt-get install -y -qq --no-install-recommends nodejs npm"
+    assert "no JDK with Maven here: the client in Java is not tried" in done.stdout
+    assert "called: make test-clients" not in done.stdout
