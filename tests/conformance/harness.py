@@ -47,13 +47,17 @@ def suites_folder() -> Path | None:
     return Path(named) if named else None
 
 
-def suite(name: str) -> Path:
-    """Return the folder of a suite; skips the module that asks, or in CI fails it, without one."""
+def suite(name: str, needed: str = "") -> Path:
+    """Return the folder of a suite; skips the module that asks, or in CI fails it, without one.
+
+    So it does where the folder lacks a file that is `needed`.
+    """
     folder = suites_folder()
     if folder is None:
         return _missing(f"the data of {name}: MATRIXFLAG_SUITES names no folder")
     path = folder / name
-    return path if path.is_dir() else _missing(f"the data of {name}: there is no {path}")
+    wanted = path / needed
+    return path if wanted.exists() else _missing(f"the data of {name}: there is no {wanted}")
 
 
 def vectors(name: str) -> Path:

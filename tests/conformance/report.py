@@ -1,34 +1,40 @@
 """Writes docs/conformance.md: what was run of each suite, and how many cases passed.
 
     python -m tests.conformance.report          # runs the suites, writes the page
+    python -m tests.conformance.report --show   # runs them, prints the table
     python -m tests.conformance.report --help-suites
 
-A test holds the page against the cases there are, so that a suite that grows or shrinks shows.
+A part without data fails such a run, which else would say nothing was wrong with nothing. A test
+holds the page against the cases there are, so that a suite that grows or shrinks shows.
 """
 
 import argparse
 import subprocess
 import sys
 import tempfile
+import textwrap
 import xml.etree.ElementTree as Xml
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["PAGE", "ROWS", "SUITES", "Row", "render", "suites_help"]
+from tests.conformance.harness import suites_folder
+
+__all__ = ["PAGE", "ROOT", "ROWS", "SUITES", "Row", "render", "suites_help"]
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "conformance.md"
 
 
 class Suite(NamedTuple):
-    """Where the data of a suite comes from."""
+    """Where the data of a suite comes from; `more` is what has to be known besides."""
 
     folder: str
     repository: str
     version: str
     commit: str
     paths: str
+    more: str = ""
 
 
 class Row(NamedTuple):
@@ -46,14 +52,14 @@ SUITES = (
         "open-feature/flagd-testbed",
         "3.9.0",
         "82ba89ec8db498fa51368e558e4d87642d9e93c4",
-        "evaluator/ flags/ gherkin/ version.txt",
+        "evaluator flags gherkin version.txt",
     ),
     Suite(
         "unleash-client-specification",
         "Unleash/client-specification",
         "6.1.0",
         "931b695b2a9911e1ab46a03516566e8da09dd6ec",
-        "specifications/",
+        "specifications",
     ),
     Suite(
         "growthbook-sdk-js",
@@ -67,15 +73,19 @@ SUITES = (
         "launchdarkly/sdk-test-harness",
         "2.41.0",
         "713b6225a331c4362aa543f02a128238a79b40ae",
-        "data/data-files/ docs/data_files.md",
+        "data/data-files",
+        "Its published bucket values are not in it: they are wanted in launchdarkly_buckets.json,"
+        " in FOLDER/../vectors or the folder that MATRIXFLAG_VECTORS names.",
     ),
     Suite(
         "go-feature-flag",
         "thomaspoignant/go-feature-flag",
         "",
         "3c7c30db87221c5a981ac5e3b9995a321f83cd99",
-        "cmd/relayproxy/testdata/{ofrep,goff} cmd/wasm/testdata testdata/ffclient;"
-        " derived/goff_cases.json is made from its Go table tests",
+        "cmd/relayproxy/testdata/ofrep cmd/relayproxy/testdata/goff",
+        "Its tables are Go code (*_test.go in modules/core/flag). They are wanted as JSON in"
+        " FOLDER/go-feature-flag/derived/goff_cases.json: for each test its rows, as"
+        " tests/conformance/test_goff.py reads them.",
     ),
 )
 
@@ -148,18 +158,25 @@ for somebody who moves is on the page of each system under [docs/migrate](migrat
 
 
 def suites_help() -> str:
-    """Return where the data of the suites is to be had."""
+    """Return where the data of the suites is to be had, with the commands that get it."""
     lines = [
-        "The data of other systems' suites is not in this repository. Get each at its commit, into",
-        "one folder, and name the folder: MATRIXFLAG_SUITES=FOLDER make conformance",
+        "The data of other systems' suites is not in this repository. Choose a folder, get each at",
+        "its commit, and name the folder:",
         "",
+        "  export FOLDER=...",
+        "  MATRIXFLAG_SUITES=$FOLDER make conformance",
     ]
     for suite in SUITES:
+        here = f"$FOLDER/{suite.folder}"
+        source = f"https://github.com/{suite.repository}"
+        version = f" {suite.version}" if suite.version else ""
         lines += [
-            f"  FOLDER/{suite.folder}",
-            f"    https://github.com/{suite.repository} at {suite.commit}",
-            f"    {suite.paths}",
+            "",
+            f"{suite.repository}{version}",
+            f"  git clone --no-checkout --filter=blob:none {source} {here}",
+            f"  git -C {here} checkout {suite.commit} -- {suite.paths}",
         ]
+        lines += textwrap.wrap(suite.more, 96, initial_indent="  # ", subsequent_indent="  # ")
     return "\n".join(lines) + "\n"
 
 
@@ -202,11 +219,20 @@ def main() -> int:
     if arguments.help_suites:
         sys.stdout.write(suites_help())
         return 0
+    if suites_folder() is None:
+        sys.stderr.write("MATRIXFLAG_SUITES names no folder; `make suites-help` says how to get\n")
+        sys.stderr.write("the suites that it is to have\n")
+        return 2
     passed, total, status = _run()
     page = render(passed, total)
     if arguments.show:
         sys.stdout.write("\n" + page[page.index("| suite") : page.index("\nLaunchDarkly's")])
-    else:
+    empty = [row for row in ROWS if not total[row]]
+    for row in empty:
+        sys.stderr.write(f"{row.suite}, {row.part}: no case was run, see `make suites-help`\n")
+    if empty:
+        return status or 1
+    if not arguments.show:
         PAGE.write_text(page)
     return status
 

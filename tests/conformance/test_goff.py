@@ -22,7 +22,7 @@ from proxy.engine.hashing import HASHES
 from tests.conformance.harness import compile_translations, suite
 from tests.proxy.ofrep.server import FLAGS, Reply, running_server
 
-GOFF = suite("go-feature-flag")
+GOFF = suite("go-feature-flag", "derived/goff_cases.json")
 TABLES: dict[str, list[dict[str, Any]]] = json.loads(
     (GOFF / "derived/goff_cases.json").read_text(encoding="utf-8")
 )

@@ -51,6 +51,18 @@ def test_missing_data_skips_and_fails_in_ci(
         find("nothing.json")
 
 
+def test_a_suite_that_lacks_a_file_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its folder alone is not enough, and the file that is wanted is named."""
+    (tmp_path / "some").mkdir()
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setenv("MATRIXFLAG_SUITES", str(tmp_path))
+    assert suite("some") == tmp_path / "some"
+    with pytest.raises(FileNotFoundError, match=r"some/cases.json; `make suites-help`"):
+        suite("some", "cases.json")
+
+
 def test_vectors_are_beside_the_suites_unless_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,25 +1,29 @@
 """The page that says what was run of each suite is of the cases that there are."""
 
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.conformance.harness import suites_folder
-from tests.conformance.report import PAGE, ROWS, SUITES, suites_help
+from tests.conformance.harness import suite
+from tests.conformance.report import PAGE, ROOT, ROWS, SUITES, suites_help
 
 
 def test_every_case_of_a_suite_is_counted_on_the_page(request: pytest.FixtureRequest) -> None:
     """And all of them passed, or the page was not written."""
-    if suites_folder() is None:
-        pytest.skip("without the data of the suites; `make suites-help` says how to get it")
+    for each in SUITES:
+        suite(each.folder)  # skips without its data, and fails in CI
     session = request.session
     names = [(item.module.__name__, item.name.partition("[")[0]) for item in session.items]
     text = PAGE.read_text()
     for row in ROWS:
         module = f"tests.conformance.{row.module}"
-        count = sum(1 for name in names if name in {(module, test) for test in row.tests})
-        if count == 0:
+        if module not in {name for name, _ in names}:
             continue  # this run is of other files
+        count = sum(1 for name in names if name in {(module, test) for test in row.tests})
         line = rf"\| {re.escape(row.suite)} \| [^|]+ \| {re.escape(row.part)} \| (\d+) \| (\d+) \|"
         found = re.search(line, text)
         assert found is not None, row
@@ -37,9 +41,24 @@ def test_what_is_asked_of_us_is_there() -> None:
 
 
 def test_the_help_names_a_place_for_each_suite() -> None:
-    """Repository, commit and path."""
+    """Repository, commit and path, in commands that get them."""
     text = suites_help()
-    for suite in SUITES:
-        assert suite.folder in text
-        assert suite.commit in text
-        assert suite.repository in text
+    for each in SUITES:
+        source = f"https://github.com/{each.repository} $FOLDER/{each.folder}\n"
+        assert source in text
+        assert f"checkout {each.commit} -- {each.paths}\n" in text
+
+
+@pytest.mark.parametrize("folder", [None, "empty"])
+def test_a_run_of_nothing_fails(folder: str | None, tmp_path: Path) -> None:
+    """`make conformance` without data says what is missing, and is no success."""
+    environment = {name: value for name, value in os.environ.items() if "MATRIXFLAG" not in name}
+    if folder is not None:
+        environment["MATRIXFLAG_SUITES"] = str(tmp_path)
+    command = [sys.executable, "-m", "tests.conformance.report", "--show"]
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode > 0
+    assert "make suites-help" in done.stderr
+    assert ("flagd-testbed, evaluator: no case was run" in done.stderr) is (folder is not None)

@@ -38,6 +38,7 @@ def checkout(tmp_path: Path) -> Path:
         missing("Debian, which .ci/run is for")
     (tmp_path / "tree/.ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci/run", tmp_path / "tree/.ci/run")
+    (tmp_path / "shared/suites").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     programs = ["git", "redis-server", "npm", "node", "chromium", "debootstrap", "buildah"]
     for name in [*programs, "unshare", "setpriv", "javac", "mvn"]:
@@ -81,19 +82,30 @@ def test_runs_what_people_run_and_ends_with_the_closing_lines(checkout: Path) ->
     assert done.returncode == 0, done.stdout + done.stderr
     called = [line for line in done.stdout.splitlines() if line.startswith("called")]
     assert called[1:4] == [
-        "called: make check CI=true SUITES=none",
-        "called: make test CI=true SUITES=none",
-        "called: make test-clients CI=true SUITES=none",
+        f"called: make {target} CI=true SUITES={checkout}/shared/suites"
+        for target in ("check", "test", "test-clients")
     ]
     assert done.stdout.endswith("2 passed in 0.01s =======\ncoverage: 93 %\n")
     assert "s  make check\n" in done.stdout
 
 
-def test_names_the_suites_that_stand_beside_the_checkout(checkout: Path) -> None:
-    """Suites of other projects are found by their folder, and else nothing is said of them."""
-    (checkout / "shared/suites").mkdir(parents=True)
+def test_takes_the_suites_that_are_named(checkout: Path) -> None:
+    """Before those that stand beside the checkout."""
+    (checkout / "other").mkdir()
 
-    assert f"SUITES={checkout}/shared/suites" in ci(checkout).stdout
+    assert f"SUITES={checkout}/other" in ci(checkout, MATRIXFLAG_SUITES=f"{checkout}/other").stdout
+
+
+def test_fails_at_once_without_the_suites(checkout: Path) -> None:
+    """Their tests would skip on a laptop; here what is missing is said, and nothing is run."""
+    (checkout / "shared/suites").rmdir()
+
+    done = ci(checkout)
+
+    assert done.returncode == 1
+    assert "make suites-help" in done.stdout
+    assert "find the suites failed with status 1" in done.stdout
+    assert "called" not in done.stdout
 
 
 @pytest.mark.parametrize("target", ["check", "test", "test-clients"])

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -17,6 +15,7 @@ from proxy.engine import hashing
 from proxy.engine.bucketing import bucket, salt_prefix, text_bytes, unit_bytes
 from proxy.engine.hashing import HASH_BITS, HASHES, NO_NUMBER, first_number, number_of
 from proxy.engine.program import Bucketing, Operand, Part
+from tests.conformance.harness import suite
 from tests.proxy.engine.floats import float32
 from tests.proxy.engine.reference import lookup
 from tests.proxy.engine.strategies import any_json, contexts
@@ -32,7 +31,6 @@ GROWTHBOOK = [
     ("foo", "def", 2, 0.2019),
     ("90850943850283058242805", "123", 2, 0.7516),
 ]
-SUITES = os.environ.get("MATRIXFLAG_SUITES")
 
 
 def utf16(text: str) -> bytes:
@@ -146,20 +144,17 @@ def test_growthbook_by_published_values(
     assert growthbook(seed, value, version) == expected
 
 
-if SUITES:  # defined only where the suites are: a skip would count as a hole in CI
-
-    def test_growthbook_by_its_suite() -> None:
-        """Every case of a known version, and every namespace."""
-        cases = json.loads(
-            (Path(SUITES) / "growthbook-sdk-js/packages/sdk-js/test/cases.json").read_text()
-        )
-        hashes = [case for case in cases["hash"] if case[2] in (1, 2)]
-        assert len(hashes) >= 14
-        for seed, value, version, expected in hashes:
-            assert growthbook(seed, value, version) == expected
-        assert len(cases["inNamespace"]) >= 16
-        for _, value, (name, start, end), expected in cases["inNamespace"]:
-            assert (start <= growthbook("__" + name, value, 1) < end) is expected
+def test_growthbook_by_its_suite() -> None:
+    """Every case of a known version, and every namespace."""
+    file = suite("growthbook-sdk-js") / "packages/sdk-js/test/cases.json"
+    cases = json.loads(file.read_text())
+    hashes = [case for case in cases["hash"] if case[2] in (1, 2)]
+    assert len(hashes) >= 14
+    for seed, value, version, expected in hashes:
+        assert growthbook(seed, value, version) == expected
+    assert len(cases["inNamespace"]) >= 16
+    for _, value, (name, start, end), expected in cases["inNamespace"]:
+        assert (start <= growthbook("__" + name, value, 1) < end) is expected
 
 
 @pytest.mark.parametrize(

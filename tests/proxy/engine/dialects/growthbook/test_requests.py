@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from proxy.engine.dialects.growthbook.requests import query_override
-from tests.conformance.harness import suites_folder
+from tests.conformance.harness import suite
 from tests.proxy.engine.dialects.growthbook.flags import Json, ask, compiled, value_of
 
 FEATURE: Json = {
@@ -177,10 +177,7 @@ def test_a_url_forces_a_variation(query: str, found: int | None) -> None:
 
 
 def test_the_cases_of_growthbook_itself() -> None:
-    """Its section that is not about evaluation, where the suites are there."""
-    folder = suites_folder()
-    path = None if folder is None else folder / "growthbook-sdk-js/packages/sdk-js/test/cases.json"
-    if path is None or not path.is_file():
-        pytest.skip("without the data of growthbook-sdk-js; `make suites-help` says how to get it")
+    """Its section that is not about evaluation."""
+    path = suite("growthbook-sdk-js") / "packages/sdk-js/test/cases.json"
     for name, key, url, count, expected in json.loads(path.read_text())["getQueryStringOverride"]:
         assert query_override(key, url, count) == expected, name
