@@ -7,16 +7,7 @@ import msgspec
 from proxy.contract.definitions import DialectName
 from proxy.contract.problems import Problem
 
-__all__ = ["OPTIONS", "ImportAnswer", "ImportInput", "ImportItem", "ImportedRecords"]
-
-OPTIONS: dict[str, frozenset[str]] = {
-    "flagd": frozenset({"fractional"}),
-    "unleash": frozenset({"companions", "appName", "environment"}),
-    "growthbook": frozenset({"savedGroups", "contextualBandits"}),
-    "launchdarkly": frozenset({"float", "environment"}),
-    "goff": frozenset({"evaluationContextEnrichment"}),
-}
-"""The options that each system's files are read with, by system."""
+__all__ = ["ImportAnswer", "ImportInput", "ImportItem", "ImportedRecords"]
 
 
 class ImportInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -42,6 +42,7 @@ from proxy.engine import (
     checking_flag,
     checking_segment,
     compile_snapshot,
+    flag_source_traits,
     segment_source_names,
 )
 
@@ -298,9 +299,13 @@ class _Planning:
                 outcome.unchanged.append(key)
                 return
             if now.metadata != flag.metadata:
-                message = f"{key!r} has other metadata, which is that of all environments"
-                self._note(key, _warning("", ProblemCode.OTHER_ENVIRONMENT_CHANGED, message))
+                self._note(key, _of_all(key, "other metadata"))
             variants = {**_served_in(now, others), **variants}
+        traits = _traits(now, before, config)
+        if others:
+            for name, value in traits.items():
+                if value != getattr(now, name):
+                    self._note(key, _of_all(key, f"{name} {'on' if value else 'off'}"))
         made = msgspec.structs.replace(
             now,
             type=flag.type,
@@ -309,6 +314,7 @@ class _Planning:
             description=now.description if same else flag.description or now.description,
             tags=now.tags if same else list(dict.fromkeys([*now.tags, *flag.tags])),
             metadata=flag.metadata,
+            **traits,
         )
         self._flags[key] = made
         if same_document(made, now):
@@ -441,6 +447,26 @@ def _with_salt(config: EnvironmentConfig, old: EnvironmentConfig | None) -> Envi
     return msgspec.structs.replace(config, salt=salt)
 
 
+def _traits(
+    now: Flag, before: EnvironmentConfig | None, config: EnvironmentConfig
+) -> dict[str, bool]:
+    """Return the members of a flag that its definition has a word for, `client_side` and `track`.
+
+    What was changed here stays so for as long as the definition says the same of it.
+    """
+    if isinstance(config.source, UnsetType):
+        return {}
+    said = flag_source_traits(config.source)._asdict()
+    old: dict[str, bool | None] = {}
+    if before is not None and not isinstance(before.source, UnsetType):
+        old = flag_source_traits(before.source)._asdict()
+    return {
+        name: getattr(now, name) if value == old.get(name) else value
+        for name, value in said.items()
+        if value is not None
+    }
+
+
 def _served_in(flag: Flag, configs: Mapping[str, EnvironmentConfig]) -> dict[str, Any]:
     """Return the variants of a flag that the configurations name or may answer."""
     if any(config.source is UNSET for config in configs.values()):
@@ -483,6 +509,11 @@ def _asks_refused(names: list[str]) -> Problem:
     shown = ", ".join(map(repr, names[:_MOST_NAMES]))
     message = f"it asks {shown}, which is refused"
     return Problem("", ProblemCode.UNKNOWN_SEGMENT, message)
+
+
+def _of_all(key: str, what: str) -> Problem:
+    message = f"{key!r} has {what}, which is that of all environments"
+    return _warning("", ProblemCode.OTHER_ENVIRONMENT_CHANGED, message)
 
 
 def _warning(where: str, code: ProblemCode, message: str) -> Problem:

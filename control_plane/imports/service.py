@@ -13,7 +13,7 @@ from control_plane.audit.model import Author
 from control_plane.documents import MAX_PROBLEMS, invalid
 from control_plane.errors import Conflict
 from control_plane.flags.service import MAX_FLAGS, check_environment
-from control_plane.imports.model import OPTIONS, ImportAnswer, ImportedRecords, ImportInput
+from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
 from control_plane.imports.places import by_item
 from control_plane.imports.plan import Outcome, Plan, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
@@ -28,8 +28,8 @@ from control_plane.publishing.state import (
 )
 from control_plane.segments.service import MAX_SEGMENTS
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import Problem, has_errors, pointer, under
-from proxy.engine import Import, import_document
+from proxy.contract.problems import Problem, has_errors, under
+from proxy.engine import Import, check_import_options, import_document
 
 __all__ = ["MAX_IMPORT_BYTES", "ImportService"]
 
@@ -39,6 +39,7 @@ MAX_IMPORT_BYTES = 32 * 1024 * 1024
 _ATTEMPTS = 5  # at a project that changes while a plan is worked out
 _AT_ONCE = 50  # histories that are asked for at the same time
 _DOCUMENT = "/document"
+_OPTIONS = "/options"
 
 
 class ImportService:
@@ -147,6 +148,8 @@ class _ChangedMeanwhileError(Exception):
 def _read(document: ImportInput, environment: str) -> tuple[Import, Any]:
     found = import_document(document.system, document.document, document.options, [environment])
     items = by_item(document.system, document.document, found.problems)
+    for key, shared in found.refused.items():
+        items.flags.setdefault(key, []).extend(shared)
     if len(found.problems) >= MAX_PROBLEMS and len(found.problems) % MAX_PROBLEMS == 0:
         message = "there may be more problems than are told: looking ends at so many"
         hint = "mend these, and look again"
@@ -161,20 +164,10 @@ def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
 
 
 def _check_options(document: ImportInput) -> None:
-    """Raise Invalid for an option that the system does not have: it would be passed over."""
-    known = OPTIONS[document.system]
-    problems = [
-        Problem(
-            pointer("options", name),
-            ProblemCode.UNKNOWN_FIELD,
-            f"{document.system} has no option {name[:80]!r}",
-            f"known: {', '.join(sorted(known))}",
-        )
-        for name in document.options
-        if name not in known
-    ]
+    """Raise Invalid for an option that the system does not have, or does not take."""
+    problems = check_import_options(document.system, document.options)
     if problems:
-        raise invalid(problems[:MAX_PROBLEMS])
+        raise invalid(under(_OPTIONS, problems))
 
 
 def _check_counts(state: ProjectState, plan: Plan) -> None:

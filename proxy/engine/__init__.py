@@ -18,7 +18,9 @@ from proxy.engine.explain import explain, explaining, nearest_keys
 from proxy.engine.explain_text import explanation_text, result_text
 from proxy.engine.importing import (
     Import,
+    check_import_options,
     flag_source_names,
+    flag_source_traits,
     import_document,
     segment_source_names,
 )
@@ -60,7 +62,9 @@ __all__ = [
     "checking_segment",
     # read other systems' files
     "Import",
+    "check_import_options",
     "flag_source_names",
+    "flag_source_traits",
     "import_document",
     "segment_source_names",
     # split units

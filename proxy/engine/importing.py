@@ -5,6 +5,7 @@ does that, with the same checks as for what an author wrote. Pure.
 """
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from proxy.contract.definitions import (
@@ -17,21 +18,40 @@ from proxy.contract.definitions import (
     Source,
 )
 from proxy.contract.problems import Problem
-from proxy.engine.dialects import Named
+from proxy.engine.dialects import Named, Traits, option_problems
 from proxy.engine.translate import dialect, segments_of
 
-__all__ = ["Import", "flag_source_names", "import_document", "segment_source_names"]
+__all__ = [
+    "Import",
+    "check_import_options",
+    "flag_source_names",
+    "flag_source_traits",
+    "import_document",
+    "segment_source_names",
+]
 
 
 class Import(NamedTuple):
     """What a file holds, and what is wrong with it, with pointers into the file.
 
-    Flags and segments that cannot be used are left out; their problems say why.
+    Flags and segments that cannot be used are left out; their problems say why. `refused` are
+    errors of what flags share, by the key of each flag that is left out for them.
     """
 
     flags: list[Flag]
     segments: list[Segment]
     problems: list[Problem]
+    refused: Mapping[str, tuple[Problem, ...]] = {}
+
+    def all_problems(self) -> list[Problem]:
+        """Return every problem, each once, whomever it costs."""
+        shared = chain.from_iterable(self.refused.values())
+        return list(dict.fromkeys([*self.problems, *shared]))
+
+
+def check_import_options(system: DialectName, options: Mapping[str, Any]) -> list[Problem]:
+    """Return what is wrong with the options of a file, with pointers into them."""
+    return option_problems(system, dialect(system).file_options, options)
 
 
 def import_document(
@@ -43,13 +63,14 @@ def import_document(
 ) -> Import:
     """Return the flags and segments of a decoded file, configured for some environments alike.
 
-    `options` are the system's, as its page under `docs/migrate` has them. `salt` splits nobody as
-    long as the source decides.
+    `options` are the system's, as its page under `docs/migrate` has them, and were checked. `salt`
+    splits nobody as long as the source decides.
     """
     found = dialect(system).read(document, options)
     names = tuple(environments)
     flags = []
     for item in found.flags:
+        said = dialect(system).traits(item.definition)
         config = EnvironmentConfig(
             fallthrough=Serve(variant=item.fallthrough),
             enabled=item.enabled,
@@ -65,6 +86,8 @@ def import_document(
                 description=item.description,
                 tags=list(item.tags),
                 metadata=dict(item.metadata),
+                client_side=bool(said.client_side),
+                track=bool(said.track),
             )
         )
     segments = [
@@ -75,7 +98,7 @@ def import_document(
         )
         for item in found.segments
     ]
-    return Import(flags, segments, list(found.problems))
+    return Import(flags, segments, list(found.problems), found.refused)
 
 
 def flag_source_names(source: Source) -> Named:
@@ -84,6 +107,14 @@ def flag_source_names(source: Source) -> Named:
         return dialect(source.dialect).names(source.definition)
     except Exception:
         return Named()  # checking it says what is wrong
+
+
+def flag_source_traits(source: Source) -> Traits:
+    """Return what a flag's definition says of who may see it, and of recording its use."""
+    try:
+        return dialect(source.dialect).traits(source.definition)
+    except Exception:
+        return Traits()  # checking it says what is wrong
 
 
 def segment_source_names(source: Source) -> Named:

@@ -6,16 +6,17 @@ and none has all.
 
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from msgspec import UnsetType
 
 from proxy.contract.authoring import normalise_values
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition, Source
-from proxy.contract.problems import Problem, under
+from proxy.contract.problems import Problem, has_errors, pointer, under
 from proxy.contract.steps import Steps
 from proxy.engine import program as p
-from proxy.engine.dialects import Dialect, Named, Translation
+from proxy.engine.dialects import Dialect, Named, Translation, option_problems
 from proxy.engine.native import (
     flag_program,
     making_expression,
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _SOURCE = "/source/definition"
+_OPTIONS = "/source/options"
 
 
 @cache
@@ -47,26 +49,42 @@ def dialect(name: str) -> Dialect:
 def translate(key: str, definition: FlagDefinition) -> Translation:
     """Return a flag's program. One of our own was found to have no problem before.
 
-    Problems of another system's definition have pointers below `/source/definition`.
+    Problems of another system's definition have pointers below `/source/definition`, those of its
+    options below `/source/options`.
     """
     source = definition.source
     if isinstance(source, UnsetType):
         variants = normalise_values(definition.type, definition.variants)
         return Translation(flag_program(definition), variants)
+    options, wrong = _options(source)
     try:
         made = dialect(source.dialect).translate(
-            key, source.definition, source.options, definition.enabled
+            key, source.definition, options, definition.enabled
         )
     except Exception as error:
         # One flag must not cost the others, whatever is wrong with it that nobody thought of.
         return Translation(None, {}, problems=(_failed(error),))
+    of_definition = under(_SOURCE, list(made.problems))
+    wrong += under(_OPTIONS, list(made.of_options))
     return Translation(
-        made.program,
+        None if has_errors(wrong) else made.program,
         made.variants,
         made.named,
-        tuple(under(_SOURCE, list(made.problems))),
+        (*wrong, *of_definition),
         made.circular,
     )
+
+
+def _options(source: Source) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the options that can be used, and what is wrong with the others."""
+    if not source.options:
+        return source.options, []
+    problems = option_problems(source.dialect, dialect(source.dialect).options, source.options)
+    if not problems:
+        return source.options, []
+    bad = {problem.pointer for problem in problems}
+    good = {n: value for n, value in source.options.items() if pointer(n) not in bad}
+    return good, under(_OPTIONS, problems)
 
 
 def translating(key: str, definition: FlagDefinition) -> Steps[Translation]:
@@ -99,11 +117,12 @@ def segment_program(
     if of_segments is None:
         message = f"{source.dialect} has no segments of its own"
         return None, [Problem(_SOURCE, ProblemCode.NOT_COMPILED, message)]
+    options, wrong = _options(source)
     try:
-        expression, problems = of_segments(source.definition, source.options)
+        expression, problems = of_segments(source.definition, options)
     except Exception as error:
         return None, [_failed(error)]
-    return expression, under(_SOURCE, problems)
+    return None if wrong else expression, wrong + under(_SOURCE, problems)
 
 
 def making_segment(

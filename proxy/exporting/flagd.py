@@ -119,7 +119,7 @@ def _check(key: str, one: _One, evaluators: Json) -> None:
     document = {"flags": {key: one.flag}, "$evaluators": one.evaluators}
     found = import_document("flagd", document, {"fractional": _FRACTIONAL}, ["production"])
     if not found.flags:
-        errors = [p.message for p in found.problems if p.severity is Severity.ERROR]
+        errors = [p.message for p in found.all_problems() if p.severity is Severity.ERROR]
         raise _Inexpressible(*errors or ["it cannot be read as a flag of flagd"])
 
 

@@ -40,7 +40,7 @@ def read_flagd(document: dict[str, Any], environment: str, fractional: str) -> F
     """
     found = import_document("flagd", document, {"fractional": fractional}, [environment])
     keys = _keys(document["flags"])
-    of_flags: dict[str, list[Problem]] = {key: [] for key in keys.values()}
+    of_flags = {key: list(found.refused.get(key, ())) for key in keys.values()}
     of_file = []
     for problem in found.problems:
         place = "/".join(problem.pointer.split("/")[:3])
@@ -64,7 +64,7 @@ def read_flagd(document: dict[str, Any], environment: str, fractional: str) -> F
     for (kind, key), line in entries.items():
         digest.put(kind, key, line)
     lines = [entries[name] for name in sorted(entries, key=lambda name: entry_order(*name))]
-    return FileContent(lines, digest.hexdigest(), list(found.problems))
+    return FileContent(lines, digest.hexdigest(), found.all_problems())
 
 
 def _keys(flags: Any) -> Mapping[str, str]:

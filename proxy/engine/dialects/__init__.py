@@ -6,7 +6,10 @@ from proxy.engine.dialects.model import (
     ImportedFlag,
     ImportedSegment,
     Named,
+    Traits,
     Translation,
 )
+from proxy.engine.dialects.options import option_problems
 
-__all__ = ["Dialect", "Imported", "ImportedFlag", "ImportedSegment", "Named", "Translation"]
+__all__ = ["Dialect", "Imported", "ImportedFlag", "ImportedSegment", "Named", "Traits"]
+__all__ += ["Translation", "option_problems"]

@@ -19,9 +19,18 @@ from typing import Any, NamedTuple
 import msgspec
 
 from proxy.contract.problems import Problem
+from proxy.engine.dialects.options import Options
 from proxy.engine.program import Expression, Program, Timeline
 
-__all__ = ["Dialect", "Imported", "ImportedFlag", "ImportedSegment", "Named", "Translation"]
+__all__ = [
+    "Dialect",
+    "Imported",
+    "ImportedFlag",
+    "ImportedSegment",
+    "Named",
+    "Traits",
+    "Translation",
+]
 
 
 class Named(NamedTuple):
@@ -31,9 +40,24 @@ class Named(NamedTuple):
     flags: tuple[str, ...] = ()
 
 
+class Traits(NamedTuple):
+    """What a definition says of its flag beside who gets what; None where its system has no word.
+
+    `client_side`: clients whose key is public may see it. `track`: that it is used is recorded.
+    """
+
+    client_side: bool | None = None
+    track: bool | None = None
+
+
+_NO_TRAITS = Traits()
+_NO_OPTIONS: Options = {}
+
+
 class Translation(msgspec.Struct, frozen=True):
     """One flag, translated. Without `program` its problems say why.
 
+    `problems` have pointers into the definition, those `of_options` into the options.
     `variants` are what its outcomes name; a value `msgspec.UNSET` is answered as none, so that the
     application's default is used. `circular` is the program of a flag that asks itself, through
     others; without one it cannot answer.
@@ -44,6 +68,7 @@ class Translation(msgspec.Struct, frozen=True):
     named: Named = Named()
     problems: tuple[Problem, ...] = ()
     circular: Program | None = None
+    of_options: tuple[Problem, ...] = ()
 
 
 class ImportedFlag(msgspec.Struct, frozen=True):
@@ -76,11 +101,15 @@ class ImportedSegment(msgspec.Struct, frozen=True):
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """A file, read: what is good of it, and the problems, with pointers into the file."""
+    """A file, read: what is good of it, and the problems, with pointers into the file.
+
+    `refused` are errors of what flags share, by the key of each flag that is left out for them.
+    """
 
     flags: tuple[ImportedFlag, ...] = ()
     segments: tuple[ImportedSegment, ...] = ()
     problems: tuple[Problem, ...] = ()
+    refused: Mapping[str, tuple[Problem, ...]] = {}
 
 
 class Dialect(NamedTuple):
@@ -88,7 +117,10 @@ class Dialect(NamedTuple):
 
     `translate(key, definition, options, enabled)` and `segment(definition, options)` are what the
     compiler calls; `names` and `segment_names` say what a definition asks without translating it.
-    A dialect without segments has none of the last two.
+    A dialect without segments has no `segment` and no `segment_names`.
+
+    `options` are those of a definition, `file_options` those that a file is read with. Who calls
+    has checked them.
     """
 
     name: str
@@ -100,3 +132,6 @@ class Dialect(NamedTuple):
         | None
     ) = None
     segment_names: Callable[[Mapping[str, Any]], tuple[str, ...]] | None = None
+    options: Options = _NO_OPTIONS
+    file_options: Options = _NO_OPTIONS
+    traits: Callable[[Mapping[str, Any]], Traits] = lambda _definition: _NO_TRAITS

@@ -153,6 +153,48 @@ async def test_one_bad_flag_is_refused_and_the_rest_is_imported(api: Api) -> Non
     assert refused["bad"][0]["pointer"].startswith("/flags/bad")
 
 
+async def test_what_flags_share_costs_those_that_need_it(api: Api) -> None:
+    """An evaluator that cannot be used refuses its flags, with its own place, and no others."""
+    long = {"and": [{"!": [{"var": "x"}]}] * 1_001}
+    bad = {**TARGETED, "targeting": {"if": [{"$ref": "long"}, "on"]}}
+    plan = await good(api, {"flags": {**FILE["flags"], "bad": bad}, "$evaluators": {"long": long}})
+    assert plan["created"] == ["plain", "targeted"]
+    [item] = plan["refused"]
+    assert item["key"] == "bad"
+    assert item["problems"][0]["pointer"].startswith("/$evaluators/long/and")
+
+
+async def test_who_may_see_a_flag_is_imported(api: Api) -> None:
+    """With the rest; what is said here stays until the file says something else."""
+
+    def file(**members: Any) -> Any:
+        plain = {"on": True, "variations": [1, 2], "fallthrough": {"variation": 0}}
+        return {"flags": {"f": {**plain, **members}}}
+
+    async def seen() -> list[bool]:
+        flag = (await api.ask("GET", f"{FLAGS}/f")).json
+        return [flag["client_side"], flag["track"]]
+
+    both = {"clientSideAvailability": {"usingEnvironmentId": True}, "trackEvents": True}
+    await good(api, file(**both), system="launchdarkly")
+    assert await seen() == [True, True]
+    await api.ask("PATCH", f"{FLAGS}/f", json={"client_side": False})
+    plan = await good(api, file(**both), system="launchdarkly")
+    assert (plan["unchanged"], await seen()) == (["f"], [False, True])
+    # another change of the definition does not open it again
+    plan = await good(api, file(**both, offVariation=1), system="launchdarkly")
+    assert ([item["key"] for item in plan["changed"]], await seen()) == (["f"], [False, True])
+    plan = await good(api, file(clientSide=False), system="launchdarkly")
+    assert "track" in plan["changed"][0]["changes"]
+    assert await seen() == [False, False]
+    plan = await good(api, file(clientSide=True), system="launchdarkly")
+    assert "client_side" in plan["changed"][0]["changes"]
+    assert await seen() == [True, False]
+    plan = await good(api, file(), "?environment=staging", system="launchdarkly")
+    assert any("client_side off, which is that of all" in p["message"] for p in plan["problems"])
+    assert await seen() == [False, False]
+
+
 @pytest.mark.parametrize("document", [None, [], {}, {"flags": 1}, "text"])
 async def test_a_file_that_cannot_be_read_is_refused_whole(api: Api, document: Any) -> None:
     """422, with pointers into the body."""
@@ -190,7 +232,12 @@ async def test_an_unknown_option_or_system_is_refused(api: Api) -> None:
     """An option that is passed over would change answers."""
     body: dict[str, Any] = {"system": "flagd", "document": FILE, "options": {"fractionl": "v1"}}
     reply = await api.ask("POST", IMPORT, json=body)
-    assert reply.json["problems"][0]["pointer"] == "/options/fractionl"
+    [problem] = reply.json["problems"]
+    assert problem["pointer"] == "/options/fractionl"
+    assert problem["hint"] == "did you mean 'fractional'?; known: fractional"
+    body["options"] = {"fractional": "v4"}
+    [problem] = (await api.ask("POST", IMPORT, json=body)).json["problems"]
+    assert (problem["pointer"], problem["code"]) == ("/options/fractional", "not_one_of")
     reply = await api.ask("POST", IMPORT, json={"system": "flipt", "document": {}})
     assert reply.status == 422
     assert (await api.ask("POST", IMPORT + "?environment=nope", json=body)).status == 404

@@ -45,15 +45,18 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
     flags: list[ImportedFlag] = []
     problems = findings.problems
     seen: set[str] = set()
+    refused: dict[str, tuple[Problem, ...]] = {}
     for key, where, flag in _flags(document.get("flags"), findings):
         if key in seen:
             findings.add(where, ProblemCode.DUPLICATE_KEY, "there is a flag of this key before")
             continue
         seen.add(key)
-        found = _flag(key, where, flag, evaluators, shared, kept, findings)
+        found, errors = _flag(key, where, flag, evaluators, shared, kept, findings)
         if found is not None:
             flags.append(found)
-    return Imported(tuple(flags), problems=tuple(dict.fromkeys(problems)))
+        if errors:
+            refused[key] = errors
+    return Imported(tuple(flags), problems=tuple(dict.fromkeys(problems)), refused=refused)
 
 
 def _object(document: Mapping[str, Any], member: str, findings: Findings) -> Mapping[str, Any]:
@@ -98,7 +101,8 @@ def _flag(
     shared: Mapping[str, Any],
     options: Mapping[str, Any],
     findings: Findings,
-) -> ImportedFlag | None:
+) -> tuple[ImportedFlag | None, tuple[Problem, ...]]:
+    """Return a flag, or None where it is left out, and errors of evaluators that it needs."""
     state = flag.get("state")
     if state not in ("ENABLED", "DISABLED"):
         message = "ENABLED or DISABLED; flagd takes anything else for enabled"
@@ -120,12 +124,14 @@ def _flag(
         message = "the values of a flag are all of one type"
         at = pointer(*where, "variants")
         problems.append(Problem(at, ProblemCode.VALUE_TYPE, message, _TYPES))
-    for problem in problems[: MAX_PROBLEMS - len(findings.problems)]:
-        findings.problems.append(problem)
+    of_evaluators = [problem for problem in problems if problem.pointer.startswith(_EVALUATORS)]
+    errors = tuple(of_evaluators) if has_errors(of_evaluators) else ()
+    told = [problem for problem in problems if problem not in errors]
+    findings.problems += told[: max(0, MAX_PROBLEMS - len(findings.problems))]
     if has_errors(problems) or kind is None:
-        return None
+        return None, errors
     default = definition.get("defaultVariant")
-    return ImportedFlag(
+    imported = ImportedFlag(
         key,
         kind,
         variants,
@@ -135,6 +141,7 @@ def _flag(
         options=options,
         metadata=metadata,
     )
+    return imported, ()
 
 
 _TYPES = "booleans, strings, numbers or objects; null is none"

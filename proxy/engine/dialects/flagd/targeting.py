@@ -83,14 +83,10 @@ def translate(
 ) -> Translation:
     """Return a flag as a program; `options` has the version of `fractional`, default v2."""
     findings = Findings()
-    wanted = options.get("fractional", "v2")
-    version = FRACTIONAL.get(wanted) if isinstance(wanted, str) else None
-    if version is None:
-        message = f"there are {', '.join(FRACTIONAL)}"
-        findings.add(("fractional",), ProblemCode.NOT_ONE_OF, message)
+    version = FRACTIONAL[options.get("fractional", "v2")]
     variants = _variants(definition.get("variants"), findings)
     default = _default(definition.get("defaultVariant"), variants, findings)
-    program = _Translator(key, definition, variants, default, version or 2, findings).program()
+    program = _Translator(key, definition, variants, default, version, findings).program()
     problems = tuple(findings.problems)
     if has_errors(findings.problems):
         return Translation(None, variants, problems=problems)

@@ -31,8 +31,9 @@ from typing import Any
 
 from proxy.engine.dialects.goff.flags import read_flag
 from proxy.engine.dialects.goff.programs import program_of
-from proxy.engine.dialects.goff.reading import enrichment, read
-from proxy.engine.dialects.model import Dialect, Named, Translation
+from proxy.engine.dialects.goff.reading import ENRICHMENT, read
+from proxy.engine.dialects.model import Dialect, Named, Traits, Translation
+from proxy.engine.dialects.options import OBJECT
 from proxy.engine.findings import Findings
 
 __all__ = ["DIALECT"]
@@ -44,7 +45,7 @@ def _translate(
     key: str, definition: Mapping[str, Any], options: Mapping[str, Any], enabled: bool
 ) -> Translation:
     findings = Findings()
-    fixed = enrichment(options, findings)
+    fixed = options.get(ENRICHMENT) or {}
     flag = read_flag(definition, findings)
     program, variants = program_of(key, flag, enabled, fixed, findings)
     return Translation(program, variants, _NOBODY, tuple(findings.problems))
@@ -54,4 +55,17 @@ def _names(_definition: Mapping[str, Any]) -> Named:
     return _NOBODY
 
 
-DIALECT = Dialect("goff", read, _translate, _names)
+def _traits(definition: Mapping[str, Any]) -> Traits:
+    """Return whether uses are recorded: where `trackEvents` asks for it, or an experiment runs.
+
+    To GO Feature Flag every flag is tracked that does not say no, if the relay has an exporter.
+    """
+    asked = definition.get("trackEvents", bool(definition.get("experimentation")))
+    return Traits(track=asked is True)
+
+
+_OPTIONS = {ENRICHMENT: OBJECT}
+
+DIALECT = Dialect(
+    "goff", read, _translate, _names, options=_OPTIONS, file_options=_OPTIONS, traits=_traits
+)

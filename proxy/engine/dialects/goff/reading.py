@@ -21,26 +21,13 @@ from proxy.engine.dialects.goff.programs import program_of
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings
 
-__all__ = ["ENRICHMENT", "enrichment", "read"]
+__all__ = ["ENRICHMENT", "read"]
 
 ENRICHMENT = "evaluationContextEnrichment"
 """The option, and what it is called in the relay's own configuration."""
 
 _MAX_DEPTH = limits.MAX_VALUE_DEPTH
 _MAX_KEY_BYTES = 256
-
-
-def enrichment(options: Mapping[str, Any], findings: Findings) -> Mapping[str, Any]:
-    """Return the attributes that options set."""
-    for name in options:
-        if name != ENRICHMENT:
-            message = f"GO Feature Flag's flags have no option but {ENRICHMENT}"
-            findings.add(("options", name), ProblemCode.UNKNOWN_FIELD, message)
-    found = options.get(ENRICHMENT)
-    if found is None or found.__class__ is dict:
-        return found or {}
-    findings.add(("options", ENRICHMENT), ProblemCode.WRONG_TYPE, "must be an object")
-    return {}
 
 
 def read(document: Any, options: Mapping[str, Any]) -> Imported:
@@ -59,7 +46,6 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
         if given.__class__ is dict and given and ENRICHMENT not in options:
             options = {**options, ENRICHMENT: given}
     kept = {name: value for name, value in options.items() if name == ENRICHMENT}
-    enrichment(options, findings)
     flags: list[ImportedFlag] = []
     timed = False
     for key, definition in found.items():
@@ -112,7 +98,7 @@ def _flag(
     plain = _plain(definition, findings)
     if plain is None:
         return None, findings.problems, False
-    fixed = enrichment(options, Findings())
+    fixed = options.get(ENRICHMENT) or {}
     flag = read_flag(plain, findings)
     _check(flag, findings)
     program_of(key, flag, True, fixed, findings)

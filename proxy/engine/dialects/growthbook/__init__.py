@@ -12,10 +12,33 @@ Values are JavaScript's: text, numbers, order and truth as the SDK for JavaScrip
 the one the others are tested against.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from proxy.engine.dialects.growthbook.features import names, translate
+from proxy.engine.dialects.growthbook.members import objects
 from proxy.engine.dialects.growthbook.reading import read
-from proxy.engine.dialects.model import Dialect
+from proxy.engine.dialects.model import Dialect, Traits
+from proxy.engine.dialects.options import OBJECT
 
 __all__ = ["DIALECT"]
 
-DIALECT = Dialect("growthbook", read, translate, names)
+
+def _traits(definition: Mapping[str, Any]) -> Traits:
+    """Return whether uses are recorded: those of experiments, which SDKs call back for."""
+    parts = (definition, *objects(definition.get("rules")))
+    experiments = ("variations", "contextualVariations")
+    return Traits(track=any(part.get(name) for part in parts for name in experiments))
+
+
+_OPTIONS = {"savedGroups": OBJECT, "contextualBandits": OBJECT}
+
+DIALECT = Dialect(
+    "growthbook",
+    read,
+    translate,
+    names,
+    options=_OPTIONS,
+    file_options=_OPTIONS,
+    traits=_traits,
+)

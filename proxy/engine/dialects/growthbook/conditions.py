@@ -17,7 +17,8 @@ Rules:
 - Tests never raise, for any JSON value, and recursion is bounded by the depth of the condition.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from proxy.contract.codes import ProblemCode, Severity
@@ -63,11 +64,14 @@ __all__ = ["Conditions"]
 class Conditions:
     """Takes the conditions of one flag; what is wrong with them, and how many, it keeps.
 
-    `groups` are the saved groups, by their identifiers.
+    `groups` are the saved groups, by their identifiers. They, and bandits, are options: what is
+    wrong with their conditions is kept apart, in `of_options`, with pointers into the options.
     """
 
-    def __init__(self, findings: Findings, groups: Mapping[str, Any]) -> None:
-        self._findings = findings
+    def __init__(self, findings: Findings, of_options: Findings, groups: Mapping[str, Any]) -> None:
+        self._of_definition = findings
+        self._of_options = of_options
+        self._in_option = False
         self._groups = groups
         self._nodes = 0
         self._values = 0
@@ -76,6 +80,20 @@ class Conditions:
         self._members: dict[str, Listed] = {}
         self._within: list[str] = []
         """The saved groups whose conditions are being taken."""
+
+    @property
+    def _findings(self) -> Findings:
+        """Where what is wrong with the condition that is being taken is kept."""
+        return self._of_options if self._in_option else self._of_definition
+
+    @contextmanager
+    def _option(self) -> Iterator[None]:
+        """Take what is in an option meanwhile."""
+        before, self._in_option = self._in_option, True
+        try:
+            yield
+        finally:
+            self._in_option = before
 
     # Conditions over objects
 
@@ -93,9 +111,14 @@ class Conditions:
         return self._object_test(condition, at, 0)
 
     def context_test(self, condition: Any, at: Path) -> tuple[Test, frozenset[str]]:
-        """Return a condition over the context as a test of all of it, and what members it reads."""
+        """Return a condition over the context as a test of all of it, and what members it reads.
+
+        It is one of an option, and so is where it is.
+        """
         self._reads = set()
-        return self._object_test(condition, at, 0, of_context=True), frozenset(self._reads)
+        with self._option():
+            test = self._object_test(condition, at, 0, of_context=True)
+        return test, frozenset(self._reads)
 
     def _object(self, condition: Any, at: Path, depth: int) -> p.Expression:
         if not self._enter(condition, at, depth):
@@ -163,7 +186,8 @@ class Conditions:
                 leaf = members.asked(negated=False).as_leaf()
                 return p.Probe(attribute(name), leaf, source={"$savedGroup": reference})
         try:
-            return self._object(found["condition"], at, depth + 1)
+            with self._option():
+                return self._object(found["condition"], self._place(), depth + 1)
         finally:
             self._within.pop()
 
@@ -179,9 +203,15 @@ class Conditions:
                 get = context_getter(name) if of_context else getter(name)
                 return _of(get, members.asked(negated=False).test)
         try:
-            return self._object_test(found["condition"], at, depth + 1, of_context=of_context)
+            with self._option():
+                condition = found["condition"]
+                return self._object_test(condition, self._place(), depth + 1, of_context=of_context)
         finally:
             self._within.pop()
+
+    def _place(self) -> Path:
+        """Return where the condition of the saved group is that is being taken."""
+        return ("savedGroups", self._within[-1], "condition")
 
     def _group(self, reference: Any, at: Path) -> "tuple[str, Listed] | dict[str, Any] | None":
         """Return attribute and values of a group, or a group of a condition, or that there is none.

@@ -27,7 +27,7 @@ from proxy.engine import program as p
 from proxy.engine.dialects.growthbook import ranges as r
 from proxy.engine.dialects.growthbook import requests as q
 from proxy.engine.dialects.growthbook.conditions import Conditions
-from proxy.engine.dialects.growthbook.members import Members, is_plain, is_text, objects
+from proxy.engine.dialects.growthbook.members import Members, is_plain, is_text
 from proxy.engine.dialects.growthbook.outcomes import (
     Metadata,
     Outcomes,
@@ -93,12 +93,14 @@ class Experiments:
         outcomes: Outcomes,
         conditions: Conditions,
         bandits: Mapping[str, Any],
+        of_bandits: Members,
     ) -> None:
         self._key = key
         self._members = members
         self._outcomes = outcomes
         self._conditions = conditions
         self._bandits = bandits
+        self._of_bandits = of_bandits
         self._pieces = 0
 
     def read(
@@ -379,14 +381,17 @@ class Experiments:
         leaves: list[tuple[int | float, list[float] | None]] = []
         tests: list[Test] = []
         reads: set[str] = set()
-        here = (*at, "contextualBanditRef")
-        for leaf in objects(bandit.get("contexts")):
+        contexts = bandit.get("contexts")
+        for index, leaf in enumerate(contexts if contexts.__class__ is list else []):
+            if leaf.__class__ is not dict:
+                continue
+            place: Path = ("contextualBandits", str(reference), "contexts", index)
             condition = leaf.get("condition") or {}
-            test, read = self._conditions.context_test(condition, here)
+            test, read = self._conditions.context_test(condition, (*place, "condition"))
             tests.append(test)
             reads |= read
             leaf_id: Any = leaf.get("leafId")
-            weights = self._members.weights(leaf.get("weights"), here)
+            weights = self._of_bandits.weights(leaf.get("weights"), (*place, "weights"))
             leaves.append((leaf_id if is_plain(leaf_id) else 0, weights))
         leaves.append((_NO_LEAF, None))
         last = len(tests)

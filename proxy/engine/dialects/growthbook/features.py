@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from proxy.contract.codes import ProblemCode, Reason, Severity
+from proxy.contract.codes import ProblemCode, Reason
 from proxy.contract.definitions import TARGETING_KEY
+from proxy.contract.problems import has_errors
 from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
@@ -60,16 +61,20 @@ def translate(
 ) -> Translation:
     """Return a feature as a program. `options` may have `savedGroups` and `contextualBandits`."""
     feature = _Feature(key, definition, options)
-    program = feature.program()
+    program: p.Program | None = feature.program()
     problems = tuple(feature.findings.problems)
+    # a group that is named twice is taken twice
+    of_options = tuple(dict.fromkeys(feature.of_options.problems))
     named = names(definition)
-    if any(problem.severity is Severity.ERROR for problem in problems):
-        return Translation(None, {}, named, problems)
-    if not enabled:
+    circular: p.Program | None = p.Program((), nothing(_CYCLIC))
+    variants = feature.variants
+    if has_errors([*problems, *of_options]):
+        program = circular = None
+        variants = {}
+    elif not enabled:
         off = p.Outcome(None, Reason.DISABLED, metadata=(("sourceReason", "unknownFeature"),))
-        return Translation(p.Program((), off), feature.variants, named, problems)
-    circular = p.Program((), nothing(_CYCLIC))
-    return Translation(program, feature.variants, named, problems, circular)
+        program, circular = p.Program((), off), None
+    return Translation(program, variants, named, problems, circular, of_options)
 
 
 def _is_cyclic(answer: Answer) -> bool:
@@ -104,14 +109,16 @@ class _Feature:
 
     def __init__(self, key: str, definition: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.findings = Findings()
+        self.of_options = Findings()
         self._key = key
         self._definition = definition
         self._members = Members(self.findings)
         self._outcomes = Outcomes(self._members)
-        self._conditions = Conditions(self.findings, mapping(options.get("savedGroups")))
+        groups = mapping(options.get("savedGroups"))
+        self._conditions = Conditions(self.findings, self.of_options, groups)
         bandits = mapping(options.get("contextualBandits"))
         self._experiments = Experiments(
-            key, self._members, self._outcomes, self._conditions, bandits
+            key, self._members, self._outcomes, self._conditions, bandits, Members(self.of_options)
         )
         self._asked: dict[tuple[str, str], p.Answered] = {}
 

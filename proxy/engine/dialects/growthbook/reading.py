@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import pointer, under
+from proxy.contract.problems import Problem, has_errors, json_kind, pointer, under
 from proxy.engine.dialects.growthbook.features import translate
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings, Path
@@ -45,45 +45,79 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
         hint = "the file is what /api/features/<client key> answers"
         findings.add(("features",), code, "features are an object, by their keys", hint)
         return Imported(problems=tuple(findings.problems))
-    shared = {
-        name: {**_mapping(document.get(name)), **_mapping(options.get(name))}
-        for name in ("savedGroups", "contextualBandits")
-    }
-    flags = []
-    for key, definition in features.items():
-        flag = _flag(key, definition, shared, findings)
-        if flag is not None:
-            flags.append(flag)
-    return Imported(tuple(flags), (), tuple(findings.problems))
+    reader = _Reader(document, options, findings)
+    flags = [
+        flag for key, found in features.items() if (flag := reader.flag(key, found)) is not None
+    ]
+    problems = tuple(dict.fromkeys(findings.problems))
+    return Imported(tuple(flags), (), problems, reader.refused)
 
 
-def _flag(
-    key: str, definition: Any, shared: dict[str, dict[str, Any]], findings: Findings
-) -> ImportedFlag | None:
-    at: Path = ("features", key)
-    if definition.__class__ is not dict:
-        findings.add(at, ProblemCode.WRONG_TYPE, "a feature is an object")
-        return None
-    options = _used(definition, shared)
-    translation = translate(key, definition, options, True)
-    room = MAX_PROBLEMS - len(findings.problems)
-    findings.problems += under(pointer(*at), list(translation.problems))[:room]
-    if translation.program is None:
-        return None
-    kind = _type_of(translation.variants, at, findings)
-    if kind is None:
-        return None
-    variants = dict(translation.variants)
-    metadata = _mapping(definition.get("metadata"))
-    return ImportedFlag(
-        key,
-        kind,
-        variants,
-        "default" if "default" in variants else next(iter(variants)),
-        definition,
-        options=options,
-        tags=tuple(_tags(metadata.get("tags"))),
-    )
+class _Reader:
+    """Reads features, each with what it uses of the groups and bandits that all share."""
+
+    def __init__(
+        self, document: Mapping[str, Any], options: Mapping[str, Any], findings: Findings
+    ) -> None:
+        self.refused: dict[str, tuple[Problem, ...]] = {}
+        self._findings = findings
+        self._given: dict[str, set[str]] = {}
+        """What options give, by the last step of its pointer."""
+        self._shared: dict[str, dict[str, Any]] = {}
+        for name in _SHARED:
+            found = document.get(name)
+            if found is not None and found.__class__ is not dict:
+                message = f"an object, not {json_kind(found)}; it is left out"
+                findings.add((name,), ProblemCode.WRONG_TYPE, message, severity=Severity.WARNING)
+            given = _mapping(options.get(name))
+            self._given[name] = {pointer(key)[1:] for key in given}
+            self._shared[name] = {**_mapping(found), **given}
+
+    def flag(self, key: str, definition: Any) -> ImportedFlag | None:
+        """Return one flag, None where it is left out."""
+        at: Path = ("features", key)
+        findings = self._findings
+        if definition.__class__ is not dict:
+            findings.add(at, ProblemCode.WRONG_TYPE, "a feature is an object")
+            return None
+        options = _used(definition, self._shared)
+        translation = translate(key, definition, options, True)
+        room = MAX_PROBLEMS - len(findings.problems)
+        findings.problems += under(pointer(*at), list(translation.problems))[:room]
+        self._of_shared(key, translation.of_options)
+        if translation.program is None:
+            return None
+        kind = _type_of(translation.variants, at, findings)
+        if kind is None:
+            return None
+        variants = dict(translation.variants)
+        metadata = _mapping(definition.get("metadata"))
+        return ImportedFlag(
+            key,
+            kind,
+            variants,
+            "default" if "default" in variants else next(iter(variants)),
+            definition,
+            options=options,
+            tags=tuple(_tags(metadata.get("tags"))),
+        )
+
+    def _of_shared(self, key: str, problems: tuple[Problem, ...]) -> None:
+        """Keep what is wrong with groups and bandits: errors with the flag that asks them."""
+        placed = [self._placed(problem) for problem in problems]
+        if has_errors(placed):
+            self.refused[key] = tuple(placed)
+            return
+        room = MAX_PROBLEMS - len(self._findings.problems)
+        self._findings.problems += placed[:room]
+
+    def _placed(self, problem: Problem) -> Problem:
+        """Return a problem with its pointer into the file, or into the options it is read with."""
+        _, name, key = problem.pointer.split("/")[:3]
+        return under("/options", [problem])[0] if key in self._given[name] else problem
+
+
+_SHARED = ("savedGroups", "contextualBandits")
 
 
 def _type_of(variants: Mapping[str, Any], at: Path, findings: Findings) -> str | None:

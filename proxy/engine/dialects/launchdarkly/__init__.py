@@ -5,15 +5,28 @@ and Java); `environment`, for files with several.
 
 Differs from LaunchDarkly: members of big segments are not known (a warning); a circle of segments
 is an error for all flags that name it, not only for whoever comes to it, and so is a circle of
-prerequisites; events, `trackEvents` and the like are not evaluation. How a context is read stands
-in `contexts`.
+prerequisites; events are not evaluation. How a context is read stands in `contexts`.
 """
 
 from proxy.engine.dialects.launchdarkly.flags import names, translate
 from proxy.engine.dialects.launchdarkly.reading import read_file
 from proxy.engine.dialects.launchdarkly.segments import segment, segment_names
+from proxy.engine.dialects.launchdarkly.traits import traits
 from proxy.engine.dialects.model import Dialect
+from proxy.engine.dialects.options import TEXT, one_of
 
 __all__ = ["DIALECT"]
 
-DIALECT = Dialect("launchdarkly", read_file, translate, names, segment, segment_names)
+_OPTIONS = {"float": one_of(64, 32)}
+
+DIALECT = Dialect(
+    "launchdarkly",
+    read_file,
+    translate,
+    names,
+    segment,
+    segment_names,
+    options=_OPTIONS,
+    file_options={**_OPTIONS, "environment": TEXT},
+    traits=traits,
+)

@@ -59,9 +59,9 @@ _USABLE = p.Gate(
 )
 
 
-def bits_of(options: Mapping[str, Any]) -> Bits | None:
-    """Return the precision that is asked for, None for one that there is not."""
-    return {"32": 32, "64": 64}.get(str(options.get("float", 64)))
+def bits_of(options: Mapping[str, Any]) -> Bits:
+    """Return the precision that is asked for."""
+    return 32 if str(options.get("float")) == "32" else 64
 
 
 def translate(
@@ -69,14 +69,9 @@ def translate(
 ) -> Translation:
     """Return a flag as a program; `enabled` takes the place of its own `on`."""
     flag, problems = read(definition, Flag)
-    bits = bits_of(options)
-    if flag is None or bits is None:
-        findings = Findings()
-        if bits is None:
-            message = "the precision of floating point is 32 or 64"
-            findings.add((), ProblemCode.NOT_ONE_OF, message, "64 for all but Go and Java clients")
-        return Translation(None, {}, names(definition), (*problems, *findings.problems))
-    return _Translator(key, flag, bits).translation(enabled)
+    if flag is None:
+        return Translation(None, {}, names(definition), tuple(problems))
+    return _Translator(key, flag, bits_of(options)).translation(enabled)
 
 
 def names(definition: Mapping[str, Any]) -> Named:

@@ -8,8 +8,8 @@
     {"key": ..., "environments": {...}}                   one flag of the REST API
 
 Flags of the REST API are written as clients are sent them, for one environment, which the option
-`environment` names where there are several. Only members that evaluation reads are kept: the rest
-may be about people, or secret. What a file has beside flags and segments is named in a warning.
+`environment` names where there are several. Only members that are read are kept: the rest may be
+about people, or secret. What a file has beside flags and segments is named in a warning.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +21,7 @@ from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.problems import Problem, has_errors, pointer
 from proxy.engine.dialects.launchdarkly.flags import bits_of, translate
 from proxy.engine.dialects.launchdarkly.segments import segment
+from proxy.engine.dialects.launchdarkly.traits import SAID, is_mobile_only
 from proxy.engine.dialects.model import Imported, ImportedFlag, ImportedSegment, Translation
 from proxy.engine.findings import Findings, Path
 from proxy.engine.shown import compact, several
@@ -32,6 +33,7 @@ _Names = tuple[str, ...]
 _FLAG: _Names = (
     *("key", "on", "variations", "salt", "offVariation", "prerequisites"),
     *("targets", "contextTargets", "rules", "fallthrough"),
+    *SAID,
 )
 _SEGMENT: _Names = (
     *("key", "salt", "included", "excluded", "includedContexts", "excludedContexts"),
@@ -51,11 +53,8 @@ _Where = Callable[[str], str]
 def read_file(document: Any, options: Mapping[str, Any]) -> Imported:
     """Return what is in a file; see `model.Dialect`."""
     reader = _Reader(options)
-    if bits_of(options) is None:
-        message = "the option float is 32 or 64"
-        hint = "64 for all clients but those for Go and Java"
-        return Imported(problems=(Problem("", ProblemCode.NOT_ONE_OF, message, hint),))
     reader.document(document)
+    reader.tell_of_mobile_keys()
     return Imported(
         tuple(reader.flags.values()), tuple(reader.segments.values()), tuple(reader.problems)
     )
@@ -68,6 +67,7 @@ class _Reader:
         self.flags: dict[str, ImportedFlag] = {}
         self.segments: dict[str, ImportedSegment] = {}
         self._findings = Findings()
+        self._mobile_only: list[str] = []
         self._environment = options.get("environment")
         self._options = {"float": 32} if bits_of(options) == 32 else {}
 
@@ -102,6 +102,16 @@ class _Reader:
             where = (*path, "flagValues", key)
             self._add_flag(key, made, where, _always(pointer(*where)))
         return None
+
+    def tell_of_mobile_keys(self) -> None:
+        """Say which flags more clients will see than did."""
+        if self._mobile_only:
+            message = (
+                "for clients with mobile keys, not for those in browsers; here both have client "
+                f"keys, and see: {several(self._mobile_only)}"
+            )
+            hint = "set client_side to false where browsers must not see a flag"
+            self._findings.add((), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
 
     # The form of clients
 
@@ -147,6 +157,7 @@ class _Reader:
             return self._findings.add(where, ProblemCode.MISSING_FIELD, message, hint)
         made = _only(environment, _FLAG)
         made["key"] = key
+        made |= _only(item, ("clientSideAvailability",))  # which is that of all environments
         made["variations"] = [
             variation.get("value") if isinstance(variation, dict) else None
             for variation in _list(item.get("variations"))
@@ -220,6 +231,8 @@ class _Reader:
             message = "a flag without variations answers nothing"
             self._report([Problem("", ProblemCode.NO_VARIANTS, message)], _always(where_to))
             return None
+        if is_mobile_only(made):
+            self._mobile_only.append(key)
         self.flags[key] = ImportedFlag(
             key,
             _type_of(translation),
@@ -288,7 +301,8 @@ def _rest_rule(rule: Any) -> Any:
     """Return a rule of a flag or segment as clients are sent it; its `_id` is the `id`."""
     if not isinstance(rule, dict):
         return rule
-    made = {**_only(rule, ("weight", "bucketBy", "rolloutContextKind")), **_rest_serve(rule)}
+    names = ("weight", "bucketBy", "rolloutContextKind", "trackEvents")
+    made = {**_only(rule, names), **_rest_serve(rule)}
     made["id"] = rule.get("_id", rule.get("id"))
     made["clauses"] = [
         _only(clause, _CLAUSE) if isinstance(clause, dict) else clause

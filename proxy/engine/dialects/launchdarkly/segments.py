@@ -44,15 +44,10 @@ def segment(
     if found is None:
         return None, problems
     findings = Findings()
-    bits = bits_of(options)
-    if bits is None:
-        message = "the precision of floating point is 32 or 64"
-        findings.add((), ProblemCode.NOT_ONE_OF, message)
-        return None, findings.problems
     reader = ClauseReader(findings)
     if not _is_within_bounds(found, reader, findings):
         return None, findings.problems
-    expression = _expression(found, reader, bits, findings)
+    expression = _expression(found, reader, bits_of(options), findings)
     return None if has_errors(findings.problems) else expression, findings.problems
 
 

@@ -15,10 +15,33 @@ Not kept, each with a warning: what is drawn at random at each call; the host of
 strategies that are code.
 """
 
-from proxy.engine.dialects.model import Dialect
-from proxy.engine.dialects.unleash.reading import read, segment
-from proxy.engine.dialects.unleash.toggles import names, translate
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.engine.dialects.model import Dialect, Traits
+from proxy.engine.dialects.options import BOOLEAN, TEXT, one_of
+from proxy.engine.dialects.unleash.context import CONFIGURED
+from proxy.engine.dialects.unleash.reading import COMPANIONS, read, segment
+from proxy.engine.dialects.unleash.toggles import ANSWER, VARIANT, names, translate
 
 __all__ = ["DIALECT"]
 
-DIALECT = Dialect("unleash", read, translate, names, segment, lambda _definition: ())
+_CONFIGURED = dict.fromkeys(CONFIGURED, TEXT)
+
+
+def _traits(definition: Mapping[str, Any]) -> Traits:
+    """Return whether uses are recorded, which Unleash calls impression data."""
+    return Traits(track=definition.get("impressionData") is True)
+
+
+DIALECT = Dialect(
+    "unleash",
+    read,
+    translate,
+    names,
+    segment,
+    lambda _definition: (),
+    options={**_CONFIGURED, ANSWER: one_of(VARIANT)},
+    file_options={**_CONFIGURED, COMPANIONS: BOOLEAN},
+    traits=_traits,
+)

@@ -31,12 +31,14 @@ from proxy.engine.dialects.unleash.toggles import (
 from proxy.engine.dialects.unleash.translation import Translating, segment_key
 from proxy.engine.findings import Findings, Path
 
-__all__ = ["COMPANION", "read", "segment"]
+__all__ = ["COMPANION", "COMPANIONS", "read", "segment"]
 
 COMPANION = ".variant"
 """What the name of a companion has after the toggle's."""
 
-_COMPANIONS = "companions"
+COMPANIONS = "companions"
+"""The option that says whether there are any."""
+
 _KNOWN = {"version", "features", "segments", "query", "meta", "events"}
 _ADMIN = ("featureStrategies", "featureEnvironments", "tagTypes")
 _SHOWN_MEMBERS = 10
@@ -98,7 +100,7 @@ class _Reader:
         self._options = {
             name: value for name in CONFIGURED if isinstance(value := options.get(name), str)
         }
-        self._with_companions = options.get(_COMPANIONS) is not False
+        self._with_companions = options.get(COMPANIONS) is not False
 
     def add(
         self,

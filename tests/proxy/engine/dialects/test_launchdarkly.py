@@ -893,17 +893,6 @@ def test_definitions_that_are_refused(definition: Json, where: str, code: Proble
     assert (where, code) in codes(wrong)
 
 
-def test_a_precision_there_is_not() -> None:
-    """Is an error of the flag, of the segment and of the file."""
-    assert DIALECT.segment is not None
-    problems: list[Any] = [
-        *translated(flag(), float=16).problems,
-        *DIALECT.segment({}, {"float": "double"})[1],
-        *DIALECT.read({"flags": {}}, {"float": 80}).problems,
-    ]
-    assert [problem.code for problem in problems] == [ProblemCode.NOT_ONE_OF] * 3
-
-
 def test_integers_may_be_written_with_a_fraction_of_zero() -> None:
     """As some tools write JSON."""
     arms = [{"variation": 0.0, "weight": 100_000.0}]
@@ -927,6 +916,9 @@ def read(document: Any, **options: Any) -> Imported:
     return DIALECT.read(document, options)
 
 
+ARMS = [{"variation": 0, "weight": 100_000}]
+
+
 def test_a_file_as_clients_are_sent_it() -> None:
     """Deleted flags are none; what a flag says of people or events is not kept."""
     document = {
@@ -942,7 +934,7 @@ def test_a_file_as_clients_are_sent_it() -> None:
     found = read(document)
     assert [flag.key for flag in found.flags] == ["a", "v"]
     a, v = found.flags
-    assert a.definition == {**flag(), "key": "a"}
+    assert a.definition == {**flag(), "key": "a", "trackEvents": True}
     assert (a.type, a.variants, a.fallthrough) == (
         "string",
         {"0": "yes", "1": "no", "2": "off"},
@@ -991,6 +983,52 @@ def test_a_flag_without_variations_is_refused() -> None:
     assert ("/flags/f/variations", ProblemCode.NO_VARIANTS) in codes(found.problems)
 
 
+@pytest.mark.parametrize(
+    ("members", "wanted"),
+    [
+        ({}, False),
+        ({"clientSide": True}, True),
+        ({"clientSide": "true"}, False),
+        ({"clientSideAvailability": {"usingEnvironmentId": True}}, True),
+        ({"clientSideAvailability": {"usingMobileKey": True}}, True),
+        ({"clientSideAvailability": {"usingMobileKey": False, "usingEnvironmentId": False}}, False),
+        ({"clientSideAvailability": {"usingEnvironmentId": False}, "clientSide": True}, False),
+        ({"clientSideAvailability": None, "clientSide": True}, True),
+    ],
+)
+def test_a_flag_that_clients_may_see_says_so(members: Json, wanted: bool) -> None:
+    """In either form; the newer one counts where both are there."""
+    [made] = read({"flags": {"f": flag(**members)}}).flags
+    assert DIALECT.traits(made.definition).client_side is wanted
+
+
+def test_flags_for_mobile_keys_alone_are_told() -> None:
+    """Here browsers have the same kind of key."""
+    available = {"usingMobileKey": True, "usingEnvironmentId": False}
+    found = read({"flags": {"f": flag(clientSideAvailability=available), "g": flag()}})
+    [problem] = found.problems
+    assert (problem.code, problem.severity) == (ProblemCode.UNSUPPORTED, Severity.WARNING)
+    assert 'see: "f"' in problem.message
+
+
+@pytest.mark.parametrize(
+    ("members", "wanted"),
+    [
+        ({}, False),
+        ({"trackEvents": True}, True),
+        ({"trackEventsFallthrough": True}, True),
+        ({"rules": [{"variation": 0, "clauses": [], "trackEvents": True}]}, True),
+        ({"rules": [{"variation": 0, "clauses": [], "trackEvents": False}]}, False),
+        ({"fallthrough": {"rollout": {"kind": "experiment", "variations": ARMS}}}, True),
+        ({"fallthrough": {"rollout": {"kind": "rollout", "variations": ARMS}}}, False),
+    ],
+)
+def test_a_flag_with_events_or_an_experiment_is_tracked(members: Json, wanted: bool) -> None:
+    """As LaunchDarkly sends events of it."""
+    [made] = read({"flags": {"f": flag(**members)}}).flags
+    assert DIALECT.traits(made.definition).track is wanted
+
+
 def test_a_file_as_it_is_streamed() -> None:
     """Pointers are into the file; the precision is kept with each flag."""
     document = {"path": "/", "data": {"flags": {"a/b": flag(offVariation=7)}, "segments": {}}}
@@ -1004,6 +1042,7 @@ REST = {
     "name": "Checkout",
     "tags": ["web", 7],
     "variations": [{"_id": "1", "value": True, "name": "on"}, {"_id": "2", "value": False}],
+    "clientSideAvailability": {"usingMobileKey": False, "usingEnvironmentId": True},
     "environments": {
         "production": {
             "on": True,
@@ -1055,10 +1094,12 @@ def test_a_flag_of_the_rest_api() -> None:
         )
         answer = answered(dict(made.definition), {**USER, "address": {"city": "Delft"}})
         assert (answer.value, answer.metadata["ruleId"]) == (True, "rule-1")
+        assert DIALECT.traits(made.definition) == (True, True)
         assert codes(found.problems) == [
             (f"{start}/environments/production/offVariation", ProblemCode.UNKNOWN_VARIANT)
         ]
     [made] = read(REST, environment="test").flags
+    assert DIALECT.traits(made.definition) == (True, False)
     assert made.enabled is False
     many = {**REST, "variations": [{"value": 1}] * 1_001}
     assert codes(read(many, environment="test").problems) == [("/variations", ProblemCode.TOO_MANY)]

@@ -134,8 +134,6 @@ def test_evaluators_that_multiply_are_refused() -> None:
         ({"defaultVariant": "x"}, ("/defaultVariant", "unknown_variant", "error")),
         ({"defaultVariant": 1}, ("/defaultVariant", "wrong_type", "error")),
         ({"defaultVariant": ["a"]}, ("/defaultVariant", "wrong_type", "error")),
-        ({"version": "v4"}, ("/fractional", "not_one_of", "error")),
-        ({"version": ["v2"]}, ("/fractional", "not_one_of", "error")),
     ],
     ids=str,
 )
