@@ -35,10 +35,12 @@ from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.listen import CannotListen, bind, bind_unix, urls
 from proxy.metrics import Metrics, measure_lag
+from proxy.ofrep.answering import Answering
 from proxy.ofrep.cors import Cors
 from proxy.ofrep.current import Current
+from proxy.ofrep.front import Limits
 from proxy.ofrep.limits import RateLimit
-from proxy.ofrep.routes import OfrepHandler, create_ofrep_app
+from proxy.ofrep.port import MAX_LINE_BYTES, serving
 from proxy.parts import Work, admin_settings, make_exposures, make_source, ofrep_settings
 from proxy.settings import ProxySettings
 from proxy.supervise import supervise
@@ -47,9 +49,6 @@ from proxy.sync import SyncStatus
 __all__ = ["COMMAND", "Running", "running", "serve"]
 
 _log = logging.getLogger(__name__)
-
-_MAX_LINE_BYTES = 65_536
-"""Of a request's first line and of one header: some clients put a whole context into a query."""
 
 _FINISH_S = 1.0  # requests under way take microseconds; only bodies that trickle in are cut off
 _LAST_REPORT_S = 0.5
@@ -119,23 +118,25 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
 
         limit = RateLimit(settings.rate_limit)
         cors = Cors(settings.cors_origins, settings.cors_headers)
+        limits = Limits(settings.max_connections, settings.keepalive_timeout_s)
         for sockets, is_open in (
             (ofrep, settings.loopback_only or settings.allow_anonymous),
             (unix, True),  # who may open the socket is the file system's to say
         ):
-            handler = OfrepHandler(
+            answering = Answering(
                 ofrep_settings(settings, open_without_keys=is_open),
                 current=current,
                 holder=holder,
-                lifecycle=lifecycle,
                 metrics=metrics,
                 recorder=recorder,
                 cors=cors,
                 limit=limit,
             )
-            await _serve(
-                stack, create_ofrep_app(handler, settings.max_body_bytes), sockets, settings
-            )
+            port = serving(answering, lifecycle, sockets, limits, finish_s=_FINISH_S)
+            front = await stack.enter_async_context(port)
+            holder.subscribe(front.swapped)
+            await _supervised(stack, "connections", front.watch, metrics)
+            stack.callback(front.drain)
 
         refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         watch = asyncio.create_task(_watch_for_keys(settings, holder, refusal))
@@ -213,8 +214,8 @@ async def _serve(
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=settings.keepalive_timeout_s,
-        max_line_size=_MAX_LINE_BYTES,
-        max_field_size=_MAX_LINE_BYTES,
+        max_line_size=MAX_LINE_BYTES,
+        max_field_size=MAX_LINE_BYTES,
         shutdown_timeout=_FINISH_S,
     )
     await runner.setup()

@@ -9,6 +9,7 @@ anew are folded into `_base`, flags that stayed keep theirs - and every set of l
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Generator, Iterable, Sequence
+from typing import Self
 
 from proxy.engine import Answer
 from proxy.holder import Served
@@ -40,6 +41,18 @@ class Histogram:
         """Count one duration."""
         self._counts[bisect_left(self._bounds, duration_s)] += 1
         self._sum_s += duration_s
+
+    @property
+    def count(self) -> int:
+        """How many durations were counted."""
+        return sum(self._counts)
+
+    def __add__(self, other: Self) -> Self:
+        """Return the durations of both; the bounds are the same."""
+        both = type(self)(self._bounds)
+        both._counts = [a + b for a, b in zip(self._counts, other._counts, strict=True)]
+        both._sum_s = self._sum_s + other._sum_s
+        return both
 
     def sample(self) -> tuple[list[tuple[str, float]], float]:
         """Return the cumulative buckets, as Prometheus has them, and the sum."""

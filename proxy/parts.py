@@ -15,8 +15,8 @@ from proxy.exposures.recorder import Recorder
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.exposures.spool import Spool
 from proxy.holder import Holder
+from proxy.ofrep.answering import OfrepSettings
 from proxy.ofrep.auth import Access
-from proxy.ofrep.routes import OfrepSettings
 from proxy.settings import ProxySettings
 from proxy.sync import SyncSettings, SyncStatus
 from proxy.sync.source import run_control_plane_source

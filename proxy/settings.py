@@ -132,6 +132,11 @@ class ProxySettings:
         "Idle connections are kept this long; clients poll each minute",
         parse=number(float, 1.0, 3600.0),
     )
+    max_connections: int = setting(
+        10_000,
+        "Connections for evaluations at a time; further ones get 503",
+        parse=number(int, 1, 1_000_000),
+    )
     max_body_bytes: int = setting(
         1_048_576, "Largest request body", parse=number(int, 1024, 67_108_864)
     )

@@ -7,6 +7,7 @@ Keys are 256 random bits, kept and looked up by their SHA-256: comparing hashes 
 tells an attacker nothing that helps to find a key, so no constant-time comparison is needed.
 """
 
+import math
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
@@ -29,10 +30,14 @@ class Scope(StrEnum):
 
 
 class Granted(NamedTuple):
-    """`identity` tells callers apart without naming a secret: the key's hash, or ANONYMOUS."""
+    """`identity` tells callers apart without naming a secret: the key's hash, or ANONYMOUS.
+
+    `until_ms` is when the key expires, Unix time.
+    """
 
     scope: Scope
     identity: str
+    until_ms: float = math.inf
 
 
 class Denied(NamedTuple):
@@ -77,12 +82,13 @@ def authorise(
     found = keys.get(identity)
     if found is None:
         return _SIDECAR if identity == access.own_key_hash else _WRONG
-    if found.expires_at_ms is not None and found.expires_at_ms <= now_ms:
+    until_ms = math.inf if found.expires_at_ms is None else found.expires_at_ms
+    if until_ms <= now_ms:
         return _EXPIRED
     match found.kind:
         case KeyKind.SERVER:
-            return Granted(Scope.ALL, identity)
+            return Granted(Scope.ALL, identity, until_ms)
         case KeyKind.CLIENT:
-            return Granted(Scope.CLIENT, identity)
+            return Granted(Scope.CLIENT, identity, until_ms)
         case KeyKind.SIDECAR:
             return _SIDECAR

@@ -1,4 +1,6 @@
-"""How many requests a second a key may make: a token bucket each. Pure, the clock is an argument.
+"""How many requests a second a key may make, and how many bytes may wait. Pure.
+
+Requests: a token bucket each key, the clock is an argument.
 
 A bucket holds one second's worth, so a burst of that size passes. Callers are told apart by key,
 not by address: behind a proxy all have one address.
@@ -6,7 +8,7 @@ not by address: behind a proxy all have one address.
 
 import math
 
-__all__ = ["RateLimit"]
+__all__ = ["ByteBudget", "RateLimit"]
 
 _MAX_IDENTITIES = 10_000
 """Buckets kept. Only valid keys get one, so this many means that keys were rotated a lot."""
@@ -20,6 +22,11 @@ class RateLimit:
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
         self._buckets: dict[str, tuple[float, float]] = {}  # tokens left, and when that was
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a limit."""
+        return self._per_second > 0
 
     def take(self, identity: str, now_s: float) -> int:
         """Return 0 and count the request, or the whole seconds after which to try again."""
@@ -35,3 +42,24 @@ class RateLimit:
             self._buckets.clear()
         self._buckets[identity] = (tokens - 1, now_s)
         return 0
+
+
+class ByteBudget:
+    """Bytes that many share, of which no more than `limit` may be in use."""
+
+    __slots__ = ("in_use", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_use = 0
+
+    def take(self, count: int) -> bool:
+        """Use so many more; False, and nothing taken, when they are too many."""
+        if self.in_use + count > self.limit:
+            return False
+        self.in_use += count
+        return True
+
+    def give(self, count: int) -> None:
+        """Give so many back."""
+        self.in_use -= count

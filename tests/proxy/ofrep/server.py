@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 import yarl
-from aiohttp import web
 
 from proxy.contract.access import hash_key
 from proxy.exposures.buffer import ExposureBuffer
@@ -22,11 +21,13 @@ from proxy.holder import Holder, Served
 from proxy.lifecycle import Lifecycle
 from proxy.listen import bind, urls
 from proxy.metrics import Metrics
+from proxy.ofrep.answering import Answering, OfrepSettings
 from proxy.ofrep.auth import Access
 from proxy.ofrep.cors import Cors
 from proxy.ofrep.current import Current
+from proxy.ofrep.front import FrontDoor, Limits
 from proxy.ofrep.limits import RateLimit
-from proxy.ofrep.routes import OfrepHandler, OfrepSettings, create_ofrep_app
+from proxy.ofrep.port import serving
 from proxy.sync import SyncStatus
 from tests.support.snapshots import make_snapshot
 
@@ -35,6 +36,8 @@ EXPIRED_KEY = "mf_server_" + "e" * 43
 SERVER_KEY = "mf_server_" + "s" * 43
 SIDECAR_KEY = "mf_sidecar_" + "k" * 43
 UNKNOWN_KEY = "mf_server_" + "u" * 43
+
+LIMITS = Limits(max_connections=10_000, keepalive_timeout_s=75.0)
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 
@@ -146,7 +149,8 @@ class Server:
     lifecycle: Lifecycle
     metrics: Metrics
     recorder: Recorder
-    handler: OfrepHandler
+    answering: Answering
+    front: FrontDoor
     session: aiohttp.ClientSession
     revision: int = field(default=0)
 
@@ -198,6 +202,7 @@ async def running_server(
     wait_s: float = 4.0,
     max_body_bytes: int = 100_000,
     freshness_headers: bool = False,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[Server]:
     """Run an evaluation port; `flags` None leaves it without a snapshot."""
     holder, current, lifecycle = WatchedHolder(), Current(), Lifecycle()
@@ -205,7 +210,7 @@ async def running_server(
     holder.subscribe(current.swapped)
     holder.subscribe(metrics.swapped)
     recorder = Recorder(ExposureBuffer(1000))
-    handler = OfrepHandler(
+    answering = Answering(
         OfrepSettings(
             access=Access(open_without_keys, hash_key(SIDECAR_KEY)),
             first_snapshot_wait_s=wait_s,
@@ -214,20 +219,18 @@ async def running_server(
         ),
         current=current,
         holder=holder,
-        lifecycle=lifecycle,
         metrics=metrics,
         recorder=recorder,
         cors=Cors(origins, cors_headers),
         limit=RateLimit(rate_limit),
     )
-    app = create_ofrep_app(handler, max_body_bytes)
-    runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
-    await runner.setup()
     sockets = bind(("127.0.0.1",), 0, "--")
-    await web.SockSite(runner, sockets[0]).start()
-    async with aiohttp.ClientSession() as session:
-        server = Server(urls(sockets)[0], holder, lifecycle, metrics, recorder, handler, session)
+    port = serving(answering, lifecycle, sockets, limits, finish_s=1.0)
+    async with port as front, aiohttp.ClientSession() as session:
+        holder.subscribe(front.swapped)
+        server = Server(
+            urls(sockets)[0], holder, lifecycle, metrics, recorder, answering, front, session
+        )
         if flags is not None:
             await server.offer(flags, more)
         yield server
-    await runner.cleanup()

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.engine.times import parse_moment
-from proxy.ofrep import routes
+from proxy.ofrep import answering
 from tests.proxy.ofrep.server import (
     CLIENT_KEY,
     DEFINITIONS,
@@ -347,7 +347,7 @@ async def test_24_a_surprise_is_500_without_its_text(
     def fail(*_: Any) -> None:
         raise RuntimeError("the secret")
 
-    monkeypatch.setattr(server.handler, "_evaluate", fail)
+    monkeypatch.setattr(server.answering, "evaluate", fail)
     single = await server.single("bool")
     bulk = await server.bulk()
     assert single.status == bulk.status == 500
@@ -612,7 +612,7 @@ async def test_38_the_tag_follows_the_time_where_the_result_does(
 ) -> None:
     """A client that polls sees a window open and a ramp reach it, though nothing was published."""
     clock = [parse_moment("2026-11-30T12:00:00Z") or 0]
-    monkeypatch.setattr(routes, "_now_ms", lambda: clock[0])
+    monkeypatch.setattr(answering, "_now_ms", lambda: clock[0])
     await server.offer(TIMED)
     context = {"targetingKey": "u-1", "plan": "pro"}
     tag, body, changes = "", b"", 0

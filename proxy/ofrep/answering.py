@@ -1,0 +1,233 @@
+"""Answers a request whose head is known and whose body is there: everything but the bytes.
+
+Both ways in share it, the front door for ordinary requests and aiohttp for all others, so that
+they cannot differ. In this order, each step for a reason: the path says what is asked for;
+`OPTIONS` is answered to anybody, as browsers send it without credentials; then who asks, before
+anything that would tell what exists; then how often; only then is the body parsed. The caller sees
+to it that there are views: before the first snapshot requests wait, then get `not_ready`, because
+clients that are told 401 or 404 at the start give up for good.
+
+It knows neither sockets nor aiohttp, and awaits nothing.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from proxy.contract.access import key_from_headers
+from proxy.contract.codes import ErrorCode
+from proxy.engine import Answer
+from proxy.exposures.recorder import Recorder, read_report
+from proxy.holder import Holder
+from proxy.metrics import Metrics
+from proxy.ofrep.answers import (
+    JSON_HEADERS,
+    Headers,
+    OfrepAnswer,
+    OfrepRequest,
+    failure,
+    not_ready,
+)
+from proxy.ofrep.auth import Access, Denied, Granted, authorise
+from proxy.ofrep.bulk import evaluate_bulk
+from proxy.ofrep.cors import Cors
+from proxy.ofrep.current import Current
+from proxy.ofrep.heads import Head
+from proxy.ofrep.limits import ByteBudget, RateLimit
+from proxy.ofrep.paths import ALLOWED_METHODS, Endpoint
+from proxy.ofrep.single import evaluate_single
+from proxy.ofrep.views import Views
+
+__all__ = ["Answering", "OfrepSettings", "internal_error", "starting", "too_large"]
+
+_log = logging.getLogger(__name__)
+
+_NOTHING_HERE = "there is nothing at this path; evaluate at POST /ofrep/v1/evaluate/flags/{key}"
+_STARTING = "no flags yet: the sidecar has not received its first snapshot"
+_MAX_HELD_BYTES = 67_108_864  # 64 requests of the largest size, or 10,000 of 6 kB
+_SERVER: Headers = (("Server", "matrix-flag"),)  # and not which version of what
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfrepSettings:
+    """What of the settings concerns requests."""
+
+    access: Access
+    first_snapshot_wait_s: float
+    max_body_bytes: int
+    freshness_headers: bool
+
+
+class Answering:
+    """What all requests of an evaluation port are answered with."""
+
+    def __init__(
+        self,
+        settings: OfrepSettings,
+        *,
+        current: Current,
+        holder: Holder,
+        metrics: Metrics,
+        recorder: Recorder,
+        cors: Cors,
+        limit: RateLimit,
+    ) -> None:
+        self.settings = settings
+        self.current = current
+        self.metrics = metrics
+        self.recorder = recorder
+        self.cors = cors
+        self.limit = limit
+        self.held = ByteBudget(_MAX_HELD_BYTES)
+        """Of the requests that are not whole."""
+        self._holder = holder
+
+    def must_wait(self, head: Head) -> bool:
+        """Return whether a request with such a head cannot be answered when its body is there.
+
+        Those with a body over the bound are among them: what must not be read is not waited for.
+        """
+        return self.current.views is None or head.content_length > self.settings.max_body_bytes
+
+    async def wait_first(self) -> None:
+        """Wait until there are views, but not for ever."""
+        await self._holder.wait_first(self.settings.first_snapshot_wait_s)
+
+    def answer(self, head: Head, body: bytes) -> OfrepAnswer:
+        """Return the answer to a whole request. Never raises: a surprise is logged, and a 500."""
+        started_s = time.perf_counter()
+        try:
+            answer = self._answer(head, body)
+        except Exception:
+            answer = internal_error(head)
+        self.count(head, answer, time.perf_counter() - started_s)
+        return answer
+
+    def count(self, head: Head, answer: OfrepAnswer, seconds: float) -> None:
+        """Count an answered request."""
+        endpoint = head.target.endpoint
+        self.metrics.requests[endpoint, answer.status] += 1
+        histogram = self.metrics.request_seconds.get((endpoint,))
+        if histogram is not None:
+            histogram.observe(seconds)
+
+    def count_other(self, answer: OfrepAnswer) -> None:
+        """Count the answer to what was no request that could be read."""
+        self.metrics.requests[Endpoint.OTHER, answer.status] += 1
+
+    def tracked(self, answer: Answer, context: dict[str, Any], now_ms: int) -> None:
+        """Record the single evaluation of a tracked flag."""
+        if (views := self.current.views) is not None:
+            self.recorder.evaluated(answer, context, views.header, now_ms)
+
+    def without_body(self, head: Head) -> OfrepAnswer | None:
+        """Return the answer that needs neither flags, credentials nor a body; None if they do."""
+        target = head.target
+        if target.endpoint is Endpoint.OTHER:
+            return failure(404, _NOTHING_HERE)
+        if head.method == "OPTIONS":
+            allowed = self.cors.preflight(head.origin)
+            return OfrepAnswer(204, b"", (("Allow", ALLOWED_METHODS), *allowed))
+        if head.method != "POST":
+            details = f"{head.method} is not for this path; use POST"
+            return failure(405, details, key=target.key, headers=(("Allow", ALLOWED_METHODS),))
+        return None
+
+    def granted(self, head: Head, views: Views) -> Granted | Denied:
+        """Return what the keys of a snapshot let the caller see."""
+        presented = key_from_headers(head.authorization, head.api_key)
+        return authorise(views.compiled.keys, presented, _now_ms(), self.settings.access)
+
+    def admit(self, head: Head, views: Views) -> Granted | OfrepAnswer:
+        """Return what the caller may see, or why it is turned away."""
+        key = head.target.key
+        granted = self.granted(head, views)
+        if isinstance(granted, Denied):
+            challenge = (("WWW-Authenticate", "Bearer"),) if granted.status == 401 else ()
+            return failure(granted.status, granted.details, key=key, headers=challenge)
+        retry_after_s = self.limit.take(granted.identity, time.monotonic())
+        if retry_after_s:
+            self.metrics.rate_limited += 1
+            wait = (("Retry-After", str(retry_after_s)),)
+            return failure(429, "too many requests with this key", key=key, headers=wait)
+        return granted
+
+    def evaluate(self, head: Head, views: Views, granted: Granted, body: bytes) -> OfrepAnswer:
+        """Hand over to the pure functions."""
+        started_s = time.perf_counter()
+        now_ms = _now_ms()
+        view = views.of(granted.scope)
+        endpoint, key = head.target
+        match endpoint:
+            case Endpoint.SINGLE:
+                answer = evaluate_single(view, OfrepRequest(key, body), now_ms)
+                if answer.tracked is not None:
+                    self.recorder.evaluated(*answer.tracked, views.header, now_ms)
+            case Endpoint.BULK:
+                answer = evaluate_bulk(view, OfrepRequest(None, body, head.if_none_match), now_ms)
+            case _:
+                answer = self._report(head, views, granted, body, now_ms)
+        duration_s = time.perf_counter() - started_s
+        self.metrics.evaluation_seconds[(endpoint,)].observe(duration_s)
+        return answer
+
+    def more_headers(self, origin: str | None) -> Headers:
+        """Return what every answer carries, errors too, besides its own headers."""
+        headers = self.cors.headers(origin) + _SERVER
+        if self.settings.freshness_headers and (served := self._holder.served) is not None:
+            age_s = (self._holder.age_ms() or 0) // 1000
+            headers += (
+                ("Matrixflag-Revision", str(served.header.revision)),
+                ("Matrixflag-Age", str(age_s)),
+            )
+        return headers
+
+    def _answer(self, head: Head, body: bytes) -> OfrepAnswer:
+        answer = self.without_body(head)
+        if answer is not None:
+            return answer
+        views = self.current.views
+        if views is None:
+            return starting(head.target.key)
+        granted = self.admit(head, views)
+        if isinstance(granted, OfrepAnswer):
+            return granted
+        return self.evaluate(head, views, granted, body)
+
+    def _report(
+        self, head: Head, views: Views, granted: Granted, body: bytes, now_ms: int
+    ) -> OfrepAnswer:
+        """Take a client's report of what it used."""
+        if head.content_type.partition(";")[0].strip().lower() != "application/json":
+            # A page of another origin can send a form or plain text without asking first.
+            return failure(415, "send application/json")
+        report, problems = read_report(body)
+        if report is None:
+            details = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems)
+            return failure(400, details, code=ErrorCode.PARSE_ERROR)
+        flags = views.of(granted.scope).flags
+        receipt = self.recorder.reported(report, flags, views.header, now_ms)
+        return OfrepAnswer(200, msgspec.json.encode(receipt), JSON_HEADERS)
+
+
+def internal_error(head: Head) -> OfrepAnswer:
+    """Log the exception that is being handled; return what the client is told of it: nothing."""
+    _log.exception("answering %s failed", head.target.endpoint)
+    return failure(500, "internal error", key=head.target.key)
+
+
+def starting(key: str | None) -> OfrepAnswer:
+    """Return the answer before the first snapshot."""
+    return not_ready(key, _STARTING)
+
+
+def too_large(limit: int, key: str | None) -> OfrepAnswer:
+    """Return the answer to a body over the bound."""
+    return failure(413, f"the body is larger than {limit} bytes", key=key)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

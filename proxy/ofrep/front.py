@@ -1,0 +1,507 @@
+"""The front door: answers ordinary requests as they arrive, and hands over all others.
+
+One request in two hundred is worth a full HTTP server; the others are a POST with a body of some
+hundred bytes, and aiohttp would be four fifths of what they cost. So a connection begins here:
+
+    bytes ─▶ known head? ─▶ whole body? ─▶ evaluate ─▶ bytes         the hot path: `data_received`
+               │ no           │ no
+               ▼              ▼
+             ordinary? ──▶ wait, answer one by one                   `_go_on`
+               │ no
+               ▼
+             aiohttp reads on from the first byte not answered       `_hand_over`
+
+The hot path knows heads by their bytes: clients send the same ones again and again, and what a head
+comes to - who asks, for which flag - is worked out once for each snapshot (`_Known`).
+
+Rules:
+- What is not ordinary (`proxy.ofrep.heads`) is aiohttp's to understand, or to refuse; nothing that
+  two parsers could read in two ways is answered here.
+- Requests that wait for anything but their own bytes are handed over: all before the first
+  snapshot, event streams.
+- Time-outs are seconds of a clock that `watch` ticks: a connection notes the tick, and costs no
+  timer. A head and a body each have to come within `HEAD_TIMEOUT_S` and `BODY_TIMEOUT_S`; an answer
+  has to be taken within `WRITE_TIMEOUT_S`.
+- Bounded: connections, the bytes of requests that are not whole (`_MAX_HELD_BYTES` in all), the
+  bytes of answers that are not taken (`_MAX_UNSENT_BYTES` in all), what one connection may have the
+  loop do in one go (`_TURN_S`).
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum, auto
+from typing import Any, NamedTuple, cast
+
+import orjson
+from aiohttp import web
+
+from proxy.holder import Served
+from proxy.ofrep.answering import Answering
+from proxy.ofrep.answers import OfrepAnswer, failure, not_ready
+from proxy.ofrep.auth import Denied
+from proxy.ofrep.context import SUSPICIOUS_UNITS
+from proxy.ofrep.heads import END_OF_HEAD, Head, begins_ordinary, read_head
+from proxy.ofrep.paths import Endpoint
+from proxy.ofrep.routes import BODY_TIMEOUT_S, Reading, late_body
+from proxy.ofrep.views import View
+from proxy.ofrep.wire import Writer
+
+__all__ = ["FrontDoor", "Limits"]
+
+_log = logging.getLogger(__name__)
+
+HEAD_TIMEOUT_S = 10  # nginx: 60, uvicorn and aiohttp: none; our clients are on the same machine
+WRITE_TIMEOUT_S = 30
+
+_MAX_HEAD_BYTES = 65_536
+"""Of a head that is waited for: some clients put a whole context into a query."""
+_MAX_UNSENT_BYTES = 67_108_864
+_MAX_HANDED_OVER = 1_000
+"""Connections that aiohttp reads at a time: it keeps up to 8 MB of a head that is not whole."""
+_MAX_KNOWN = 1_024
+_MAX_KNOWN_BYTES = 2_048  # a head that is longer is not likely to come again
+_TURN_S = 0.005
+_TICK_S = 1.0
+_END = len(END_OF_HEAD)
+
+_loads = orjson.loads
+_now_ns = time.time_ns
+_now_s = time.perf_counter
+
+
+class Limits(NamedTuple):
+    """What of the settings concerns connections."""
+
+    max_connections: int
+    keepalive_timeout_s: float
+
+
+class _Known(NamedTuple):
+    """What a head comes to with the snapshot that is being served: a single evaluation."""
+
+    content_length: int
+    evaluate: Callable[[dict[str, Any], int], Any]
+    view: View
+    until_ms: float
+    """When the key that was presented expires."""
+    track: bool
+
+
+class FrontDoor:
+    """All connections of one evaluation port; `connect` makes the protocol of another.
+
+    `server` makes aiohttp's side of those that are handed over, with the options `reading`.
+    """
+
+    def __init__(
+        self, answering: Answering, server: web.Server, limits: Limits, **reading: Any
+    ) -> None:
+        self.answering = answering
+        self.limits = limits
+        self.writer = Writer(answering.more_headers(None))
+        self.writer.tick(int(time.time()))
+        self._server = server
+        self._reading = reading
+        self._heads: dict[bytes, Head] = {}
+        self.quick = answering.metrics.quick_seconds
+        self._plain = not answering.settings.freshness_headers and not answering.limit.on
+        self.connections: set[Connection] = set()
+        self.handed_over: dict[Reading, int] = {}  # and the tick at which each was
+        self.stopping = False
+        self._all_lost = asyncio.Event()
+        self.seconds = 0  # ticks since the beginning
+        self.unsent_bytes = 0
+        # of the snapshot being served
+        self.known: dict[bytes, _Known] = {}
+
+    def connect(self) -> "Connection":
+        """Return the protocol of another connection; what a server calls."""
+        return Connection(self)
+
+    def swapped(self, _old: Served | None, _new: Served) -> None:
+        """Forget what heads came to; a subscriber of the holder, after `Current` is one."""
+        self.known = {}
+
+    async def watch(self) -> None:
+        """Tick, and end connections whose time is over, for ever."""
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.tick()
+
+    def tick(self) -> None:
+        """Let a second go by."""
+        self.seconds += 1
+        self.writer.tick(int(time.time()))
+        for connection in tuple(self.connections):
+            connection.check(self.seconds)
+        for reading, since in tuple(self.handed_over.items()):
+            late = not reading.head_read and self.seconds - since > HEAD_TIMEOUT_S
+            if late and reading.transport is not None:
+                _end(reading.transport, self.write(_late_head(), close=True))
+
+    def drain(self) -> None:
+        """From now on end each connection with its answer, so that clients go elsewhere."""
+        self.stopping = True
+        self.known = {}
+
+    async def close(self, finish_s: float) -> None:
+        """End idle connections now, others with their answer or after so many seconds."""
+        self.drain()
+        for connection in tuple(self.connections):
+            connection.end_if_idle()
+        if self.connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(finish_s):
+                    await self._all_lost.wait()
+        for connection in tuple(self.connections):
+            connection.abort()
+        await self._server.shutdown(finish_s)
+
+    def lost(self, connection: "Connection") -> None:
+        """Take note that a connection ended, or is aiohttp's now."""
+        self.connections.discard(connection)
+        if self.stopping and not self.connections:
+            self._all_lost.set()
+
+    def head(self, raw: bytes) -> Head | None:
+        """Return what a head says, None for one that is not ordinary."""
+        head = self._heads.get(raw)
+        if head is None:
+            head = read_head(raw)
+            if head is not None and len(raw) <= _MAX_KNOWN_BYTES:
+                if len(self._heads) >= _MAX_KNOWN:
+                    self._heads.clear()
+                self._heads[raw] = head
+        return head
+
+    def learn(self, raw: bytes, head: Head) -> None:
+        """Remember what a head comes to, if it is one for the hot path."""
+        answering = self.answering
+        views = answering.current.views
+        if (
+            views is None
+            or head.target.endpoint is not Endpoint.SINGLE
+            or head.method != "POST"
+            or head.origin is not None
+            or head.close
+            or self.stopping
+            or not self._plain
+            or len(raw) > _MAX_KNOWN_BYTES
+        ):
+            return
+        granted = answering.granted(head, views)
+        if isinstance(granted, Denied):
+            return
+        view = views.of(granted.scope)
+        flag = view.flags.get(head.target.key or "")
+        if flag is None:
+            return
+        if len(self.known) >= _MAX_KNOWN:
+            self.known.clear()
+        until_ms = granted.until_ms
+        known = _Known(head.content_length, flag.evaluate, view, until_ms, flag.track)
+        self.known[raw] = known
+
+    def write(
+        self, answer: OfrepAnswer, origin: str | None = None, *, close: bool = False
+    ) -> bytes:
+        """Return the bytes of an answer."""
+        return self.writer.write(answer, self.answering.more_headers(origin), close=close)
+
+    def hand_over(self, transport: asyncio.Transport, received: bytes) -> None:
+        """Let aiohttp read on, beginning with what was received."""
+        reading = Reading(self._server, self.answering, self._lost, **self._reading)
+        self.handed_over[reading] = self.seconds
+        transport.set_protocol(reading)
+        reading.connection_made(transport)
+        reading.data_received(received)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another connection."""
+        return len(self.connections) + len(self.handed_over) >= self.limits.max_connections
+
+    @property
+    def busy(self) -> bool:
+        """Whether no further connection can be handed over."""
+        return len(self.handed_over) >= _MAX_HANDED_OVER
+
+    def _lost(self, reading: Reading) -> None:
+        self.handed_over.pop(reading, None)
+
+
+class Connection(asyncio.Protocol):
+    """One connection, until it ends or is handed over."""
+
+    __slots__ = (
+        "_at",
+        "_body_at",
+        "_ended",
+        "_front",
+        "_head",
+        "_held",
+        "_lines",
+        "_paused",
+        "_raw",
+        "_scheduled",
+        "_seen",
+        "_slow",
+        "_transport",
+        "_unsent",
+        "_waiting",
+    )
+
+    def __init__(self, front: FrontDoor) -> None:
+        # of the connection
+        self._front = front
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)  # until it is made
+        self._seen = front.seconds
+        self._ended = False  # the client sends no more
+        self._unsent = 0
+        self._paused = -1  # the tick since when the client has not taken its answers, -1 for none
+        # of what was received and is not answered
+        self._slow = False  # there is some, or it may not be answered now
+        self._held = bytearray()
+        self._scheduled = False
+        self._waiting = -1  # the tick since when more has to come, -1 for none
+        # of the request that it begins with
+        self._lines = 0  # how much of its head is ordinary so far
+        self._raw = b""
+        self._head: Head | None = None
+        self._at = 0  # where to look for the end of the head
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; or say at once that there are too many."""
+        self._transport = cast(asyncio.Transport, transport)
+        front = self._front
+        if front.full:
+            _end(self._transport, front.write(_refused("too many connections"), close=True))
+        else:
+            front.connections.add(self)
+
+    def connection_lost(self, _error: BaseException | None) -> None:
+        """End."""
+        self._front.lost(self)
+        self._drop()
+        self._front.unsent_bytes -= self._unsent
+        self._unsent = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a request that is known by its head; leave any other to `_go_on`."""
+        front = self._front
+        self._seen = front.seconds
+        if self._slow:
+            self._hold(data)
+            return
+        started_s = _now_s()
+        end = data.find(END_OF_HEAD) + _END
+        known = front.known.get(data[:end])
+        if known is None or len(data) - end != known.content_length:
+            self._hold(data)
+            return
+        now_ms = _now_ns() // 1_000_000
+        try:
+            context = _loads(data[end:])["context"]
+            unit = context.get("targetingKey")
+            if now_ms >= known.until_ms or (unit.__class__ is str and unit in SUSPICIOUS_UNITS):
+                self._hold(data)
+                return
+            answer = known.evaluate(context, now_ms)
+            body = answer.body
+        except Exception:  # no JSON, no object, no context: what it is, `_go_on` finds out
+            self._hold(data)
+            return
+        if answer.status != 200:
+            self._hold(data)
+            return
+        answer.evaluations += 1
+        if known.track and answer.variant:
+            front.answering.tracked(answer, context, now_ms)
+        self._transport.write(front.writer.ok[len(body)] + body)
+        front.quick.observe(_now_s() - started_s)
+
+    def eof_received(self) -> bool:
+        """Take note that no more comes; return whether to stay open for what is to be answered."""
+        self._ended = True
+        return self._scheduled or self._paused >= 0
+
+    def pause_writing(self) -> None:
+        """Answer no more until the client has taken what it was sent."""
+        front = self._front
+        self._slow = True
+        self._paused = front.seconds
+        self._unsent = self._transport.get_write_buffer_size()
+        front.unsent_bytes += self._unsent
+        self._transport.pause_reading()
+        if front.unsent_bytes > _MAX_UNSENT_BYTES:
+            self._transport.abort()
+
+    def resume_writing(self) -> None:
+        """Go on answering."""
+        self._front.unsent_bytes -= self._unsent
+        self._unsent = 0
+        self._paused = -1
+        self._seen = self._front.seconds
+        self._transport.resume_reading()
+        self._schedule()
+
+    def check(self, seconds: int) -> None:
+        """End the connection if its time is over; `seconds` is the tick."""
+        if self._paused >= 0:
+            if seconds - self._paused > WRITE_TIMEOUT_S:
+                self._transport.abort()
+        elif self._waiting >= 0:
+            if self._head is None:
+                if seconds - self._waiting > HEAD_TIMEOUT_S:
+                    self._refuse(_late_head())
+            elif seconds - self._waiting > BODY_TIMEOUT_S:
+                self._refuse(late_body(self._head.target.key))
+        elif seconds - self._seen > self._front.limits.keepalive_timeout_s:
+            self._transport.close()
+
+    def end_if_idle(self) -> None:
+        """Close the connection if nothing is under way on it."""
+        if not self._slow:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """End the connection, whatever is under way."""
+        self._transport.abort()
+
+    def _hold(self, data: bytes) -> None:
+        """Keep what cannot be answered on the hot path, and go on with it unless that must wait."""
+        self._slow = True
+        if not self._front.answering.held.take(len(data)):
+            self._refuse(_refused("too many requests are being received"))
+            return
+        self._held += data
+        if self._paused < 0 and not self._scheduled:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Answer all requests that are whole, one after the other."""
+        self._scheduled = False
+        if self._transport.is_closing():
+            return
+        self._waiting, waiting = -1, self._waiting
+        turn_ends_s = _now_s() + _TURN_S
+        while self._held:
+            state = self._take()
+            if state is _WAIT:
+                self._waiting = self._front.seconds if waiting < 0 else waiting
+                break
+            waiting = -1
+            if state is _OVER or self._paused >= 0:
+                return
+            if _now_s() > turn_ends_s:
+                self._transport.pause_reading()
+                self._schedule()
+                return
+        self._transport.resume_reading()
+        self._slow = bool(self._held)
+        if self._ended:
+            self._transport.close()
+
+    def _take(self) -> "_State":
+        """Answer the request that the bytes held begin with, or say what it needs."""
+        front, held = self._front, self._held
+        if self._head is None:
+            end = held.find(END_OF_HEAD, self._at)
+            if end < 0:
+                return self._part_of_a_head()
+            self._body_at = end + _END
+            self._raw = raw = bytes(held[: self._body_at])
+            head = front.head(raw)
+            if head is None or front.answering.must_wait(head):
+                return self._hand_over()
+            self._head = head
+        head = self._head
+        end = self._body_at + head.content_length
+        if len(held) < end:
+            return _WAIT
+        body = bytes(held[self._body_at : end])
+        self._let_go(end)
+        front.learn(self._raw, head)
+        answer = front.answering.answer(head, body)
+        close = head.close or front.stopping
+        self._transport.write(front.write(answer, head.origin, close=close))
+        if close:
+            self._transport.close()
+            return _OVER
+        return _ANSWERED
+
+    def _part_of_a_head(self) -> "_State":
+        """Wait for the rest of a head, unless it cannot become an ordinary one."""
+        held = self._held
+        self._at = max(0, len(held) - _END + 1)
+        self._lines = begins_ordinary(held, self._lines)
+        if self._lines < 0:
+            return self._hand_over()
+        if len(held) > _MAX_HEAD_BYTES:
+            self._refuse(failure(431, f"the head is longer than {_MAX_HEAD_BYTES} bytes"))
+            return _OVER
+        return _WAIT
+
+    def _hand_over(self) -> "_State":
+        """Let aiohttp read on, if it may; the connection is not ours after."""
+        front = self._front
+        if front.busy:
+            self._refuse(_refused("too many requests that take long"))
+            return _OVER
+        received = bytes(self._held)
+        front.lost(self)
+        self._drop()
+        self._transport.resume_reading()
+        front.hand_over(self._transport, received)
+        return _OVER
+
+    def _refuse(self, answer: OfrepAnswer) -> None:
+        """End the connection with an error; what it sent is dropped."""
+        self._front.answering.count_other(answer)
+        self._drop()
+        _end(self._transport, self._front.write(answer, close=True))
+
+    def _let_go(self, count: int) -> None:
+        """Drop the request that the bytes held begin with."""
+        del self._held[:count]
+        self._front.answering.held.give(count)
+        self._head = None
+        self._at = self._lines = 0
+
+    def _drop(self) -> None:
+        self._let_go(len(self._held))
+        self._waiting = -1
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+
+class _State(Enum):
+    """What became of the bytes held."""
+
+    ANSWERED = auto()
+    WAIT = auto()  # more has to come
+    OVER = auto()  # nothing more is to be done here
+
+
+_ANSWERED, _WAIT, _OVER = _State
+
+
+def _refused(why: str) -> OfrepAnswer:
+    return not_ready(None, f"{why}; try again")
+
+
+def _late_head() -> OfrepAnswer:
+    return failure(408, f"the head of the request did not come within {HEAD_TIMEOUT_S} s")
+
+
+def _end(transport: asyncio.WriteTransport, last: bytes) -> None:
+    """Send the last bytes and close."""
+    if not transport.is_closing():
+        transport.write(last)
+        transport.close()

@@ -1,0 +1,99 @@
+"""Recognises the head of an ordinary request, and what of a request decides its answer. Pure.
+
+Not an HTTP parser: a strict subset of what one accepts, matched by one expression. Whatever else a
+client may send - another version, a repeated header, a transfer coding, text beyond ASCII, a
+continued line - is not ordinary, and is read by aiohttp's parser instead (`proxy.ofrep.front`).
+So the rule for a change here: a head that is taken must mean to that parser exactly what is read
+out of it; when in doubt, leave it out. `tests/proxy/ofrep/test_front.py` compares the two.
+"""
+
+import re
+from typing import NamedTuple
+
+from proxy.ofrep.paths import Target, find_target
+
+__all__ = ["END_OF_HEAD", "Head", "begins_ordinary", "read_head"]
+
+END_OF_HEAD = b"\r\n\r\n"
+
+_LINE = rb"(POST|OPTIONS) (/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)(?:\?[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*)?"
+_FIELD = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*\r\n"
+_HEAD = re.compile(rb"%b HTTP/1\.1\r\n((?:%b)*)\r\n" % (_LINE, _FIELD))
+_FIRST_LINES = re.compile(rb"%b HTTP/1\.1\r\n(?:%b)*" % (_LINE, _FIELD))
+_MORE_LINES = re.compile(rb"(?:%b)*" % _FIELD)
+_LENGTH = re.compile(rb"[0-9]{1,10}")
+
+_NOT_ORDINARY = frozenset(
+    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"}
+)
+_CLOSES = {b"keep-alive": False, b"close": True}
+_MAX_FIELDS = 100  # aiohttp refuses more than 128
+
+
+class Head(NamedTuple):
+    """What of a request decides its answer, besides the body. Header values are as they were sent.
+
+    `if_none_match` is None without one; several are joined by commas. `content_length` is 0 without
+    one. `close`: the client wants no further answer on this connection.
+    """
+
+    method: str
+    target: Target
+    authorization: str | None = None
+    api_key: str | None = None
+    origin: str | None = None
+    if_none_match: str | None = None
+    content_type: str = ""
+    content_length: int = 0
+    close: bool = False
+
+
+def read_head(head: bytes) -> Head | None:
+    """Return what the head of an ordinary request says; None for any other, and for no head.
+
+    `head` ends with the empty line.
+    """
+    match = _HEAD.fullmatch(head)
+    if match is None:
+        return None
+    method, path, lines = match.groups()
+    fields: dict[bytes, bytes] = {}
+    for line in lines.splitlines():
+        name, _, value = line.partition(b":")
+        name = name.lower()
+        if name in fields or name in _NOT_ORDINARY:
+            return None
+        fields[name] = value.strip(b" \t")
+    length = fields.get(b"content-length", b"0")
+    close = _CLOSES.get(fields.get(b"connection", b"keep-alive").lower())
+    if close is None or b"host" not in fields or not _LENGTH.fullmatch(length):
+        return None
+    if len(fields) > _MAX_FIELDS:
+        return None
+    return Head(
+        method.decode(),
+        find_target(path.decode()),
+        _text(fields.get(b"authorization")),
+        _text(fields.get(b"x-api-key")),
+        _text(fields.get(b"origin")),
+        _text(fields.get(b"if-none-match")),
+        fields.get(b"content-type", b"").decode(),
+        int(length),
+        close,
+    )
+
+
+def begins_ordinary(part: bytes | bytearray, seen: int = 0) -> int:
+    """Return how much of the beginning of a head is whole ordinary lines, -1 if a line is not.
+
+    `seen` is what the last call with less of the same head returned; that much is not read again.
+    """
+    end = part.rfind(b"\r\n", seen) + 2
+    if end < 2:
+        return seen
+    lines = _MORE_LINES if seen else _FIRST_LINES
+    return end if lines.fullmatch(part, seen, end) else -1
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode()
