@@ -221,7 +221,7 @@ def plan(
         return term if may_be_list is None else _or_computed(term, may_be_list, computed)
     total = sum(weights)
     if not 0 < total <= _MOST_WEIGHT:
-        return _NULL if may_be_list is None else computed
+        return _NULL if may_be_list is None else _or_computed(_NULL, may_be_list, computed)
     ends, variants = _ends(weights, version), tuple(arm.variant for arm in arms)
     bucketing = _bucketing(parts, version, total)
     if isinstance(parts[-1], bytes):  # one unit for all

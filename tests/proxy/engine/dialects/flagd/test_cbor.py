@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.engine.dialects.flagd import cbor
 from proxy.engine.dialects.flagd.cbor import encode, encode_text
 
 KNOWN: list[tuple[Any, str]] = [
@@ -79,3 +80,28 @@ def test_deeper_than_python_calls() -> None:
     for _ in range(50_000):
         deep = [deep]
     assert encode(deep) == b"\x81" * 50_000 + b"\x80"
+
+
+def test_what_is_forgotten_is_written_the_same_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only so many texts and orders are kept."""
+    objects = [{f"{name}{n}": "x", f"a{name}": f"{n}"} for name in "ab" for n in range(9)]
+    before = [encode(value) for value in objects]
+    monkeypatch.setattr(cbor, "_NAMES", 3)
+    monkeypatch.setattr(cbor, "_ORDERS", 2)
+    monkeypatch.setattr(cbor, "_names", {})
+    monkeypatch.setattr(cbor, "_orders", {})
+    for _ in range(2):
+        assert [encode(value) for value in objects] == before
+    assert len(cbor._names) <= 3
+    assert len(cbor._orders) <= 2
+
+
+def test_what_is_long_is_not_kept() -> None:
+    """Contexts come from anybody."""
+    long = "n" * 10_000
+    many = {f"{n:040}": n for n in range(50)}
+    kept = len(cbor._orders)
+    encode({"a": long, long: 1})
+    encode(many)
+    assert long not in cbor._names
+    assert len(cbor._orders) == kept

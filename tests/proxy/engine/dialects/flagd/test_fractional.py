@@ -237,3 +237,12 @@ def test_within_a_list_there_is_no_flag() -> None:
     made = flag({"if": [{"in": ["a", node]}, "a", "b"]})
     assert made.said({"l": [{"targetingKey": "u"}], "targetingKey": "u"}) == "a"
     assert made.said({"l": ["u", 1], "targetingKey": "u"}) == "b"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_key_that_is_a_list_is_an_arm_where_the_others_have_no_weight(version: str) -> None:
+    """So nobody has a variant but who brings one."""
+    made = flag({"fractional": [VAR, ["a", 0], ["b", 0]]}, version=version)
+    assert made.said({"targetingKey": "u-1", "unit": ["b", 1]}) == "b"
+    assert made.said({"targetingKey": "u-1", "unit": "b"}) == "c"
+    assert made.said({"targetingKey": "u-1"}) == "c"
