@@ -8,7 +8,7 @@ that has the attribute. A clause whose attribute cannot be read is an error for 
 
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.engine import limits
@@ -24,6 +24,13 @@ from proxy.engine.shown import compact, several
 __all__ = ["ClauseReader", "operand_of"]
 
 Test = Callable[[Any], bool]
+
+
+class _Alike(NamedTuple):
+    """Values of one kind, `str` or `bool`, that are looked up without a call."""
+
+    kind: str
+    values: frozenset[Any]
 
 
 class ClauseReader:
@@ -78,12 +85,12 @@ class ClauseReader:
         operand = operand_of(clause.attribute, clause.context_kind, self._findings, path)
         if operand is None:
             return None
-        test, texts = self._test(clause, path)
+        test, alike = self._test(clause, path)
         name = clause.op or ""
         source = f"{'not ' if clause.negate else ''}{name} {several(clause.values or [], _MOST)}"
         if test is None and not clause.negate:
             return p.FALSE
-        leaf = _leaf(test, texts, clause.negate is True)
+        leaf = _leaf(test, alike, clause.negate is True)
         return p.Probe(operand, leaf, source=source)
 
     def _segment_match(self, clause: Clause, path: Path) -> p.Expression:
@@ -97,10 +104,10 @@ class ClauseReader:
         found = p.any_of(items)
         return p.negation(found) if clause.negate else found
 
-    def _test(self, clause: Clause, path: Path) -> tuple[Test | None, frozenset[str] | None]:
+    def _test(self, clause: Clause, path: Path) -> tuple[Test | None, _Alike | None]:
         """Return the test of a single value, None for one that nothing passes.
 
-        And the texts that pass, where only texts do.
+        And the values that pass, where those are all texts, or all booleans.
         """
         values = clause.values or []
         read = _OPERATORS.get(clause.op or "")
@@ -118,8 +125,11 @@ class ClauseReader:
                 good.append(read.parse(value))
         if not good:
             return None, None
-        only_texts = clause.op == "in" and all(value.__class__ is str for value in good)
-        return read.make(good), frozenset(good) if only_texts else None
+        alike = None
+        kinds = {value.__class__ for value in good} if clause.op == "in" else set()
+        if kinds in ({str}, {bool}):
+            alike = _Alike(kinds.pop().__name__, frozenset(good))
+        return read.make(good), alike
 
     def _pattern(self, values: list[Any], path: Path) -> Test | None:
         patterns: list[str] = []
@@ -183,20 +193,22 @@ def operand_of(
     return contexts.attribute(kind_of(kind), steps)
 
 
-def _leaf(test: Test | None, texts: frozenset[str] | None, negate: bool) -> Leaf:
+def _leaf(test: Test | None, alike: _Alike | None, negate: bool) -> Leaf:
     """Return a test as a leaf, lists and what is missing taken care of."""
     if test is None:
         return Leaf("{f} is not None")
     one = test
 
-    def holds(value: Any) -> bool:
-        return any(map(one, value)) if value.__class__ is list else one(value)
+    def of_any(values: list[Any]) -> bool:
+        return any(map(one, values))
 
+    holds = "({0}({x}) if {x}.__class__ is not list else {1}({x}))"
     if negate:
-        return Leaf("{f} is not None and not {0}({x})", (holds,))
-    if texts is not None:
-        return Leaf("{x} in {0} if {f}.__class__ is str else {1}({x})", (texts, holds))
-    return Leaf("{0}({f})", (holds,))
+        return Leaf("{f} is not None and not " + holds, (one, of_any))
+    if alike is not None:
+        template = f"{{x}} in {{2}} if {{f}}.__class__ is {alike.kind} else {holds}"
+        return Leaf(template, (one, of_any, alike.values))
+    return Leaf("{0}({x}) if {f}.__class__ is not list else {1}({x})", (one, of_any))
 
 
 # The operators

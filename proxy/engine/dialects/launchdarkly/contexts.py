@@ -63,13 +63,16 @@ def _key_of(part: dict[str, Any]) -> str:
 
 def _is_usable(context: dict[str, Any]) -> bool:
     kind = context.get("kind")
-    if kind.__class__ is not str:
-        found = context.get("targetingKey")
-        if found.__class__ is str and found:
+    if kind.__class__ is str and kind != USER:
+        if kind == _MULTI:
             return True
-        found = context.get("key")
-        return found.__class__ is str and (found != "" or kind is None)
-    return kind == _MULTI or (_is_kind(kind) and _key_of(context) != "")
+        if not _is_kind(kind):
+            return False
+    found = context.get("targetingKey")
+    if found.__class__ is str and found:
+        return True
+    found = context.get("key")
+    return found.__class__ is str and (found != "" or kind is None)
 
 
 USABLE = Operand("a key and a kind", _is_usable, reads=frozenset(("kind", "key", "targetingKey")))
@@ -140,7 +143,8 @@ def key(kind: str) -> Operand:
         return None if part is None else _key_of(part)
 
     def of_user(context: dict[str, Any]) -> str | None:
-        if context.get("kind") is None:  # as nearly always
+        kind = context.get("kind")
+        if kind is None or kind == USER:  # as nearly always
             found = context.get("targetingKey")
             if found.__class__ is str and found:
                 return found
@@ -187,7 +191,7 @@ def _fetch(kind: str, name: str) -> _Fetch:
     def of_user(context: dict[str, Any]) -> Any:
         own = context.get("kind")
         if own.__class__ is str:
-            return fetch(context)
+            return context.get(name) if own == USER else fetch(context)
         value = context.get(name)
         if value is None and own is None and not context.get("targetingKey"):
             custom = context.get("custom")

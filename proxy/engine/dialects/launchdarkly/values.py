@@ -92,16 +92,19 @@ def _lenient(text: str) -> Moment | None:
 # Versions
 
 _NUMBER = r"(0|[1-9][0-9]*)"
-_VERSION = re.compile(
-    rf"{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER})?)?"
-    r"(?:-([0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*))?(?:\+[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?"
-)
+_TEXT = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*+"
+_VERSION = re.compile(rf"{_NUMBER}(?:\.{_NUMBER}(?:\.{_NUMBER})?)?(?:-({_TEXT}))?+(?:\+{_TEXT})?+")
+"""Never goes back to try again: no part can begin with what the one before may end with."""
 
-_PreRelease = tuple[tuple[int, int, str], ...]
+_Identifier = tuple[int, int, str]
+_PreRelease = tuple[_Identifier, ...]
 Version = tuple[int, int, int, _PreRelease]
 """Compares by precedence: a release is after what was before it, numbers are before texts."""
 
 _RELEASED: _PreRelease = ((2, 0, ""),)
+
+_COUNTS: dict[str, _Identifier] = {str(count): (0, count, "") for count in range(100)}
+"""Most of the identifiers that are numbers."""
 
 
 def version(value: Any) -> Version | None:
@@ -112,15 +115,17 @@ def version(value: Any) -> Version | None:
     if match is None:
         return None
     major, minor, patch, pre_release = match.groups()
-    core = int(major), int(minor or 0), int(patch or 0)
     if pre_release is None:
-        return (*core, _RELEASED)
+        return int(major), int(minor or 0), int(patch or 0), _RELEASED
     identifiers = []
-    for identifier in pre_release.split("."):
-        if not identifier.isdigit():
-            identifiers.append((1, 0, identifier))
-        elif identifier[0] == "0" and identifier != "0":
-            return None
-        else:
-            identifiers.append((0, int(identifier), ""))
-    return (*core, tuple(identifiers))
+    for text in pre_release.split("."):
+        identifier = _COUNTS.get(text)
+        if identifier is None:
+            if not text.isdigit():
+                identifier = (1, 0, text)
+            elif text[0] == "0":
+                return None
+            else:
+                identifier = (0, int(text), "")
+        identifiers.append(identifier)
+    return int(major), int(minor or 0), int(patch or 0), tuple(identifiers)
