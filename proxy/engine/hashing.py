@@ -25,6 +25,7 @@ Rules:
 
 from collections.abc import Callable
 from hashlib import md5, sha1
+from operator import methodcaller
 from typing import Any
 from zlib import crc32
 
@@ -133,23 +134,80 @@ def number_of(bucketing: Bucketing) -> Callable[[dict[str, Any]], int]:
     Every part's `encode` is asked, also about the None of an attribute that is missing. A size is
     wanted, and positive, where numbers are reduced to it.
     """
-    key = _key(bucketing.key)
-    hashed = HASHES[bucketing.hash]
-    seed, size = bucketing.seed, bucketing.size
+    match bucketing.key:
+        case (Part() as part,):
+            return _of_one(b"", part, b"", bucketing)
+        case (bytes() as before, Part() as part):
+            return _of_one(before, part, b"", bucketing)
+        case (Part() as part, bytes() as after):
+            return _of_one(b"", part, after, bucketing)
+        case (bytes() as before, Part() as part, bytes() as after):
+            return _of_one(before, part, after, bucketing)
+    return _of_several(bucketing)
+
+
+def _of_one(
+    before: bytes, part: Part, after: bytes, bucketing: Bucketing
+) -> Callable[[dict[str, Any]], int]:
+    """Return the number of nearly every split: of one part of the context between constants.
+
+    All that is done for it is in one function, because calling several took as long as hashing.
+    """
+    fetch, encode = _fetch(part), part.encode
+    hashed, seed, size = HASHES[bucketing.hash], bucketing.seed, bucketing.size
 
     def plain(context: dict[str, Any]) -> int:
-        found = key(context)
-        return NO_NUMBER if found is None else hashed(found, seed)
+        text = encode(fetch(context))
+        return NO_NUMBER if text is None else hashed(before + text + after, seed)
 
     def modulo(context: dict[str, Any]) -> int:
-        found = key(context)
-        return NO_NUMBER if found is None else hashed(found, seed) % size
+        text = encode(fetch(context))
+        return NO_NUMBER if text is None else hashed(before + text + after, seed) % size
 
     def scale(context: dict[str, Any]) -> int:
-        found = key(context)
-        return NO_NUMBER if found is None else (hashed(found, seed) * size) >> 32
+        text = encode(fetch(context))
+        return NO_NUMBER if text is None else (hashed(before + text + after, seed) * size) >> 32
 
     return {"none": plain, "modulo": modulo, "scale": scale}[bucketing.reduce]
+
+
+def _of_several(bucketing: Bucketing) -> Callable[[dict[str, Any]], int]:
+    """Return the number of a key with any number of parts."""
+    pieces = [part if isinstance(part, bytes) else _written(part) for part in bucketing.key]
+    hashed, seed, size = HASHES[bucketing.hash], bucketing.seed, bucketing.size
+    reduced: dict[str, Callable[[int], int]] = {
+        "none": lambda number: number,
+        "modulo": lambda number: number % size,
+        "scale": lambda number: (number * size) >> 32,
+    }
+    reduce = reduced[bucketing.reduce]
+
+    def number(context: dict[str, Any]) -> int:
+        key = b""
+        for piece in pieces:
+            text = piece if isinstance(piece, bytes) else piece(context)
+            if text is None:
+                return NO_NUMBER
+            key += text
+        return reduce(hashed(key, seed))
+
+    return number
+
+
+def _written(part: Part) -> Callable[[dict[str, Any]], bytes | None]:
+    fetch, encode = _fetch(part), part.encode
+    return lambda context: encode(fetch(context))
+
+
+def _fetch(part: Part) -> Callable[[dict[str, Any]], Any]:
+    """Return what finds the attribute of a part."""
+    if isinstance(part.attribute, Operand):
+        return part.attribute.fetch
+    name = part.attribute
+    steps = split_path(name)
+    if steps is None:
+        return methodcaller("get", name)
+    return lambda context: context[name] if name in context else walk(context, steps)
 
 
 def first_number(size: int, holds: Callable[[int], bool]) -> int:
@@ -167,47 +225,3 @@ def first_number(size: int, holds: Callable[[int], bool]) -> int:
         else:
             low = middle + 1
     return low
-
-
-def _key(parts: tuple[bytes | Part, ...]) -> Callable[[dict[str, Any]], bytes | None]:
-    """Return the function from a context to the bytes that are hashed, None without a part."""
-    pieces: list[Any] = [part if isinstance(part, bytes) else _part(part) for part in parts]
-    match [piece for piece in pieces if not isinstance(piece, bytes)]:
-        case [part]:
-            place = pieces.index(part)
-            return _around(b"".join(pieces[:place]), part, b"".join(pieces[place + 1 :]))
-
-    def key(context: dict[str, Any]) -> bytes | None:
-        found = b""
-        for piece in pieces:
-            text = piece if isinstance(piece, bytes) else piece(context)
-            if text is None:
-                return None
-            found += text
-        return found
-
-    return key
-
-
-def _around(
-    before: bytes, part: Callable[[dict[str, Any]], bytes | None], after: bytes
-) -> Callable[[dict[str, Any]], bytes | None]:
-    """Return the key of nearly every split: one part of the context between constants."""
-
-    def key(context: dict[str, Any]) -> bytes | None:
-        text = part(context)
-        return None if text is None else before + text + after
-
-    return key
-
-
-def _part(part: Part) -> Callable[[dict[str, Any]], bytes | None]:
-    encode = part.encode
-    if isinstance(part.attribute, Operand):
-        fetch = part.attribute.fetch
-        return lambda context: encode(fetch(context))
-    name = part.attribute
-    steps = split_path(name)
-    if steps is None:
-        return lambda context: encode(context.get(name))
-    return lambda context: encode(context[name] if name in context else walk(context, steps))

@@ -8,11 +8,12 @@ is made of tuples, and says all that the code depends on; literals are named by 
     attributes   ("plain", slot) ("path", slot, slot of steps) ("operand", slot)
     numbers      ("unit", attribute, slot of salt, any kind) ("number", slot)
     functions    ("shared", slot) ("private", slot) ("asked", slot)
+                 ("passed", function that is asked, slot of what passes)
     conditions   ("probe", attribute, template, slots, how many, negated)  with -1 for the time
                  ("all", items) ("any", items) ("not", item) ("true",) ("false",)
                  ("since", slot) ("until", slot) ("during", slot, slot)
-                 ("called", function) ("answered", function, slot of what passes)
-                 ("within", number, slot, slot or -1)
+                 ("called", function)
+                 ("within", number, slots of low and high; or slot of ends and -1)
     served       ("answer", slot) ("next",) ("computed", slots of: choice, table, nothing, unknown)
                  ("split", number, arm, may come to nothing, slot of missing or -1)
     arms         ("one", slot) ("two", slot, cut, slot) ("many", slot, cuts) ("moving", slot, size)
@@ -205,7 +206,7 @@ class ShapeBuilder:
         if len(within.ranges) == 1:
             low, high = within.ranges[0]
             return ("within", number, self._literal(low), self._literal(high))
-        return ("within", number, self._literal(_in_ranges(within.ranges)), -1)
+        return ("within", number, self._literal(_ends(within.ranges)), -1)
 
     def _called(self, part: p.InSegment | p.Answered | p.Call) -> Node:
         if isinstance(part, p.Answered):
@@ -224,15 +225,24 @@ class ShapeBuilder:
         return ("called", place)
 
     def _answered(self, part: p.Answered) -> Node:
-        """Return a test of another flag's answer, which is asked for once, whatever is tested."""
+        """Return a test of another flag's answer: both are known after they were asked for once."""
         evaluate = self._scope.flags.get(part.key)
         if evaluate is None:
             return _TRUE if part.passes(not_found(part.key)) else _FALSE
-        place = self._places.get(("asked", part.key))
+        asked = self._place(("asked", part.key), lambda: ("asked", self._literal(evaluate)))
+        passes = part.passes
+        place = self._place(
+            ("passed", part.key, passes), lambda: ("passed", asked, self._literal(passes))
+        )
+        return ("called", place)
+
+    def _place(self, key: object, function: Callable[[], Node]) -> int:
+        """Return the place of a function, which is made when it is not there."""
+        place = self._places.get(key)
         if place is None:
-            self._functions.append(("asked", self._literal(evaluate)))
-            place = self._places["asked", part.key] = len(self._functions) - 1
-        return ("answered", place, self._literal(part.passes))
+            self._functions.append(function())
+            place = self._places[key] = len(self._functions) - 1
+        return place
 
     def _attribute(self, attribute: str | p.Operand) -> int:
         place = self._places.get(attribute)
@@ -408,8 +418,14 @@ def _fixed(high: int) -> Callable[[int], int]:
     return lambda _: high
 
 
-def _in_ranges(ranges: tuple[tuple[int, int], ...]) -> Callable[[int], bool]:
-    def in_ranges(number: int) -> bool:
-        return any(low <= number < high for low, high in ranges)
-
-    return in_ranges
+def _ends(ranges: tuple[tuple[int, int], ...]) -> list[int]:
+    """Return where some ranges together begin and end, in turn: after an odd number is within."""
+    ends: list[int] = []
+    for low, high in sorted(ranges):
+        if low >= high:
+            continue
+        if ends and low <= ends[-1]:
+            ends[-1] = max(ends[-1], high)
+        else:
+            ends += (low, high)
+    return ends

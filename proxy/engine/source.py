@@ -7,8 +7,9 @@
 The source has no text of a definition in it, only structure, and its literals are parameters: each
 flag's function is the code of its shape with its own literals as defaults.
 
-What an attribute holds (`v`), which number a unit has (`h`) and whether a segment holds (`w`) is
-computed where it is first needed and kept in a local. Because `and` and `or` skip, "first needed"
+What an attribute holds (`v`), which number a unit has (`h`) and whether a segment holds, or what
+another flag answers and whether that passes (`w`), is computed where it is first needed and kept in
+a local. Because `and` and `or` skip, "first needed"
 is settled by definite assignment: each condition is written with the set of locals certainly
 assigned before it, and says which are after it when it is true and when it is false. A segment or
 another flag is asked through the memo, where there is one.
@@ -194,17 +195,15 @@ class _Writer:
                 code, when_true, when_false = self._condition(item, assigned)
                 return f"(not {code})", when_false, when_true
             case ("called", place):
-                first, name = self._function(place, assigned)
-                after = assigned | {name}
-                return first, after, after
-            case ("answered", place, passes):
-                first, name = self._function(place, assigned)
-                after = assigned | {name}
-                return f"l{passes}({first})", after, after
+                code, after = self._function(place, assigned)
+                return code, after, after
             case ("within", number, slot, high):
                 name = f"h{number}"
                 first = name if name in assigned else f"({name} := {self._whole_number(number)})"
-                code = f"(l{slot} <= {first} < l{high})" if high >= 0 else f"l{slot}({first})"
+                if high >= 0:
+                    code = f"(l{slot} <= {first} < l{high})"
+                else:
+                    code = f"(bisect(l{slot}, {first}) & 1 == 1)"
                 after = assigned | {name}
                 return code, after, after
             case ("since", slot):
@@ -258,17 +257,20 @@ class _Writer:
         _, slot = self._shape.numbers[number]
         return f"l{slot}(c)"
 
-    def _function(self, place: int, assigned: _Assigned) -> tuple[str, str]:
-        """Return code for whether a segment or part holds, or a flag's answer, and its local."""
+    def _function(self, place: int, assigned: _Assigned) -> tuple[str, _Assigned]:
+        """Return code for what a function returns, and the locals assigned after it."""
         name = f"w{place}"
         if name in assigned:
-            return name, name
+            return name, assigned
         match self._shape.functions[place]:
             case ("private", slot):
                 fetch = f"l{slot}(c, t, s)"
+            case ("passed", asked, slot):
+                answer, assigned = self._function(asked, assigned)
+                fetch = f"l{slot}({answer})"
             case (_, slot):
                 fetch = _shared(slot)
-        return f"({name} := {fetch})", name
+        return f"({name} := {fetch})", assigned | {name}
 
 
 def _shared(slot: int) -> str:

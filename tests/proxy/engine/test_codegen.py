@@ -5,12 +5,15 @@ from types import FunctionType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.contract.codes import Reason
 from proxy.contract.steps import finish
 from proxy.engine import Answer, codegen, source
 from proxy.engine import program as p
 from proxy.engine.answers import AnswerMaker
+from proxy.engine.bucketing import text_bytes
 from proxy.engine.limits import MAX_CONDITION_DEPTH, MAX_CONDITIONS, MAX_RULES
 from tests.proxy.engine import reference
 from tests.proxy.engine.builders import FALLTHROUGH_SPLIT, compiled, document, leaf, rule
@@ -299,6 +302,7 @@ def test_another_flag_is_asked_once_whatever_is_tested_of_its_answer() -> None:
         return Answer("other", 200, b"", variant="b")
 
     on, off = p.Outcome("on", Reason.TARGETING_MATCH), p.Outcome("off", Reason.DEFAULT)
+
     is_a = p.Answered("other", lambda answer: answer.variant == "a")
     is_b = p.Answered("other", lambda answer: answer.variant == "b")
     steps = (p.Gate(p.any_of([is_a, is_b]), off), p.Rule(is_a, off), p.Rule(is_b, on))
@@ -306,3 +310,33 @@ def test_another_flag_is_asked_once_whatever_is_tested_of_its_answer() -> None:
     made = finish(codegen.evaluation(p.Program(steps, off), maker.answering, {}, {"other": other}))
     assert made.function({}, 0).variant == "on"
     assert len(asked) == 1
+
+
+def test_what_is_known_of_an_answer_is_not_tested_again() -> None:
+    """Imported flags ask first whether a prerequisite passes, and then again, to go on."""
+    tested: list[Answer] = []
+
+    def passes(answer: Answer) -> bool:
+        tested.append(answer)
+        return answer.variant == "b"
+
+    on, off = p.Outcome("on", Reason.TARGETING_MATCH), p.Outcome("off", Reason.DEFAULT)
+    is_b = p.Answered("other", passes)
+    steps = (p.Rule(p.negation(is_b), off), p.Gate(is_b, off))
+    maker = AnswerMaker("flag", {"on": True, "off": False}, {})
+    other = {"other": lambda *_: Answer("other", 200, b"", variant="b")}
+    made = finish(codegen.evaluation(p.Program(steps, on), maker.answering, {}, other))
+    assert made.function({}, 0).variant == "on"
+    assert len(tested) == 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=5))
+def test_who_is_within_ranges_is_in_one_of_them(ranges: list[tuple[int, int]]) -> None:
+    """In whatever order they are, and where they overlap, touch, or are empty."""
+    by = p.Bucketing((p.Part("unit", text_bytes),), reduce="scale", size=20)
+    function = finish(codegen.predicate(p.Within(by, tuple(ranges)), {})).function
+    for unit in map(str, range(60)):
+        number = murmur3_x86_32(unit.encode()) * 20 >> 32
+        expected = any(low <= number < high for low, high in ranges)
+        assert function({"unit": unit}, 0) is expected
+    assert function({}, 0) is False
