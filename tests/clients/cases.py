@@ -70,6 +70,7 @@ def configured(key: str, kind: str, variants: dict[str, Any], **config: Any) -> 
 _ON_OFF = {"on": True, "off": False}
 _LARGEST_EXACT = 2**53 - 1  # beyond it JavaScript cannot tell whole numbers apart
 _METADATA = {"team": "payments", "level": 3, "ratio": 0.5, "beta": True}
+_NOBODY = {"sourceError": "FLAG_CONFIG"}
 _OBJECT = {"title": "Grüße", "sizes": [1, 2.5], "nested": {"deep": [True, None]}}
 
 
@@ -299,16 +300,16 @@ CASES: list[Case] = [
     ),
     _failing("a split of GO Feature Flag without its key", "goff-split", "TARGETING_KEY_MISSING"),
     Case(
-        "a rule of GO Feature Flag that gives nobody anything",
+        "a rule of GO Feature Flag that gives nobody anything, with the metadata of the error",
         "goff-nobody",
         "boolean",
         True,
-        Outcome(True, "ERROR", error="GENERAL"),
+        Outcome(True, "ERROR", error="GENERAL", metadata=_NOBODY),
         context={"targetingKey": "u-1", "plan": "pro"},
-        but={
-            "java": Outcome(
-                True, "ERROR", error="INVALID_CONTEXT", metadata={"sourceError": "FLAG_CONFIG"}
-            )
+        but={  # the providers of Python and JavaScript leave the metadata of errors out
+            "python": Outcome(True, "ERROR", error="GENERAL"),
+            "node": Outcome(True, "ERROR", error="GENERAL"),
+            "java": Outcome(True, "ERROR", error="INVALID_CONTEXT", metadata=_NOBODY),
         },
     ),
     _default(
@@ -418,8 +419,10 @@ CASES: list[Case] = [
         "string",
         "mine",
         Outcome("mine", "ERROR", error="TYPE_MISMATCH"),
-        # The Java provider hands the metadata of a value on that it does not.
-        but={"java": Outcome("mine", "ERROR", error="TYPE_MISMATCH", metadata=_METADATA)},
+        # The providers of Java and of pages hand the metadata of a value on that they do not.
+        but=dict.fromkeys(
+            ("java", "web"), Outcome("mine", "ERROR", error="TYPE_MISMATCH", metadata=_METADATA)
+        ),
     ),
     Case(
         "an integer asked for as a float",

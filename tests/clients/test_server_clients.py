@@ -17,7 +17,8 @@ import requests
 from tests.clients.asking import Ask, Seen, asking
 from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, with_flag
 from tests.clients.conftest import Served, serving, write_definitions
-from tests.support.processes import running_dev, running_sidecar
+from tests.clients.keyed import PUBLIC, SECRET, Keyed, running_keyed
+from tests.support.processes import running_sidecar
 
 _NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
 _MANY = 500
@@ -146,53 +147,13 @@ def test_a_url_may_end_with_a_slash(client: str, served: Served) -> None:
         assert ask(_TEXT).outcome == _TEXT.expected
 
 
-# Evaluation keys: made at a control plane, checked by its sidecar. Both are those of `matrixflag
-# dev`, because only a snapshot of a control plane carries keys.
-
-_SECRET = Case("", "server-only", "boolean", False, Outcome(True, "STATIC", "on"))
-_PUBLIC = replace(_SECRET, flag="for-browsers")
 _DENIED = Outcome(False, "ERROR", error="GENERAL")
-
-
-class Keyed:
-    """A sidecar that wants a key, and one key of each kind."""
-
-    def __init__(self, dev: dict[str, str]) -> None:
-        self.url = dev["sidecar_url"]
-        self.admin = dev["admin_url"]
-        self.sidecar_key = dev["sidecar_key"]
-        self._api = f"{dev['control_plane_url']}/api/v1"
-        self._token = {"Authorization": f"Bearer {dev['admin_token']}"}
-        for case in (_SECRET, _PUBLIC):
-            flag = simple(case.flag, "boolean", True, client_side=case is _PUBLIC)
-            self._create("flags", flag)
-        self.server_key, self.client_key = (
-            self._create("keys", {"name": kind, "kind": kind})["key"]
-            for kind in ("server", "client")
-        )
-
-    def _create(self, collection: str, document: dict[str, object]) -> dict[str, str]:
-        url = f"{self._api}/{collection}"
-        answer = requests.post(url, json=document, headers=self._token, timeout=10)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, str] = answer.json()
-        return created
-
-    def arrived(self) -> bool:
-        """Return whether the sidecar knows both keys."""
-        url = f"{self.url}/ofrep/v1/evaluate/flags"
-        keys = (self.server_key, self.client_key)
-        return all(requests.post(url, headers=_bearer(k), timeout=10).ok for k in keys)
 
 
 @pytest.fixture(scope="module")
 def keyed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
-    """Two flags, one of them for clients too, and a key of each kind in the snapshot."""
-    with running_dev(tmp_path_factory.mktemp("keys") / "data") as dev:
-        running = Keyed(dev)
-        deadline = time.monotonic() + _NOTICED_S
-        while not running.arrived():
-            assert time.monotonic() < deadline, "the keys did not arrive"
+    """A sidecar that wants a key."""
+    with running_keyed(tmp_path_factory.mktemp("keyed")) as running:
         yield running
 
 
@@ -210,15 +171,15 @@ def test_a_server_key_evaluates_every_flag(
 ) -> None:
     """Both ways in which applications send keys are taken."""
     with asking(client, keyed.url, headers(keyed.server_key)) as ask:
-        for case in (_SECRET, _PUBLIC):
+        for case in (SECRET, PUBLIC):
             assert ask(case).outcome == case.expected
 
 
 def test_a_client_key_does_not_see_flags_of_servers(client: str, keyed: Keyed) -> None:
     """To a browser such a flag is one that is not there."""
     with asking(client, keyed.url, _bearer(keyed.client_key)) as ask:
-        assert ask(_PUBLIC).outcome == _PUBLIC.expected
-        assert ask(_SECRET).outcome == replace(_DENIED, error="FLAG_NOT_FOUND")
+        assert ask(PUBLIC).outcome == PUBLIC.expected
+        assert ask(SECRET).outcome == replace(_DENIED, error="FLAG_NOT_FOUND")
 
 
 @pytest.mark.parametrize("headers", [{}, _bearer("mf_server_wrong"), _x_api_key("wrong")], ids=str)
@@ -228,7 +189,7 @@ def test_without_the_right_key_the_application_has_its_default(
     """401, of flags that exist as of those that do not; the application goes on with its own."""
     before = _count(keyed.admin, 401)
     with asking(client, keyed.url, headers) as ask:
-        for case in (_PUBLIC, replace(_PUBLIC, flag="no-such-flag")):
+        for case in (PUBLIC, replace(PUBLIC, flag="no-such-flag")):
             assert ask(case).outcome == _DENIED
     assert _count(keyed.admin, 401) == before + 2
 
@@ -237,5 +198,5 @@ def test_a_sidecar_key_does_not_evaluate(client: str, keyed: Keyed) -> None:
     """403: the key is known, and not for this; people try it first."""
     before = _count(keyed.admin, 403)
     with asking(client, keyed.url, _bearer(keyed.sidecar_key)) as ask:
-        assert ask(_PUBLIC).outcome == _DENIED
+        assert ask(PUBLIC).outcome == _DENIED
     assert _count(keyed.admin, 403) == before + 1

@@ -1,0 +1,64 @@
+"""A sidecar that wants an evaluation key: keys come with the snapshot of a control plane."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.clients.cases import Case, Outcome, simple
+from tests.support.processes import running_dev, running_sidecar
+
+__all__ = ["PUBLIC", "SECRET", "Keyed", "running_keyed"]
+
+SECRET = Case("", "server-only", "boolean", False, Outcome(True, "STATIC", "on"))
+PUBLIC = replace(SECRET, flag="for-browsers")
+
+_ARRIVED_S = 10.0  # bound, not expectation
+
+
+class Keyed:
+    """Where the sidecar answers, and one key of each kind."""
+
+    def __init__(self, dev: dict[str, str], url: str, admin: str) -> None:
+        self.url = url
+        self.admin = admin
+        self.sidecar_key = dev["sidecar_key"]
+        self._api = f"{dev['control_plane_url']}/api/v1"
+        self._token = {"Authorization": f"Bearer {dev['admin_token']}"}
+        for case in (SECRET, PUBLIC):
+            self._create("flags", simple(case.flag, "boolean", True, client_side=case is PUBLIC))
+        self.server_key, self.client_key = (
+            self._create("keys", {"name": kind, "kind": kind})["key"]
+            for kind in ("server", "client")
+        )
+
+    def _create(self, collection: str, document: dict[str, Any]) -> dict[str, Any]:
+        url = f"{self._api}/{collection}"
+        answer = requests.post(url, json=document, headers=self._token, timeout=10)
+        assert answer.status_code == 201, answer.text
+        created: dict[str, Any] = answer.json()
+        return created
+
+    def arrived(self) -> bool:
+        """Return whether the sidecar knows both keys."""
+        url = f"{self.url}/ofrep/v1/evaluate/flags"
+        both = ({"X-API-Key": key} for key in (self.server_key, self.client_key))
+        return all(requests.post(url, headers=headers, timeout=10).ok for headers in both)
+
+
+@contextmanager
+def running_keyed(directory: Path, *arguments: str) -> Iterator[Keyed]:
+    """Run a control plane and a sidecar of it, two flags, one for clients too, and the keys."""
+    with running_dev(directory / "dev") as dev:
+        environ = {"MATRIXFLAG_KEY": dev["sidecar_key"]}
+        of = ("--control-plane-url", dev["control_plane_url"])
+        with running_sidecar(directory, *of, *arguments, environ=environ) as sidecar:
+            keyed = Keyed(dev, sidecar.ofrep, sidecar.admin)
+            deadline = time.monotonic() + _ARRIVED_S
+            while not keyed.arrived():
+                assert time.monotonic() < deadline, "the keys did not arrive"
+            yield keyed

@@ -1,0 +1,223 @@
+"""Item 60: the published OFREP web provider in a real Chromium, its page from another origin.
+
+Every type, every error, polling with 304, a context change, and a change noticed, each told by what
+the page gets.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.clients.asking import NODE_MODULES, Seen, asked, seen
+from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, with_flag
+from tests.clients.conftest import Served, serving, write_definitions
+from tests.clients.keyed import PUBLIC, SECRET, running_keyed
+from tests.support.browser import Browser, running_browser
+from tests.support.processes import running_sidecar
+from tests.support.tools import missing
+
+_HERE = Path(__file__).parent
+_POLL_MS = 200
+_STARTED = "window.start !== undefined"
+_NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
+_CHANGED = "PROVIDER_CONFIGURATION_CHANGED"
+_GREEN = with_flag(DEFINITIONS, simple("text", "string", "green"))
+_TEXT = Case("", "text", "string", "red", Outcome("blue", "STATIC", "default"))
+
+
+class Page:
+    """The page of `web.html` in a browser."""
+
+    def __init__(self, browser: Browser, origin: str) -> None:
+        self.browser = browser
+        self.origin = origin
+
+    async def start(self, url: str, context: dict[str, Any], **options: Any) -> str:
+        """Open the page, set the provider and return its status."""
+        await self.browser.open(self.origin)
+        await self.browser.until(_STARTED)
+        given = json.dumps({"baseUrl": url, **options})
+        status: str = await self.browser.run(f"start({given}, {json.dumps(context)})")
+        return status
+
+    async def change(self, context: dict[str, Any]) -> None:
+        """Set another context, and return when the provider is done with it."""
+        await self.browser.run(f"change({json.dumps(context)})")
+
+    async def ask(self, case: Case) -> Seen:
+        """Evaluate a case, whose context must be set."""
+        return seen(case, await self.browser.run(f"evaluate({json.dumps(asked(case))})"))
+
+    async def until(self, script: str) -> None:
+        """Return once an expression is true in the page."""
+        await self.browser.until(script)
+
+    async def fetched(self) -> list[dict[str, Any]]:
+        """Return the tag sent, and the status and tag that were read, of each request so far."""
+        requests: list[dict[str, Any]] = await self.browser.run("fetched")
+        return requests
+
+    async def said(self, event: str) -> list[Any]:
+        """Return the changed flags of each event of a kind so far, None where it named none."""
+        events: list[list[Any]] = await self.browser.run("said")
+        return [flags for name, flags in events if name == event]
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    """A page of an origin of its own, in a browser of its own."""
+    if not (NODE_MODULES / "@openfeature/ofrep-web-provider").is_dir():
+        missing("the npm packages of tests/clients (tests/clients/install)")
+
+    async def index(_request: web.Request) -> web.FileResponse:
+        return web.FileResponse(_HERE / "web.html")
+
+    app = web.Application()
+    app.router.add_get("/", index)
+    app.router.add_static("/modules", NODE_MODULES)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    host, port = runner.addresses[0][:2]
+    try:
+        async with running_browser(tmp_path) as browser:
+            yield Page(browser, f"http://{host}:{port}")
+    finally:
+        await runner.cleanup()
+
+
+@pytest.fixture
+def served(page: Page, tmp_path: Path) -> Iterator[Served]:
+    """A sidecar that pages of that origin may ask."""
+    with serving(tmp_path, f"--cors-origins={page.origin}") as running:
+        yield running
+
+
+async def test_60_the_page_gets_what_was_defined(page: Page, served: Served) -> None:
+    """Value, reason, variant, error code and metadata come through the provider unharmed."""
+    assert await page.start(served.url, {}, cacheMode="disabled") == "READY"
+    for case in CASES:
+        await page.change(case.context)
+        outcome, message = await page.ask(case)
+        expected = case.seen_by("web")
+        assert (case.name, outcome) == (case.name, expected)
+        assert type(outcome.value) is type(expected.value)
+        assert bool(message) is (expected.error is not None)
+
+
+async def test_60_the_second_poll_is_a_304_and_a_change_is_noticed(
+    page: Page, served: Served
+) -> None:
+    """The page can read the ETag and sends it back; only a poll with news tells the page."""
+    await page.start(served.url, {"targetingKey": "u-1"}, pollInterval=_POLL_MS)
+    await page.until("fetched.length > 2")
+    first, *polls = await page.fetched()
+    assert first["sent"] is None
+    assert first["status"] == 200
+    assert all(poll == {**first, "sent": first["tag"], "status": 304} for poll in polls)
+    assert await page.said(_CHANGED) == []
+    assert (await page.ask(_TEXT)).outcome == _TEXT.expected
+    served.write(_GREEN)
+    await page.until(f"said.some(([event]) => event === {json.dumps(_CHANGED)})")
+    assert await page.said(_CHANGED) == [["text"]]
+    assert (await page.ask(_TEXT)).outcome.value == "green"
+
+
+@pytest.mark.parametrize("cache", ["disabled", "network-first", "local-cache-first"])
+async def test_60_a_context_change_that_keeps_the_key_gives_the_new_context_s_values(
+    page: Page, served: Served, cache: str
+) -> None:
+    """The provider sends the tag of the old context's answer, which must not be taken for news."""
+    other, european = (
+        next(case for case in CASES if case.name == name)
+        for name in (
+            "rules of which none matches",
+            "a rule that matches, with its id and the flag's metadata",
+        )
+    )
+    assert other.context["targetingKey"] == european.context["targetingKey"]
+    await page.start(served.url, other.context, cacheMode=cache)
+    assert (await page.ask(other)).outcome == other.expected
+    await page.change(european.context)
+    # with a cache the provider starts from it, and tells the page when the answer is there
+    await page.until(f"evaluate({json.dumps(asked(european))}).value === 'eu'")
+    before, after = await page.fetched()
+    assert (after["sent"], after["status"]) == (before["tag"], 200)
+    assert (await page.ask(european)).outcome.variant == european.expected.variant
+
+
+async def test_60_a_page_that_is_earlier_than_the_flags_waits_for_them(
+    page: Page, tmp_path: Path
+) -> None:
+    """Its first request is held: a provider that fails at the start never asks again."""
+    file = tmp_path / "flags.json"
+    cors = f"--cors-origins={page.origin}"
+    with running_sidecar(tmp_path, "--snapshot", file, cors) as sidecar:
+        async with asyncio.TaskGroup() as tasks:
+            status = tasks.create_task(page.start(sidecar.ofrep, {}))
+            write_definitions(file, DEFINITIONS)
+        assert status.result() == "READY"
+    assert (await page.ask(_TEXT)).outcome == _TEXT.expected
+
+
+async def test_60_without_flags_the_page_has_its_defaults(page: Page, tmp_path: Path) -> None:
+    """503: an error that the next context mends, not one that ends the provider for good."""
+    file = tmp_path / "flags.json"
+    arguments = ("--first-snapshot-wait-s=0", f"--cors-origins={page.origin}")
+    with running_sidecar(tmp_path, "--snapshot", file, *arguments) as sidecar:
+        assert await page.start(sidecar.ofrep, {}) == "ERROR"
+        assert (await page.ask(_TEXT)).outcome.value == "red"
+        assert [request["status"] for request in await page.fetched()] == [503]
+        write_definitions(file, DEFINITIONS)
+        async with asyncio.timeout(_NOTICED_S):
+            while (await page.ask(_TEXT)).outcome != _TEXT.expected:
+                await page.change({})
+
+
+async def test_60_a_page_that_asks_too_often_keeps_its_values(page: Page, tmp_path: Path) -> None:
+    """429: the provider can read for how long to pause, goes stale, and then is served again."""
+    with serving(tmp_path, "--rate-limit=1", f"--cors-origins={page.origin}") as served:
+        await page.start(served.url, {}, pollInterval=_POLL_MS)
+        await page.until("fetched.some(({ status }) => status === 429)")
+        assert (await page.ask(_TEXT)).outcome == _TEXT.expected
+        served.write(_GREEN)
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'green'")
+        assert "PROVIDER_STALE" in str(await page.browser.run("said"))
+
+
+async def test_60_a_restart_loses_no_page(page: Page, tmp_path: Path, unused_tcp_port: int) -> None:
+    """While nobody answers the values stay; the tag holds after it, and changes go on arriving."""
+    arguments = (f"--cors-origins={page.origin}", f"--port={unused_tcp_port}")
+    with serving(tmp_path, *arguments) as served:
+        await page.start(served.url, {}, pollInterval=_POLL_MS)
+        await page.until("fetched.length > 1")
+    await page.until("state() === 'STALE'")
+    assert (await page.ask(_TEXT)).outcome == _TEXT.expected
+    with serving(tmp_path, *arguments) as served:
+        answered = len(await page.fetched())
+        await page.until(f"fetched.length > {answered}")
+        assert (await page.fetched())[answered]["status"] == 304
+        served.write(_GREEN)
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'green'")
+
+
+async def test_60_keys_decide_what_a_page_gets(page: Page, tmp_path: Path) -> None:
+    """A client key gets the flags for clients; 401 and 403 end the provider, with its defaults."""
+    cors = f"--cors-origins={page.origin}"
+    with running_keyed(tmp_path, cors) as keyed:
+        bearer = ("Authorization", f"Bearer {keyed.client_key}")
+        for header in (bearer, ("X-API-Key", keyed.client_key)):
+            assert await page.start(keyed.url, {}, headers=[header]) == "READY"
+            assert (await page.ask(PUBLIC)).outcome == PUBLIC.expected
+            assert (await page.ask(SECRET)).outcome.error == "FLAG_NOT_FOUND"
+        for key, status in (("mf_client_wrong", 401), (keyed.sidecar_key, 403)):
+            assert await page.start(keyed.url, {}, headers=[("X-API-Key", key)]) == "FATAL"
+            assert [request["status"] for request in await page.fetched()] == [status]
+            outcome, message = await page.ask(PUBLIC)
+            assert outcome == Outcome(False, "ERROR", error="PROVIDER_FATAL")
+            assert message
