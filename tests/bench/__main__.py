@@ -14,13 +14,13 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from loadtests.usage import machine_busy_s, own_cpu_s
 from tests.bench.control_plane import measure_api, measure_change
 from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
 from tests.bench.figures import Figure, render
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
-from tests.bench.usage import machine_busy_s, own_cpu_s
 
 Measure = Callable[[Scale, Path], Iterator[Figure]]
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from loadtests.percentiles import percentile
 from tests.bench.client import Client
 from tests.bench.definitions import mixed, plain
-from tests.bench.figures import Figure, below, informative, percentile
+from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
 from tests.bench.stored import API_FLAGS, store
 from tests.support.processes import running_dev

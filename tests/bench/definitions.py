@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from loadtests.formats import FORMATS
+from loadtests.scenarios import segmented as flag_set
 from proxy.contract.authoring import FlagInput, expand, project
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition
 from proxy.contract.digest import SnapshotDigest
@@ -27,7 +29,6 @@ __all__ = [
     "segmented",
     "shaped",
     "snapshot",
-    "trait_contexts",
     "two_conditions",
 ]
 
@@ -97,51 +98,14 @@ def shaped(number: int, shapes: int) -> dict[str, Any]:
     )
 
 
-TRAITS = 15
-"""Attributes of a context beside its targeting key, and segments, in `segmented`."""
-
-
 def segmented(flags: int, each: int) -> tuple[list[dict[str, Any]], dict[str, SegmentDefinition]]:
-    """Return flags that each have rules for some of 15 segments over 15 attributes, and those.
-
-    A segment has three conditions, and holds a fifth of `trait_contexts` or so.
-    """
-    segments = {f"segment-{n}": _trait_segment(n) for n in range(TRAITS)}
-    documents = []
-    for number in range(flags):
-        rules = [
-            {
-                "id": f"in-{place}",
-                "when": {"segment": f"segment-{(number * each + place) % TRAITS}"},
-                "serve": _HALVES if place % 3 == 2 else {"variant": "a"},
-            }
-            for place in range(each)
-        ]
-        documents.append(_with_rules(f"segmented-{number:03}", rules))
-    return documents, segments
-
-
-def trait_contexts(count: int) -> list[dict[str, Any]]:
-    """Return distinct contexts with 15 attributes: text, numbers, booleans, a list, an object."""
-    return [
-        {
-            "targetingKey": f"user-{n}",
-            **{f"trait-{t}": (n * 7 + t) % 5 for t in range(0, TRAITS, 3)},
-            **{f"trait-{t}": f"value-{(n + t) % 7}" for t in range(1, TRAITS, 3)},
-            **{f"trait-{t}": f"{(n * t) % 11}@example.com" for t in range(2, TRAITS, 3)},
-        }
-        for n in range(count)
-    ]
-
-
-def _trait_segment(number: int) -> SegmentDefinition:
-    one, two, three = (3 * ((number + step) % 5) for step in range(3))
-    conditions = [
-        {"attribute": f"trait-{one}", "op": "gte", "values": [2]},
-        {"attribute": f"trait-{two + 1}", "op": "in", "values": ["value-1", "value-2", "value-5"]},
-        {"attribute": f"trait-{three + 2}", "op": "not_equals", "values": ["3@example.com"]},
-    ]
-    return msgspec.convert({"when": {"all": conditions}}, SegmentDefinition)
+    """Return flags that each have rules for some of 15 segments over 15 attributes, and those."""
+    document = FORMATS["native"](flag_set(flags, each))
+    segments = {
+        segment.pop("key"): msgspec.convert(segment, SegmentDefinition)
+        for segment in document["segments"]
+    }
+    return document["flags"], segments
 
 
 def mixed(count: int) -> list[dict[str, Any]]:

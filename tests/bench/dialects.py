@@ -15,8 +15,9 @@ from typing import Any
 
 import re2  # type: ignore[import-untyped]  # a wheel without types
 
+from loadtests.percentiles import percentile
 from proxy.engine.dialects.model import Translation
-from tests.bench.figures import Figure, below, informative, percentile
+from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
 from tests.bench.suites import (
     SYSTEMS,

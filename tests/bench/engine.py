@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loadtests.scenarios import users_with_traits
 from proxy.contract.definitions import UnitList
 from proxy.contract.snapshot import Snapshot, change_snapshot, encode_entry, read_snapshot
 from proxy.contract.units import digest_of, hash_unit, split
@@ -38,7 +39,6 @@ from tests.bench.definitions import (
     segmented,
     shaped,
     snapshot,
-    trait_contexts,
 )
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
@@ -154,7 +154,7 @@ def _bytes_a_flag(scale: Scale) -> Iterator[Figure]:
 
 def _all_flags(scale: Scale) -> Iterator[Figure]:
     """Yield what evaluating 50 flags over 15 segments and 15 attributes costs, for one context."""
-    given = trait_contexts(_CONTEXTS)
+    given = users_with_traits(_CONTEXTS)
     for each, target_us in ((3, _ALL_FLAGS_US), (15, None)):
         documents, segments = segmented(_FLAGS, each)
         body = snapshot(documents, segments=segments)

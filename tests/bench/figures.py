@@ -1,9 +1,9 @@
 """A measured figure beside its target, and the table of them. Knows not how it was measured."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["Figure", "at_least", "below", "informative", "percentile", "render"]
+__all__ = ["Figure", "at_least", "below", "informative", "render"]
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,6 @@ def at_least(what: str, value: float, target: float, unit: str) -> Figure:
 def informative(what: str, value: float, unit: str) -> Figure:
     """Return a figure that others are understood by, without a target of its own."""
     return Figure(what, _quantity(value, unit))
-
-
-def percentile(values: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile: the smallest value that `percent` % do not exceed."""
-    ranked = sorted(values)
-    rank = -(-len(ranked) * percent // 100)  # rounded up: p99 of 100 values is the 99th
-    return ranked[max(int(rank), 1) - 1]
 
 
 def render(figures: Iterable[Figure]) -> str:

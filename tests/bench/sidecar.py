@@ -6,77 +6,84 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from loadtests.addresses import read_address
+from loadtests.asking import Server, control_targets, prepare
+from loadtests.formats import FORMATS
+from loadtests.load import (
+    CONNECTIONS,
+    SERVER_CORE,
+    Target,
+    default_generator,
+    post,
+    put_load,
+    write_requests,
+)
+from loadtests.scenarios import SCENARIOS
+from loadtests.turns import Figures, ratio, take_turns
+from loadtests.usage import cpu_s, pinned, resident_mb
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.sync.cache import load, owner_of
 from tests.bench.client import Client
-from tests.bench.definitions import contexts, mixed, two_conditions
+from tests.bench.definitions import contexts, mixed
 from tests.bench.figures import Figure, below, informative
-from tests.bench.load import (
-    CONNECTIONS,
-    SERVER_CORE,
-    Load,
-    generator_name,
-    put_load,
-    write_bodies,
-)
 from tests.bench.scale import Scale
 from tests.bench.stored import store
-from tests.bench.usage import cpu_s, pin, resident_mb
-from tests.support.processes import (
-    ROOT,
-    Sidecar,
-    running,
-    running_dev,
-    running_sidecar,
-    wait_for_json,
-)
+from tests.support.processes import Sidecar, running, running_dev, running_sidecar
 
-__all__ = ["bare_handler", "measure_cold_start", "measure_memory", "measure_requests"]
+__all__ = ["measure_cold_start", "measure_memory", "measure_requests"]
 
 _ROUTE = "/ofrep/v1/evaluate/flags/"
-_FLAG = "bench-flag"
-_WARM_UP_S = 1.0
-_BARE_SHARE = 0.25  # performance.md: at least four times less CPU than the aiohttp handler
+_CONSTANT_SHARE = 1.25  # the design: nearly nothing above what Python can do at all,
+_BARE_SHARE = 0.25  # and at least four times less than the same handler in aiohttp
+_TITLES = {
+    "sidecar": "sidecar",
+    "constant": "constant-answer protocol",
+    "aiohttp": "bare aiohttp handler",
+}
 _MEMORY_MB, _READY_MS = 60.0, 400.0
 _POLL_S = 0.002
 _START_S = 30.0
 
 
 def measure_requests(scale: Scale, directory: Path) -> Iterator[Figure]:
-    """Yield requests/s and CPU per request, beside a bare aiohttp handler, taking turns."""
-    bodies = write_bodies(directory / "bodies.txt", contexts(1_000))
-    flags = {"flags": [*mixed(99), two_conditions(_FLAG)]}
-    with _serving(directory, flags) as sidecar, bare_handler(directory) as (bare_url, bare_pid):
-        servers = {
-            "sidecar": (sidecar.ofrep + _ROUTE + _FLAG, sidecar.pid),
-            "bare": (bare_url + _ROUTE + _FLAG, bare_pid),
-        }
-        pinned = all(pin(pid, SERVER_CORE) for _, pid in servers.values())
-        for url, pid in servers.values():
-            put_load(url, bodies, pid, min(_WARM_UP_S, scale.round_s))
-        turns: dict[str, list[Load]] = {name: [] for name in servers}
-        for _ in range(scale.rounds):
-            for name, (url, pid) in servers.items():
-                turns[name].append(put_load(url, bodies, pid, scale.round_s))
-    how = f"{generator_name()}, {CONNECTIONS} connections"
-    how += ", a core each" if pinned else ", not pinned"
-    for name, title in (("sidecar", "sidecar"), ("bare", "bare aiohttp handler")):
-        loads = turns[name]
-        what = f"OFREP single, {title} ({how})"
-        yield informative(what, median(load.per_s for load in loads), "requests/s")
-        yield informative("  CPU per request", median(load.cpu_us for load in loads), "us")
-        yield informative("  latency p50", median(load.p50_us for load in loads), "us")
-        yield informative("  latency p99", median(load.p99_us for load in loads), "us")
-    pairs = list(zip(turns["sidecar"], turns["bare"], strict=True))
-    speed = median(s.per_s / b.per_s for s, b in pairs)
-    yield informative("OFREP single: requests/s as a share of the bare handler's", speed, "x")
-    share = median(s.cpu_us / b.cpu_us for s, b in pairs)
-    yield below("OFREP single: CPU as a share of the bare handler's", share, _BARE_SHARE, "x")
+    """Yield requests/s and CPU per request, beside the two control servers, taking turns."""
+    scenario = SCENARIOS["single"]
+    flags, users = scenario.flags(), scenario.contexts(scenario.count)
+    definitions = FORMATS["native"](flags)
+    definitions["flags"] += mixed(99)
+    with ExitStack() as stack:
+        sidecar = stack.enter_context(_serving(directory, definitions))
+        server = Server("sidecar", read_address(sidecar.ofrep), pid=sidecar.pid)
+        target, answer = prepare(server, scenario, flags, users, directory)
+        controls = control_targets(answer, scenario, flags, users, directory)
+        targets = [target, *stack.enter_context(controls)]
+        pids = [one.pid for one in targets if one.pid is not None]
+        on_one = stack.enter_context(pinned(pids, SERVER_CORE))
+        turns = take_turns(targets, rounds=scale.rounds, seconds=scale.round_s)
+    how = f"{default_generator()}, {CONNECTIONS} connections"
+    how += ", a core each" if on_one else ", not pinned"
+    for name, title in _TITLES.items():
+        figures = Figures.of(turns[name])
+        if figures.wrong or figures.cpu_us is None:
+            raise RuntimeError(f"{name}: {figures.wrong} answers were wrong")
+        yield informative(f"OFREP single, {title} ({how})", figures.per_s, "requests/s")
+        yield informative("  CPU per request", figures.cpu_us, "us")
+        yield informative("  latency p50", figures.p50_us, "us")
+        yield informative("  latency p99", figures.p99_us, "us")
+    for name, target_share in (("constant", _CONSTANT_SHARE), ("aiohttp", _BARE_SHARE)):
+        loads, others, title = turns["sidecar"], turns[name], _TITLES[name]
+        speed = ratio(loads, others, lambda load: load.per_s)
+        share = ratio(loads, others, lambda load: load.cpu_us)
+        assert speed is not None
+        assert share is not None
+        what = "OFREP single: requests/s as a share of the"
+        yield informative(f"{what} {title}'s", speed, "x")
+        yield below(f"OFREP single: CPU as a share of the {title}'s", share, target_share, "x")
 
 
 def measure_memory(scale: Scale, directory: Path) -> Iterator[Figure]:
@@ -84,13 +91,17 @@ def measure_memory(scale: Scale, directory: Path) -> Iterator[Figure]:
     with _serving(directory, {"flags": []}) as sidecar:
         yield informative("memory: sidecar without flags", resident_mb(sidecar.pid), "MB")
     flags = mixed(scale.sidecar_flags)
-    bodies = write_bodies(directory / "bodies.txt", contexts(1_000))
     with _serving(directory, {"flags": flags}) as sidecar:
         with Client(sidecar.ofrep) as client:
             client.ask("POST", _ROUTE + flags[-1]["key"], {})  # held until the flags are there
         name = f"memory: sidecar with {len(flags):,} flags"
         yield below(name, resident_mb(sidecar.pid), _MEMORY_MB, "MB")
-        put_load(sidecar.ofrep + _ROUTE + flags[1]["key"], bodies, sidecar.pid, scale.round_s)
+        address, route = read_address(sidecar.ofrep), _ROUTE + flags[1]["key"]
+        bodies = (json.dumps({"context": context}).encode() for context in contexts(1_000))
+        requests = write_requests(
+            directory / "some.requests", (post(address, route, [], body) for body in bodies)
+        )
+        put_load(Target("sidecar", address, requests, sidecar.pid), scale.round_s)
         with Client(sidecar.ofrep) as client:
             for context in contexts(20):
                 client.ask("POST", _ROUTE.rstrip("/"), {"context": context})
@@ -125,21 +136,6 @@ def _serving(directory: Path, definitions: dict[str, Any]) -> Iterator[Sidecar]:
         with Client(sidecar.ofrep) as client:
             client.ask("POST", _ROUTE.rstrip("/"), {})  # held until the snapshot is there
         yield sidecar
-
-
-@contextmanager
-def bare_handler(directory: Path) -> Iterator[tuple[str, int]]:
-    """Run the bare aiohttp handler and yield its address and process id."""
-    ready, log = directory / "bare.json", directory / "bare.log"
-    ready.unlink(missing_ok=True)
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "tests.bench.bare", str(ready)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
-    try:
-        yield wait_for_json(ready, process, log)["url"], process.pid
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def _await_cache(directory: Path, owner: str) -> None:
