@@ -34,7 +34,8 @@ from proxy.engine import program as p
 from proxy.engine.dialects.goff.query import Comparison, Group, Node, Presence, Series, Value
 from proxy.engine.operators import Leaf
 
-__all__ = ["Attributes", "attribute", "expression_of", "leaf_of", "member", "version_of"]
+__all__ = ["Attributes", "attribute", "expression_of", "fails_on_nothing", "leaf_of", "member"]
+__all__ += ["version_of"]
 
 _NEVER = object()
 _FAILS = object()
@@ -555,6 +556,33 @@ def _of_go_integers(test: Test) -> Test:
 
 def _fail(_context: dict[str, Any], _state: _State) -> bool:
     raise _Abort
+
+
+def fails_on_nothing(root: Node | None) -> bool:
+    """Return whether evaluation fails where there are no attributes, not even a targeting key."""
+    try:
+        _holds_of_nothing(root)
+    except _Abort:
+        return True
+    return False
+
+
+def _holds_of_nothing(node: Node | None) -> bool:
+    match node:
+        case None:
+            raise _Abort
+        case Group():
+            return _holds_of_nothing(node.inner) is not node.negated
+        case Series():
+            holds = _holds_of_nothing(node.first)
+            for word, operand in node.rest:
+                if holds is not (word == "or"):
+                    holds = _holds_of_nothing(operand)
+            return holds
+    found = leaf_of(node)
+    if found is _FAILS:
+        raise _Abort
+    return found is not _NEVER and bool(found.test(None))
 
 
 def _steps(node: Series, fixed: Attributes) -> _Step:

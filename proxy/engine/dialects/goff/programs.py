@@ -212,7 +212,7 @@ class _Translator:
         elif _is_doubtful(shares, size):
             message = (
                 "the sum of the shares goes by the order they are added in, which GO Feature Flag "
-                "leaves to chance; here it is one, and users at an edge may move"
+                "leaves to chance, and most users with it; here it is one order"
             )
             self._warn(path, message)
         elif size != _WHOLE:

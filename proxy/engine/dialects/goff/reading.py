@@ -18,6 +18,7 @@ from proxy.contract.problems import Problem, has_errors, pointer, under
 from proxy.engine import limits
 from proxy.engine.dialects.goff.flags import Flag, Rule, read_flag
 from proxy.engine.dialects.goff.programs import program_of
+from proxy.engine.dialects.goff.refusals import refuse
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings
 
@@ -102,6 +103,8 @@ def _flag(
     flag = read_flag(plain, findings)
     _check(flag, findings)
     program_of(key, flag, True, fixed, findings)
+    if not has_errors(findings.problems):
+        refuse(flag, findings)
     if has_errors(findings.problems):
         return None, findings.problems, False
     metadata = _metadata(plain.get("metadata"), findings)
@@ -109,7 +112,7 @@ def _flag(
     description = metadata.get("description")
     imported = ImportedFlag(
         key,
-        _type(variants, findings),
+        _type(variants),
         variants,
         _fallthrough(flag, variants),
         plain,
@@ -171,16 +174,10 @@ _TYPES = {
 }
 
 
-def _type(variants: Mapping[str, Any], findings: Findings) -> str:
+def _type(variants: Mapping[str, Any]) -> str:
     """Return the type of a flag's values; whole numbers beside others are numbers."""
-    kinds = {_TYPES[value.__class__] for value in variants.values() if value is not None}
-    if kinds == {"integer", "number"}:
-        return "number"
-    if len(kinds) > 1:
-        message = "the variations are of several types; they are served as they are"
-        findings.add(("variations",), ProblemCode.VALUE_TYPE, message, severity=Severity.WARNING)
-        return "object"
-    return kinds.pop() if kinds else "object"
+    kinds = {_TYPES[value.__class__] for value in variants.values()}
+    return "number" if len(kinds) > 1 else kinds.pop()
 
 
 def _metadata(found: Any, findings: Findings) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from proxy.engine.dialects.jsonlogic import Compiler
 from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import Leaf
 
-__all__ = ["Queries"]
+__all__ = ["Queries", "trimmed"]
 
 _MAX_QUERY_CHARS = 65_536
 """Of one query; ten thousand values in a list."""
@@ -44,7 +44,7 @@ class Queries:
 
     def expression(self, rule: Rule) -> p.Expression:
         """Return when a rule applies. One without a query always does."""
-        text = _trimmed(rule.query or "")
+        text = trimmed(rule.query or "")
         if not text:
             return p.TRUE
         made = self._made.get(text)
@@ -116,6 +116,6 @@ class Queries:
         self._findings.add(path, ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
 
 
-def _trimmed(query: str) -> str:
+def trimmed(query: str) -> str:
     """Return a query without line ends, and without the spaces that lines begin with."""
     return "".join([line.lstrip(" ") for line in query.split("\n")])
