@@ -86,11 +86,20 @@ class Answering:
         self._holder = holder
 
     def must_wait(self, head: Head) -> bool:
-        """Return whether a request with such a head cannot be answered when its body is there.
+        """Return whether a request cannot be answered as soon as its bytes are there.
 
-        Those with a body over the bound are among them: what must not be read is not waited for.
+        Before the first snapshot, and when its body is over the bound, which is not waited for.
         """
         return self.current.views is None or head.content_length > self.settings.max_body_bytes
+
+    def wants_body(self, head: Head) -> bool:
+        """Return whether the body matters: not where nothing is, nor to who is turned away."""
+        views = self.current.views
+        return (
+            views is not None
+            and self.without_body(head) is None
+            and isinstance(self.granted(head, views), Granted)
+        )
 
     async def wait_first(self) -> None:
         """Wait until there are views, but not for ever."""

@@ -43,7 +43,7 @@ from proxy.ofrep.answering import Answering
 from proxy.ofrep.answers import OfrepAnswer, failure, not_ready
 from proxy.ofrep.auth import Denied
 from proxy.ofrep.context import SUSPICIOUS_UNITS
-from proxy.ofrep.heads import END_OF_HEAD, Head, begins_ordinary, read_head
+from proxy.ofrep.heads import END_OF_HEAD, MAX_HEAD_BYTES, Head, begins_ordinary, read_head
 from proxy.ofrep.paths import Endpoint
 from proxy.ofrep.routes import BODY_TIMEOUT_S, Reading, late_body
 from proxy.ofrep.views import View
@@ -56,8 +56,6 @@ _log = logging.getLogger(__name__)
 HEAD_TIMEOUT_S = 10  # nginx: 60, uvicorn and aiohttp: none; our clients are on the same machine
 WRITE_TIMEOUT_S = 30
 
-_MAX_HEAD_BYTES = 65_536
-"""Of a head that is waited for: some clients put a whole context into a query."""
 _MAX_UNSENT_BYTES = 67_108_864
 _MAX_HANDED_OVER = 1_000
 """Connections that aiohttp reads at a time: it keeps up to 8 MB of a head that is not whole."""
@@ -237,13 +235,13 @@ class Connection(asyncio.Protocol):
     """One connection, until it ends or is handed over."""
 
     __slots__ = (
-        "_at",
         "_body_at",
         "_ended",
         "_front",
         "_head",
         "_held",
         "_lines",
+        "_looked_at",
         "_paused",
         "_raw",
         "_scheduled",
@@ -271,7 +269,7 @@ class Connection(asyncio.Protocol):
         self._lines = 0  # how much of its head is ordinary so far
         self._raw = b""
         self._head: Head | None = None
-        self._at = 0  # where to look for the end of the head
+        self._looked_at = 0  # how much of its head was looked at
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; or say at once that there are too many."""
@@ -409,7 +407,7 @@ class Connection(asyncio.Protocol):
         """Answer the request that the bytes held begin with, or say what it needs."""
         front, held = self._front, self._held
         if self._head is None:
-            end = held.find(END_OF_HEAD, self._at)
+            end = held.find(END_OF_HEAD, max(0, self._looked_at - _END))
             if end < 0:
                 return self._part_of_a_head()
             self._body_at = end + _END
@@ -421,7 +419,7 @@ class Connection(asyncio.Protocol):
         head = self._head
         end = self._body_at + head.content_length
         if len(held) < end:
-            return _WAIT
+            return _WAIT if front.answering.wants_body(head) else self._hand_over()
         body = bytes(held[self._body_at : end])
         self._let_go(end)
         front.learn(self._raw, head)
@@ -436,12 +434,12 @@ class Connection(asyncio.Protocol):
     def _part_of_a_head(self) -> "_State":
         """Wait for the rest of a head, unless it cannot become an ordinary one."""
         held = self._held
-        self._at = max(0, len(held) - _END + 1)
-        self._lines = begins_ordinary(held, self._lines)
+        self._lines = begins_ordinary(held, self._lines, self._looked_at)
+        self._looked_at = len(held)
         if self._lines < 0:
             return self._hand_over()
-        if len(held) > _MAX_HEAD_BYTES:
-            self._refuse(failure(431, f"the head is longer than {_MAX_HEAD_BYTES} bytes"))
+        if len(held) > MAX_HEAD_BYTES:
+            self._refuse(failure(431, f"the head is longer than {MAX_HEAD_BYTES} bytes"))
             return _OVER
         return _WAIT
 
@@ -469,7 +467,7 @@ class Connection(asyncio.Protocol):
         del self._held[:count]
         self._front.answering.held.give(count)
         self._head = None
-        self._at = self._lines = 0
+        self._looked_at = self._lines = 0
 
     def _drop(self) -> None:
         self._let_go(len(self._held))

@@ -12,15 +12,24 @@ from typing import NamedTuple
 
 from proxy.ofrep.paths import Target, find_target
 
-__all__ = ["END_OF_HEAD", "Head", "begins_ordinary", "read_head"]
+__all__ = ["END_OF_HEAD", "MAX_HEAD_BYTES", "Head", "begins_ordinary", "read_head"]
 
 END_OF_HEAD = b"\r\n\r\n"
+MAX_HEAD_BYTES = 65_536
+"""Of an ordinary head: some clients put a whole context into a query."""
 
 _LINE = rb"(POST|OPTIONS) (/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)(?:\?[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*)?"
 _FIELD = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*\r\n"
 _HEAD = re.compile(rb"%b HTTP/1\.1\r\n((?:%b)*)\r\n" % (_LINE, _FIELD))
 _FIRST_LINES = re.compile(rb"%b HTTP/1\.1\r\n(?:%b)*" % (_LINE, _FIELD))
 _MORE_LINES = re.compile(rb"(?:%b)*" % _FIELD)
+_PART = re.compile(rb"\r?[\t\x20-\x7e]*\r?")
+_FIELD_PART = re.compile(
+    rb"(?:(?i:content-length):[\t ]*[0-9]*[\t ]*"
+    rb"|(?!(?i:content-length):)[A-Za-z0-9!#$%&'*+.^_`|~-]+(?::[\t\x20-\x7e]*)?)?\r?"
+)
+_LOOKED_AT = 256  # of a part of a line again, each time that more of it has come
+_METHODS = (b"POST /", b"OPTIONS /")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 
 _NOT_ORDINARY = frozenset(
@@ -53,7 +62,7 @@ def read_head(head: bytes) -> Head | None:
 
     `head` ends with the empty line.
     """
-    match = _HEAD.fullmatch(head)
+    match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD_BYTES else None
     if match is None:
         return None
     method, path, lines = match.groups()
@@ -83,16 +92,23 @@ def read_head(head: bytes) -> Head | None:
     )
 
 
-def begins_ordinary(part: bytes | bytearray, seen: int = 0) -> int:
-    """Return how much of the beginning of a head is whole ordinary lines, -1 if a line is not.
+def begins_ordinary(part: bytes | bytearray, lines: int = 0, looked_at: int = 0) -> int:
+    """Return how much of the beginning of a head is whole ordinary lines, -1 if it is not ordinary.
 
-    `seen` is what the last call with less of the same head returned; that much is not read again.
+    `lines` is what the last call with less of the same head returned, `looked_at` how much that
+    was: what was read then is not read again, however small the pieces are in which a head comes.
     """
-    end = part.rfind(b"\r\n", seen) + 2
-    if end < 2:
-        return seen
-    lines = _MORE_LINES if seen else _FIRST_LINES
-    return end if lines.fullmatch(part, seen, end) else -1
+    end = part.rfind(b"\r\n", lines) + 2
+    if end >= 2:
+        pattern = _MORE_LINES if lines else _FIRST_LINES
+        if not pattern.fullmatch(part, lines, end):
+            return -1
+        lines = end
+    elif not lines and not any(part[: len(m)] == m[: len(part)] for m in _METHODS):
+        return -1
+    if lines and not _FIELD_PART.fullmatch(part, lines, min(len(part), lines + _LOOKED_AT)):
+        return -1
+    return lines if _PART.fullmatch(part, max(lines, looked_at - 1)) else -1
 
 
 def _text(value: bytes | None) -> str | None:

@@ -155,6 +155,13 @@ class Reading(web.RequestHandler):
         if self._lost is not None:
             self._lost(self)
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Log what went wrong, unless it is that a client's body cannot be read."""
+        if isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            _log.debug("a body cannot be read: %s", kw["exc_info"])
+        else:
+            super().log_exception(*args, **kw)
+
     def handle_error(
         self,
         request: web.BaseRequest,

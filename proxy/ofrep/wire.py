@@ -1,8 +1,8 @@
 """Writes answers as HTTP/1.1 bytes. Pure but for the clock that `Date` needs.
 
-The head of an answer is made of two parts: lines that many answers share, kept by what they depend
-on, and the length. RFC 9110 wants a `Date` from a server that has a clock; it changes once a
-second, so `Writer.tick` is to be called about that often.
+The headers come in the order in which aiohttp writes them, so that one can compare byte by byte who
+answered. RFC 9110 wants a `Date` from a server that has a clock; it changes once a second, so
+`Writer.tick` is to be called about that often.
 """
 
 from email.utils import formatdate
@@ -24,14 +24,15 @@ _STATUS_LINES = {
 class Heads(dict[int, bytes]):
     """Heads of answers that differ in nothing but the length of the body, each made when asked."""
 
-    def __init__(self, lines: bytes) -> None:
+    def __init__(self, lines: bytes, end: bytes) -> None:
         super().__init__()
         self._lines = lines
+        self._end = end
 
     def __missing__(self, length: int) -> bytes:
         if len(self) >= _MAX_LENGTHS:
             self.clear()
-        head = self[length] = b"%bContent-Length: %d\r\n\r\n" % (self._lines, length)
+        head = self[length] = b"%bContent-Length: %d\r\n%b" % (self._lines, length, self._end)
         return head
 
 
@@ -42,7 +43,7 @@ class Writer:
         self._common = common
         self._date = b""
         self._until_s = 0
-        self.ok = Heads(b"")
+        self.ok = Heads(b"", b"")
         """Heads of 200s with a JSON body and without further headers, by the body's length."""
 
     def tick(self, now_s: int) -> None:
@@ -51,18 +52,22 @@ class Writer:
             return
         self._until_s = now_s
         self._date = b"Date: %b\r\n" % formatdate(now_s, usegmt=True).encode()
-        lines = _STATUS_LINES[200] + _lines(JSON_HEADERS + self._common) + self._date
-        self.ok = Heads(lines)
+        lines = _STATUS_LINES[200] + _lines(JSON_HEADERS + self._common)
+        self.ok = Heads(lines, self._date + b"\r\n")
 
     def write(self, answer: OfrepAnswer, more: Headers, *, close: bool = False) -> bytes:
         """Return a whole answer; `more` are the headers besides the answer's own."""
-        headers = answer.headers + more
-        if close:
-            headers += (("Connection", "close"),)
-        head = _STATUS_LINES[answer.status] + _lines(headers) + self._date
-        if answer.status in _EMPTY:
-            return head + b"\r\n"
-        return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(answer.body), answer.body)
+        length = b"" if answer.status in _EMPTY else b"Content-Length: %d\r\n" % len(answer.body)
+        return b"".join(
+            (
+                _STATUS_LINES[answer.status],
+                _lines(answer.headers + more),
+                length,
+                self._date,
+                b"Connection: close\r\n\r\n" if close else b"\r\n",
+                answer.body,
+            )
+        )
 
 
 def _lines(headers: Headers) -> bytes:

@@ -1,0 +1,119 @@
+"""The front door and aiohttp answer the same bytes alike; `python -m tests.bench --only front`
+compares a hundred thousand."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.proxy.ofrep.mutations import mutated, ordinary_requests, request
+from tests.proxy.ofrep.server import FLAGS, Server, running_server
+from tests.proxy.ofrep.wires import Ends, both_ends
+
+ORIGIN = "https://a.example"
+
+
+@pytest.fixture
+async def ends() -> AsyncIterator[Ends]:
+    """Both ways to be answered."""
+    async with both_ends(origins=(ORIGIN,)) as both:
+        yield both
+
+
+@pytest.mark.parametrize("data", ordinary_requests())
+async def test_ordinary_requests_split_anywhere(ends: Ends, data: bytes) -> None:
+    """In two pieces at every position, and byte by byte; handed over is only who waits in vain."""
+    for at in range(1, len(data)):
+        assert not await ends.differ([data[:at], data[at:]])
+    wire = await ends.front(bytes([byte]) for byte in data)
+    if b"/elsewhere" in data:  # told before its body is there
+        assert wire.handed_over is not None
+    else:
+        assert wire.handed_over is None
+        assert wire.written == (await ends.front([data])).written
+
+
+async def test_pipelined_requests_are_answered_in_their_order(ends: Ends) -> None:
+    """However they are cut."""
+    data = b"".join(each for each in ordinary_requests() if b"close" not in each)
+    for size in (1, 7, 100, 1_000, len(data)):
+        assert not await ends.differ([data[at : at + size] for at in range(0, len(data), size)])
+
+
+HANDED_OVER = {
+    "another method": request(method=b"GET"),
+    "head": request(method=b"HEAD"),
+    "http/1.0": request(version=b"HTTP/1.0"),
+    "no host": request(headers=b""),
+    "two hosts": request(headers=b"Host: a\r\nHost: b\r\n"),
+    "expect": request(headers=b"Host: a\r\nExpect: 100-continue\r\n"),
+    "another expectation": request(headers=b"Host: a\r\nExpect: tea\r\n"),
+    "chunked": b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3\r\n{ }\r\n0\r\n\r\n" % FLAGS.encode(),
+    "both lengths": request(headers=b"Host: a\r\nTransfer-Encoding: chunked\r\n"),
+    "two lengths": request(headers=b"Host: a\r\nContent-Length: 3\r\n"),
+    "no number": request(headers=b"Host: a\r\nContent-Length: x\r\n"),
+    "compressed": request(headers=b"Host: a\r\nContent-Encoding: gzip\r\n"),
+    "upgrade": request(headers=b"Host: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n"),
+    "too large": request(length=100_001),
+    "long line": b"POST /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 65_540),
+    "bare newlines": request().replace(b"\r\n", b"\n"),
+    "folded": request(headers=b"Host: a\r\nX: a\r\n b\r\n"),
+    "a blank before the colon": request(headers=b"Host : a\r\n"),
+    "a nul": request(headers=b"Host: a\r\nX: \0\r\n"),
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "noise": b"GARBAGE\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("data", HANDED_OVER.values(), ids=HANDED_OVER.keys())
+async def test_all_else_is_aiohttps_to_answer(ends: Ends, data: bytes) -> None:
+    """Alone, after an ordinary request, and before one; the connection ends with the answer."""
+    for parts in ([data], [request(), data], [request() + data], [data, request()]):
+        assert not await ends.differ(parts)
+    wire = await ends.front([request(), data])
+    assert wire.handed_over is not None
+    assert wire.written.count(b"HTTP/1.1 200 OK") >= 1
+
+
+async def test_requests_changed_at_random(ends: Ends) -> None:
+    """Whatever bytes come, the answers are those of aiohttp; and nothing is held at the end."""
+    for parts in mutated(1_500):
+        assert not await ends.differ(parts)
+    assert ends.server.answering.held.in_use == 0
+    assert not ends.server.front.connections
+    assert not ends.server.front.handed_over
+
+
+async def test_the_same_over_sockets() -> None:
+    """The wire of these tests is no socket: some of it again through the kernel."""
+    async with both_ends(origins=(ORIGIN,)) as ends:
+        for data in ordinary_requests():
+            wire = await ends.front([data])
+            told = await _told(ends.server, data, len(wire.written))
+            assert _without_date(told) == _without_date(bytes(wire.written))
+
+
+async def _told(server: Server, data: bytes, length: int) -> bytes:
+    parts = urlsplit(server.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(data)
+    answer = await reader.readexactly(length)
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def _without_date(answer: bytes) -> list[bytes]:
+    return [line for line in answer.split(b"\r\n") if not line.startswith(b"Date: ")]
+
+
+async def test_a_known_head_is_answered_by_the_snapshot_that_serves() -> None:
+    """What a head came to with the one before is forgotten with it."""
+    async with running_server() as server:
+        for _ in range(3):
+            assert (await server.single("bool", {"targetingKey": "u"})).json["value"] is True
+        assert server.front.quick.count == 2
+        await server.offer({})
+        assert (await server.single("bool", {"targetingKey": "u"})).status == 404
