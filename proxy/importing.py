@@ -18,6 +18,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from proxy.contract.confidential import without_secrets
 from proxy.file_documents import UnreadableFile, read_file_document
 
 __all__ = ["COMMAND"]
@@ -32,14 +33,6 @@ _SHOWN = 200  # of each kind, in text
 _JSON_OPTIONS = frozenset(
     {"float", "companions", "savedGroups", "contextualBandits", "evaluationContextEnrichment"}
 )
-_SECRETS = frozenset(
-    {"sdkkey", "apikey", "mobilekey", "encryptionkey", "decryptionkey", "clientkey", "secret"}
-    | {"sdk_key", "api_key", "mobile_key", "token", "password", "clientsideid"}
-)
-_HOLDERS = frozenset(
-    {"items", "data", "project", "environment", "environments", "sdk", "connection"}
-)
-"""Members of a file, as exports have them, below which keys of servers are found."""
 
 
 class _Unusable(Exception):
@@ -94,10 +87,11 @@ class _Command:
         try:
             document = _read(args.file)
             options = _options(args.option)
-            removed = without_secrets(document)
-            if removed:
-                names = ", ".join(sorted(set(removed)))
-                sys.stderr.write(f"matrixflag import: secrets were not sent: {names}\n")
+            document, secrets = without_secrets(document)
+            if secrets:
+                names = {problem.pointer.rpartition("/")[2] for problem in secrets}
+                told = ", ".join(sorted(names))
+                sys.stderr.write(f"matrixflag import: secrets were not sent: {told}\n")
             status, answer = _ask(args, {"system": args.system, "options": options}, document)
         except (_Unusable, UnreadableFile) as error:
             sys.stderr.write(f"matrixflag import: {error}\n")
@@ -118,36 +112,6 @@ class _Command:
 
 
 COMMAND = _Command()
-
-
-def without_secrets(document: Any) -> list[str]:
-    """Take members with secrets out of a document, and return their names.
-
-    Only where files have keys of servers: at the top, and in the environments of exports. Within
-    flags such a name is an attribute's, or a flag's.
-    """
-    removed = []
-    todo = [document]
-    while todo:
-        node = todo.pop()
-        if isinstance(node, list):
-            todo += [item for item in node if isinstance(item, dict)]
-        if not isinstance(node, dict):
-            continue
-        for name, value in list(node.items()):
-            lower = str(name).lower()
-            if isinstance(value, str) and lower in _SECRETS:
-                del node[name]
-                removed.append(str(name))
-            elif isinstance(value, dict | list) and lower in _HOLDERS:
-                todo.append(value)
-                if isinstance(value, dict):  # environments by their names
-                    todo += [inner for inner in value.values() if _is_environment(inner)]
-    return removed
-
-
-def _is_environment(node: Any) -> bool:
-    return isinstance(node, dict) and any(str(name).lower() in _SECRETS for name in node)
 
 
 def _read(name: str) -> Any:

@@ -7,6 +7,7 @@ from has changed meanwhile; else it is worked out again.
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 from control_plane.audit.model import Author
@@ -70,8 +71,9 @@ class ImportService:
         found, items = await asyncio.to_thread(_read, document, environment)
         if has_errors(items.of_file):
             raise invalid(under(_DOCUMENT, items.of_file))
-        warnings = [p for p in found.problems if p.severity is not Severity.ERROR]
         bad_flags, bad_segments = _refused(items.flags), _refused(items.segments)
+        told = set(chain(*bad_flags.values(), *bad_segments.values()))
+        warnings = [p for p in found.problems if p.severity is not Severity.ERROR and p not in told]
         for _ in range(_ATTEMPTS):
             state = self._replica.project(project)
             steps = planning(state, environment, found, (bad_flags, bad_segments), replace=replace)

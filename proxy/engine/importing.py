@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
+from proxy.contract.confidential import without_secrets
 from proxy.contract.definitions import (
     DialectName,
     EnvironmentConfig,
@@ -19,6 +20,7 @@ from proxy.contract.definitions import (
 )
 from proxy.contract.problems import Problem
 from proxy.engine.dialects import Named, Traits, option_problems
+from proxy.engine.limits import MAX_PROBLEMS
 from proxy.engine.translate import dialect, segments_of
 
 __all__ = [
@@ -64,8 +66,9 @@ def import_document(
     """Return the flags and segments of a decoded file, configured for some environments alike.
 
     `options` are the system's, as its page under `docs/migrate` has them, and were checked. `salt`
-    splits nobody as long as the source decides.
+    splits nobody as long as the source decides. Secrets in the file are left out.
     """
+    document, secrets = without_secrets(document)
     found = dialect(system).read(document, options)
     names = tuple(environments)
     flags = []
@@ -98,7 +101,8 @@ def import_document(
         )
         for item in found.segments
     ]
-    return Import(flags, segments, list(found.problems), found.refused)
+    problems = [*secrets[:MAX_PROBLEMS], *found.problems]
+    return Import(flags, segments, problems, found.refused)
 
 
 def flag_source_names(source: Source) -> Named:

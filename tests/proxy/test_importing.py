@@ -3,12 +3,10 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from proxy.cli import main
-from proxy.importing import without_secrets
 from tests.support.api import ADMIN_TOKEN, Api
 
 FLAGD = """
@@ -130,20 +128,3 @@ async def test_a_control_plane_that_does_not_answer_is_told(
     assert await asyncio.to_thread(main, ["import", "flagd", file]) == 2
     assert "cannot be reached" in capsys.readouterr().err
     assert await asyncio.to_thread(main, ["import", "flagd", file, "--url", "file:///x"]) == 2
-
-
-def test_secrets_of_servers_are_left_out() -> None:
-    """At the top and in the environments of an export, and nowhere within flags."""
-    flags: dict[str, Any] = {"token": {"rules": [{"condition": {"token": "x", "apiKey": "y"}}]}}
-    document = {
-        "sdkKey": "sdk-1",
-        "environments": {"items": [{"key": "a", "apiKey": "sdk-2", "mobileKey": "mob-3"}]},
-        "flags": flags,
-        "features": {"f": {"secret": "s"}},
-    }
-    assert sorted(without_secrets(document)) == ["apiKey", "mobileKey", "sdkKey"]
-    assert document == {
-        "environments": {"items": [{"key": "a"}]},
-        "flags": {"token": {"rules": [{"condition": {"token": "x", "apiKey": "y"}}]}},
-        "features": {"f": {"secret": "s"}},
-    }

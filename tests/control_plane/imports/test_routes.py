@@ -164,6 +164,84 @@ async def test_what_flags_share_costs_those_that_need_it(api: Api) -> None:
     assert item["problems"][0]["pointer"].startswith("/$evaluators/long/and")
 
 
+_PLANTED = "planted-7f3a"
+
+
+@pytest.mark.parametrize(
+    ("system", "document"),
+    [
+        (
+            "flagd",
+            {
+                "apiKey": _PLANTED,
+                "flags": {"f": {**PLAIN, "token": _PLANTED}},
+                "x": {"y": _PLANTED},
+            },
+        ),
+        (
+            "unleash",
+            {
+                **UNLEASH,
+                "token": _PLANTED,
+                "meta": {"token": _PLANTED},
+                "features": [{**TOGGLE, "secret": _PLANTED}],
+            },
+        ),
+        (
+            "growthbook",
+            {
+                "decryptionKey": _PLANTED,
+                "secureAttributeSalt": _PLANTED,
+                "sdkConnection": {"key": _PLANTED},
+                "features": {"f": {"defaultValue": True, "apiKey": _PLANTED}, "bad": _PLANTED},
+            },
+        ),
+        (
+            "launchdarkly",
+            {
+                "sdkKey": _PLANTED,
+                "environment": {"apiKey": _PLANTED, "mobileKey": _PLANTED, "name": _PLANTED},
+                "flags": {
+                    "f": {"variations": [1], "sel": _PLANTED, "environmentKey": _PLANTED},
+                    "bad": _PLANTED,
+                },
+                "segments": {"bad": _PLANTED},
+            },
+        ),
+        (
+            "goff",
+            {
+                "f": {"variations": {"a": 1}, "defaultRule": {"variation": "a"}, "token": _PLANTED},
+                "retriever": {"kind": "github", "githubToken": _PLANTED, "x": _PLANTED},
+                "apiKeys": [_PLANTED],
+                "secret": _PLANTED,
+            },
+        ),
+    ],
+)
+async def test_secrets_in_a_file_are_not_kept_and_not_told(
+    api: Api, system: str, document: Any
+) -> None:
+    """Whoever sends the file: they are in no answer, no flag, no segment and no snapshot."""
+    for query in ("?dry_run=true", ""):
+        reply = await bring(api, document, query, system)
+        assert reply.status == 200, reply.body
+        assert _PLANTED not in reply.body.decode()
+    assert reply.json["created"]
+    for kind in ("flags", "segments"):
+        assert _PLANTED not in (await api.ask("GET", f"/api/v1/{kind}")).body.decode()
+    snapshot = api.app[REPLICA].project("default").snapshots["production"]
+    assert f'"dialect":"{system}"'.encode() in snapshot.body()
+    assert _PLANTED.encode() not in snapshot.body()
+
+
+async def test_a_file_of_something_else_is_not_told(api: Api) -> None:
+    """It may be full of secrets."""
+    for system in ("flagd", "unleash", "growthbook", "launchdarkly"):
+        reply = await bring(api, {"connection": {"uri": _PLANTED}, "note": _PLANTED}, "", system)
+        assert (reply.status, _PLANTED in reply.body.decode()) == (422, False)
+
+
 async def test_who_may_see_a_flag_is_imported(api: Api) -> None:
     """With the rest; what is said here stays until the file says something else."""
 

@@ -15,8 +15,7 @@ the one the others are tested against.
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.engine.dialects.growthbook.features import names, translate
-from proxy.engine.dialects.growthbook.members import objects
+from proxy.engine.dialects.growthbook.features import has_experiment, names, translate
 from proxy.engine.dialects.growthbook.reading import read
 from proxy.engine.dialects.model import Dialect, Traits
 from proxy.engine.dialects.options import OBJECT
@@ -26,9 +25,7 @@ __all__ = ["DIALECT"]
 
 def _traits(definition: Mapping[str, Any]) -> Traits:
     """Return whether uses are recorded: those of experiments, which SDKs call back for."""
-    parts = (definition, *objects(definition.get("rules")))
-    experiments = ("variations", "contextualVariations")
-    return Traits(track=any(part.get(name) for part in parts for name in experiments))
+    return Traits(track=has_experiment(definition))
 
 
 _OPTIONS = {"savedGroups": OBJECT, "contextualBandits": OBJECT}

@@ -37,7 +37,7 @@ from proxy.engine.dialects.growthbook.values import Test, is_true
 from proxy.engine.dialects.model import Named, Translation
 from proxy.engine.findings import Findings, Path
 
-__all__ = ["names", "translate"]
+__all__ = ["has_experiment", "names", "translate"]
 
 _CYCLIC = "cyclicPrerequisite"
 
@@ -54,6 +54,15 @@ def names(definition: Mapping[str, Any]) -> Named:
             if key.__class__ is str:
                 asked[key] = None
     return Named(flags=tuple(asked))
+
+
+def has_experiment(definition: Mapping[str, Any]) -> bool:
+    """Return whether a definition splits units over variations; of any JSON."""
+    parts = (definition, *objects(definition.get("rules")))
+    return any(part.get(name) for part in parts for name in _VARIATIONS)
+
+
+_VARIATIONS = ("variations", "contextualVariations")
 
 
 def translate(

@@ -11,10 +11,11 @@ from typing import Any
 
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.problems import Problem, has_errors, json_kind, pointer, under
-from proxy.engine.dialects.growthbook.features import translate
+from proxy.engine.dialects.growthbook.features import has_experiment, translate
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings, Path
 from proxy.engine.limits import MAX_NAME_CHARS, MAX_PROBLEMS, MAX_TAGS
+from proxy.engine.shown import several
 
 __all__ = ["read"]
 
@@ -49,6 +50,7 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
     flags = [
         flag for key, found in features.items() if (flag := reader.flag(key, found)) is not None
     ]
+    reader.tell_of_overrides()
     problems = tuple(dict.fromkeys(findings.problems))
     return Imported(tuple(flags), (), problems, reader.refused)
 
@@ -61,6 +63,7 @@ class _Reader:
     ) -> None:
         self.refused: dict[str, tuple[Problem, ...]] = {}
         self._findings = findings
+        self._with_experiments: list[str] = []
         self._given: dict[str, set[str]] = {}
         """What options give, by the last step of its pointer."""
         self._shared: dict[str, dict[str, Any]] = {}
@@ -90,6 +93,8 @@ class _Reader:
         kind = _type_of(translation.variants, at, findings)
         if kind is None:
             return None
+        if has_experiment(definition):
+            self._with_experiments.append(key)
         variants = dict(translation.variants)
         metadata = _mapping(definition.get("metadata"))
         return ImportedFlag(
@@ -101,6 +106,17 @@ class _Reader:
             options=options,
             tags=tuple(_tags(metadata.get("tags"))),
         )
+
+    def tell_of_overrides(self) -> None:
+        """Say for which flags the address of a page chooses nothing, as it does in SDKs."""
+        if self._with_experiments:
+            message = (
+                "the address of a page, and variations that an SDK forces, choose none of an "
+                f"experiment here: {several(self._with_experiments)}"
+            )
+            hint = "a server that may can say both in `$growthbook` of the context"
+            code = ProblemCode.UNSUPPORTED
+            self._findings.add(("features",), code, message, hint, Severity.WARNING)
 
     def _of_shared(self, key: str, problems: tuple[Problem, ...]) -> None:
         """Keep what is wrong with groups and bandits: errors with the flag that asks them."""

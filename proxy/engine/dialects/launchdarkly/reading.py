@@ -18,12 +18,13 @@ from typing import Any
 import msgspec
 
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.problems import Problem, has_errors, pointer
+from proxy.contract.problems import Problem, has_errors, json_kind, pointer
 from proxy.engine.dialects.launchdarkly.flags import bits_of, translate
-from proxy.engine.dialects.launchdarkly.segments import segment
+from proxy.engine.dialects.launchdarkly.segments import segment, segment_names
 from proxy.engine.dialects.launchdarkly.traits import SAID, is_mobile_only
 from proxy.engine.dialects.model import Imported, ImportedFlag, ImportedSegment, Translation
 from proxy.engine.findings import Findings, Path
+from proxy.engine.graph import users_of
 from proxy.engine.shown import compact, several
 
 __all__ = ["read_file"]
@@ -55,6 +56,7 @@ def read_file(document: Any, options: Mapping[str, Any]) -> Imported:
     reader = _Reader(options)
     reader.document(document)
     reader.tell_of_mobile_keys()
+    reader.tell_of_big_segments()
     return Imported(
         tuple(reader.flags.values()), tuple(reader.segments.values()), tuple(reader.problems)
     )
@@ -68,6 +70,7 @@ class _Reader:
         self.segments: dict[str, ImportedSegment] = {}
         self._findings = Findings()
         self._mobile_only: list[str] = []
+        self._places: dict[str, _Where] = {}
         self._environment = options.get("environment")
         self._options = {"float": 32} if bits_of(options) == 32 else {}
 
@@ -112,6 +115,23 @@ class _Reader:
             )
             hint = "set client_side to false where browsers must not see a flag"
             self._findings.add((), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
+
+    def tell_of_big_segments(self) -> None:
+        """Say which clauses of flags come to a segment whose members are not in the file."""
+        named = {
+            key: (*segment_names(found.definition), *([_STORE] if _is_big(found) else []))
+            for key, found in self.segments.items()
+        }
+        big = users_of(named, _STORE)
+        for key, flag in self.flags.items():
+            for inner, name in _segment_clauses(flag.definition):
+                if name in big:
+                    message = f"the segment {compact(name)} is a big one, or asks one: its members"
+                    message += " are not in the file, and count as being outside"
+                    hint = "give it a list of members, or ask for an attribute in its place"
+                    code = ProblemCode.UNKNOWN_SEGMENT
+                    problem = Problem(inner, code, message, hint, Severity.WARNING)
+                    self._report([problem], self._places[key])
 
     # The form of clients
 
@@ -233,6 +253,7 @@ class _Reader:
             return None
         if is_mobile_only(made):
             self._mobile_only.append(key)
+        self._places[key] = where
         self.flags[key] = ImportedFlag(
             key,
             _type_of(translation),
@@ -264,7 +285,8 @@ class _Reader:
                 self.problems.append(placed)
 
     def _wrong(self, path: Path, wanted: str, found: Any) -> None:
-        message = f"{compact(found)} is not {wanted}"
+        # by its kind alone: what is no flag may be secret
+        message = f"{json_kind(found)} is not {wanted}"
         self._findings.add(path, ProblemCode.WRONG_TYPE, message)
 
     def _twice(self, path: Path, what: str, key: str) -> None:
@@ -279,6 +301,24 @@ class _Reader:
 
 
 _MOST_PROBLEMS = 10_000
+
+
+_STORE = "\0"
+"""What big segments ask, as if it were a segment; none is called so."""
+
+
+def _is_big(segment: ImportedSegment) -> bool:
+    return bool(segment.definition.get("unbounded"))
+
+
+def _segment_clauses(definition: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each segment that the rules of a flag name, with its place in the definition."""
+    for index, rule in enumerate(_list(definition.get("rules"))):
+        for number, clause in enumerate(_list(rule.get("clauses"))):
+            if clause.get("op") == "segmentMatch":
+                for place, name in enumerate(_list(clause.get("values"))):
+                    if isinstance(name, str):
+                        yield pointer("rules", index, "clauses", number, "values", place), name
 
 
 def _always(place: str) -> _Where:

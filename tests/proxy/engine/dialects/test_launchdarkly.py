@@ -1011,6 +1011,33 @@ def test_flags_for_mobile_keys_alone_are_told() -> None:
     assert 'see: "f"' in problem.message
 
 
+def test_flags_that_come_to_a_big_segment_are_told() -> None:
+    """With the place where each names one, or a segment that asks one."""
+
+    def asking(*names: str) -> Json:
+        clause = {"op": "segmentMatch", "attribute": "", "values": list(names)}
+        return {"clauses": [clause], "variation": 0}
+
+    document = {
+        "segments": {
+            "big": {"unbounded": True, "generation": 1},
+            "around": {"rules": [asking("big")]},
+            "small": {"included": ["u"]},
+        },
+        "flags": {
+            "direct": flag(rules=[asking("small"), asking("small", "big")]),
+            "through": flag(rules=[asking("around")]),
+            "none": flag(rules=[asking("small")]),
+        },
+    }
+    found = read(document)
+    assert [problem.pointer for problem in found.problems] == [
+        "/segments/big/unbounded",
+        "/flags/direct/rules/1/clauses/0/values/1",
+        "/flags/through/rules/0/clauses/0/values/0",
+    ]
+
+
 @pytest.mark.parametrize(
     ("members", "wanted"),
     [

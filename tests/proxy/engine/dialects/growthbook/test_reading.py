@@ -115,8 +115,10 @@ def test_warnings_have_pointers_into_the_file() -> None:
     """As errors do."""
     found = DIALECT.read(FILE, {})
     assert said(found, Severity.WARNING) == [
-        ("/features/banner/rules/1/fallbackAttribute", "unsupported")
+        ("/features/banner/rules/1/fallbackAttribute", "unsupported"),
+        ("/features", "unsupported"),
     ]
+    assert "none of an experiment here: " in found.problems[-1].message  # and of which flags
 
 
 def test_what_is_encrypted_or_of_pages_is_left_out_and_said() -> None:
