@@ -13,6 +13,7 @@ from proxy.engine.answers import Answer
 from proxy.engine.bucketing import bucket, reallocate
 from proxy.engine.compile import compile_changes, compile_flag, compile_snapshot
 from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
+from proxy.engine.dialects import OVERRIDE
 from proxy.engine.evaluate import evaluate
 from proxy.engine.explain import explain, explaining, nearest_keys
 from proxy.engine.explain_text import explanation_text, result_text
@@ -38,6 +39,7 @@ from proxy.engine.validate import (
 
 __all__ = [
     # compile and answer
+    "OVERRIDE",
     "Answer",
     "CompiledFlag",
     "CompiledSnapshot",

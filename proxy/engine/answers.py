@@ -10,7 +10,7 @@ response. What clients that ship today need of it:
 - `metadata` is flat, and left out when empty.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from msgspec import UNSET
 
 from proxy.contract.codes import ErrorCode
 from proxy.contract.definitions import TARGETING_KEY
-from proxy.engine.program import Outcome
+from proxy.engine.program import NAMING, Outcome
 
 __all__ = ["Answer", "AnswerMaker", "encode", "error_answer", "not_found"]
 
@@ -76,11 +76,19 @@ class AnswerMaker:
     """Makes the answers of one flag: each outcome once, each value encoded once.
 
     Outcomes name variants of `variants`, whose values are written as they are; one whose value is
-    UNSET is answered without, so that the application's default is used.
+    UNSET is answered without, so that the application's default is used. Flags that are `untold`
+    are not named in metadata.
     """
 
-    def __init__(self, key: str, variants: Mapping[str, Any], metadata: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        key: str,
+        variants: Mapping[str, Any],
+        metadata: dict[str, Any],
+        untold: Container[str] = frozenset(),
+    ) -> None:
         self._key = key
+        self._untold = untold
         self._variants = variants
         self._metadata = metadata
         self._start = b'{"key":' + encode(key)
@@ -100,7 +108,7 @@ class AnswerMaker:
         """Return what makes answers of outcomes; of other variants than the flag's if given."""
         if variants is None:
             return self.answer
-        other = AnswerMaker(self._key, variants, self._metadata)
+        other = AnswerMaker(self._key, variants, self._metadata, self._untold)
         self._others.append(other)
         return other.answer
 
@@ -114,6 +122,9 @@ class AnswerMaker:
         return found
 
     def _make(self, outcome: Outcome) -> Answer:
+        if self._untold and any(name in NAMING for name, _ in outcome.metadata):
+            told = [(n, v) for n, v in outcome.metadata if n not in NAMING or v not in self._untold]
+            outcome = msgspec.structs.replace(outcome, metadata=tuple(told))
         if outcome.error is not None:
             return error_answer(
                 self._key,

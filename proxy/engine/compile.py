@@ -29,7 +29,7 @@ from proxy.contract.steps import finish
 from proxy.engine import program as p
 from proxy.engine.answers import Answer, AnswerMaker, error_answer
 from proxy.engine.codegen import evaluation
-from proxy.engine.compiled import CompiledFlag, CompiledSegment, CompiledSnapshot
+from proxy.engine.compiled import CompiledFlag, CompiledSegment, CompiledSnapshot, untold
 from proxy.engine.dialects import Translation
 from proxy.engine.graph import circling, ordering
 from proxy.engine.memo import Memo
@@ -376,7 +376,9 @@ def _compiled(
     assert program is not None, "or there were problems"  # noqa: S101 - for the type
     program = p.small(program)
     yield
-    maker = AnswerMaker(key, translation.variants, definition.metadata)
+    maker = AnswerMaker(
+        key, translation.variants, definition.metadata, untold(definition, uses.flags)
+    )
     segments = [segment for _, segment in uses.segments if segment is not None]
     flags = [flag for _, flag in uses.flags if flag is not None]
     made = yield from evaluation(

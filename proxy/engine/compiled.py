@@ -5,11 +5,12 @@ The types alone, for all who make them, hold them or ask them; how they are made
 answers.
 """
 
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 import msgspec
 
-from proxy.contract.definitions import KeyDefinition
+from proxy.contract.definitions import FlagDefinition, KeyDefinition
 from proxy.contract.problems import Problem
 from proxy.engine.answers import Answer
 from proxy.engine.memo import Memo
@@ -17,6 +18,7 @@ from proxy.engine.timing import NEVER, Timing
 from proxy.engine.units import UnitSet
 
 __all__ = ["CompiledFlag", "CompiledSegment", "CompiledSnapshot", "Evaluate", "Predicate"]
+__all__ += ["untold"]
 
 
 class Evaluate(Protocol):
@@ -94,6 +96,20 @@ class CompiledFlag(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     def __repr__(self) -> str:
         return f"<CompiledFlag {self.key!r}: {len(self.problems) or 'no'} problems>"
+
+
+def untold(
+    definition: FlagDefinition, asked: Iterable[tuple[str, CompiledFlag | None]]
+) -> frozenset[str]:
+    """Return which of the flags that a flag asks its answers do not name.
+
+    Whoever holds a public key sees the answers of a flag that is `client_side`, and is not to learn
+    what others are called. A flag has one answer for all callers, so servers are not told either;
+    explanations are.
+    """
+    if not definition.client_side:
+        return frozenset()
+    return frozenset(key for key, flag in asked if flag is None or not flag.client_side)
 
 
 class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):

@@ -23,7 +23,7 @@ from proxy.contract.problems import Problem
 from proxy.contract.snapshot import Entry, EntryKind
 from proxy.contract.steps import finish
 from proxy.engine.answers import Answer, AnswerMaker, not_found
-from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
+from proxy.engine.compiled import CompiledFlag, CompiledSnapshot, untold
 from proxy.engine.native import segment_expression
 from proxy.engine.program import FALSE, Outcome, Program
 from proxy.engine.shown import compact, moment, text
@@ -232,7 +232,8 @@ class _Explainer:
             outcome, variants = program.otherwise, program.variants
             steps = list(_disabled(first, definition))
             because = "the flag is disabled"
-        maker = AnswerMaker(key, translation.variants, definition.metadata)
+        hidden = untold(definition, compiled.prerequisites)
+        maker = AnswerMaker(key, translation.variants, definition.metadata, hidden)
         return Asked(maker.answering(variants)(outcome), steps, because)
 
     def _evaluated(self, flag: CompiledFlag) -> Answer:

@@ -181,6 +181,10 @@ Expression = Constant | All | AnyOf | Not | InSegment | Probe | Window | Within 
 # What is served
 
 
+NAMING = frozenset(("prerequisite", "prerequisiteKey"))
+"""The metadata of outcomes that holds the key of another flag, which not everybody may see."""
+
+
 class Outcome(msgspec.Struct, frozen=True, gc=False):
     """One thing a flag can answer: a variant (None for the code default), or an error.
 

@@ -31,7 +31,7 @@ from proxy.ofrep.answers import (
     failure,
     not_ready,
 )
-from proxy.ofrep.auth import Access, Denied, Granted, authorise
+from proxy.ofrep.auth import Access, Denied, Granted, Scope, authorise
 from proxy.ofrep.bulk import evaluate_bulk
 from proxy.ofrep.cors import Cors
 from proxy.ofrep.current import Current
@@ -150,6 +150,14 @@ class Answering:
         presented = key_from_headers(head.authorization, head.api_key)
         return authorise(views.compiled.keys, presented, _now_ms(), self.settings.access)
 
+    @staticmethod
+    def may_override(head: Head, granted: Granted) -> bool:
+        """Return whether a caller may choose variations by its context: a server may.
+
+        Browsers say where a page is from with every POST, programs do not.
+        """
+        return granted.scope is Scope.ALL and head.origin is None
+
     def admit(self, head: Head, views: Views) -> Granted | OfrepAnswer:
         """Return what the caller may see, or why it is turned away."""
         key = head.target.key
@@ -170,13 +178,16 @@ class Answering:
         now_ms = _now_ms()
         view = views.of(granted.scope)
         endpoint, key = head.target
+        may_override = self.may_override(head, granted)
         match endpoint:
             case Endpoint.SINGLE:
-                answer = evaluate_single(view, OfrepRequest(key, body), now_ms)
+                asked = OfrepRequest(key, body, may_override=may_override)
+                answer = evaluate_single(view, asked, now_ms)
                 if answer.tracked is not None:
                     self.recorder.evaluated(*answer.tracked, views.header, now_ms)
             case Endpoint.BULK:
-                answer = evaluate_bulk(view, OfrepRequest(None, body, head.if_none_match), now_ms)
+                asked = OfrepRequest(None, body, head.if_none_match, may_override)
+                answer = evaluate_bulk(view, asked, now_ms)
             case _:
                 answer = self._report(head, views, granted, body, now_ms)
         duration_s = time.perf_counter() - started_s

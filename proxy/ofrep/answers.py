@@ -31,12 +31,14 @@ JSON_HEADERS: Headers = (("Content-Type", "application/json"), ("Cache-Control",
 class OfrepRequest(NamedTuple):
     """What decides an answer besides the snapshot, the scope and the time.
 
-    `key` is None for bulk. `if_none_match` is the header, several joined by commas.
+    `key` is None for bulk. `if_none_match` is the header, several joined by commas. `may_override`
+    is whether the caller may choose variations by its context, which no browser may.
     """
 
     key: str | None
     body: bytes
     if_none_match: str | None = None
+    may_override: bool = False
 
 
 class Tracked(NamedTuple):

@@ -16,7 +16,7 @@ __all__ = ["evaluate_bulk"]
 def evaluate_bulk(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnswer:
     """Return all flags, or 304 when the caller holds exactly this result already."""
     try:
-        context = read_context(request.body)
+        context = read_context(request.body, may_override=request.may_override)
     except BadContext as error:
         return failure(400, str(error), code=ErrorCode.INVALID_CONTEXT)
     if is_suspicious(context):

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from proxy.contract.problems import json_kind
+from proxy.engine import OVERRIDE
 
 __all__ = [
     "SUSPICIOUS_UNITS",
@@ -33,13 +34,16 @@ class BadContext(ValueError):
     """The client's fault: the body holds no context; the text says why."""
 
 
-def read_context(body: bytes) -> dict[str, Any]:
-    """Return the context of a request's body.
+def read_context(body: bytes, *, may_override: bool = False) -> dict[str, Any]:
+    """Return the context of a request's body, without `OVERRIDE` of who may not use it.
 
     Raises:
         BadContext: for a body that is no JSON object, or whose `context` is none.
     """
-    return context_of(read_document(body))
+    context = context_of(read_document(body))
+    if not may_override:
+        context.pop(OVERRIDE, None)
+    return context
 
 
 def read_document(body: bytes) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from typing import Any, NamedTuple, cast
 import orjson
 from aiohttp import web
 
+from proxy.engine import OVERRIDE
 from proxy.holder import Served
 from proxy.ofrep.answering import Answering
 from proxy.ofrep.answers import OfrepAnswer, failure, not_ready
@@ -197,6 +198,10 @@ class FrontDoor:
         flag = view.flags.get(head.target.key or "")
         if flag is None:
             return
+        if not answering.may_override(head, granted) and (
+            flag.attributes is None or OVERRIDE in flag.attributes
+        ):
+            return  # a context may have to be changed before
         if len(self.known) >= _MAX_KNOWN:
             self.known.clear()
         until_ms = granted.until_ms

@@ -15,7 +15,7 @@ def evaluate_single(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnsw
     """Return the answer for one flag. A flag outside the view is as unknown as one that is not."""
     key = request.key or ""
     try:
-        context = read_context(request.body)
+        context = read_context(request.body, may_override=request.may_override)
     except BadContext as error:
         return failure(400, str(error), key=key, code=ErrorCode.INVALID_CONTEXT)
     if is_suspicious(context):

@@ -1,6 +1,7 @@
 """Other systems' definitions as rule programs, a module for each."""
 
 from proxy.engine.dialects.model import (
+    OVERRIDE,
     Dialect,
     Imported,
     ImportedFlag,
@@ -11,5 +12,5 @@ from proxy.engine.dialects.model import (
 )
 from proxy.engine.dialects.options import option_problems
 
-__all__ = ["Dialect", "Imported", "ImportedFlag", "ImportedSegment", "Named", "Traits"]
+__all__ = ["OVERRIDE", "Dialect", "Imported", "ImportedFlag", "ImportedSegment", "Named", "Traits"]
 __all__ += ["Translation", "option_problems"]

@@ -23,6 +23,7 @@ from proxy.engine.dialects.options import Options
 from proxy.engine.program import Expression, Program, Timeline
 
 __all__ = [
+    "OVERRIDE",
     "Dialect",
     "Imported",
     "ImportedFlag",
@@ -31,6 +32,11 @@ __all__ = [
     "Traits",
     "Translation",
 ]
+
+
+OVERRIDE = "$growthbook"
+"""The member of a context by which a request chooses variations for itself, also such as no rule
+gives. Who asks decides whether the caller may: what is not allowed is taken out of the context."""
 
 
 class Named(NamedTuple):

@@ -486,6 +486,105 @@ async def test_32_a_client_key_sees_only_client_side_flags(keyed: Server) -> Non
     assert hidden.body == absent.body.replace(b"none", b"bool")
 
 
+EXPERIMENT = {
+    "defaultValue": False,
+    "rules": [{"key": "exp", "variations": [False, True], "coverage": 0, "hashAttribute": "id"}],
+}
+FORCED = {"id": "u-1", "$growthbook": {"forcedVariations": {"exp": 1}}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "value"),
+    [
+        ({"X_API_Key": SERVER_KEY}, True),
+        ({"X_API_Key": CLIENT_KEY}, False),
+        ({"X_API_Key": SERVER_KEY, "Origin": "https://example.com"}, False),
+        ({"X_API_Key": SERVER_KEY, "Origin": "null"}, False),
+    ],
+)
+async def test_32a_only_servers_choose_a_variation(headers: dict[str, str], value: bool) -> None:
+    """What nobody is given yet, a public key or a browser cannot get by asking for it."""
+    source = {"dialect": "growthbook", "definition": EXPERIMENT}
+    experiment = flag("boolean", ON_OFF, source=source, client_side=True)
+    async with running_server({"exp": experiment}, more=keys()) as server:
+        for _ in range(3):  # what is asked again takes a shorter way
+            assert (await server.single("exp", FORCED, **headers)).json["value"] is value
+        [item] = (await server.bulk(FORCED, **headers)).json["flags"]
+        assert item["value"] is value
+        # and it is not told apart from who did not ask for it
+        tags = [
+            (await server.bulk(context, **headers)).headers["ETag"]
+            for context in (FORCED, {"id": "u-1"})
+        ]
+        assert (tags[0] != tags[1]) is value
+
+
+async def test_32b_without_keys_a_program_may_and_a_browser_may_not() -> None:
+    """A sidecar of one's own machine is open to both."""
+    experiment = flag("boolean", ON_OFF, source={"dialect": "growthbook", "definition": EXPERIMENT})
+    async with running_server({"exp": experiment}) as server:
+        assert (await server.single("exp", FORCED)).json["value"] is True
+        assert (await server.single("exp", FORCED, Origin="http://localhost")).json[
+            "value"
+        ] is False
+
+
+ASKS = {
+    "launchdarkly": {
+        "on": True,
+        "variations": [True, False],
+        "offVariation": 1,
+        "fallthrough": {"variation": 0},
+        "prerequisites": [{"key": "secret-plan", "variation": 0}],
+    },
+    "unleash": {
+        "name": "seen",
+        "enabled": True,
+        "strategies": [],
+        "dependencies": [{"feature": "secret-plan"}],
+    },
+}
+
+
+@pytest.mark.parametrize("dialect", [None, *ASKS])
+@pytest.mark.parametrize("asked", ["hidden", "seen", "gone"])
+async def test_32c_a_client_key_learns_no_key_of_a_flag_it_cannot_see(
+    dialect: str | None, asked: str
+) -> None:
+    """That a prerequisite failed is told; of which flag, where that one is `client_side`, too."""
+    if dialect is None:
+        wanted = {"prerequisites": [{"flag": "secret-plan", "variants": ["on"]}]}
+        more: Any = {"off_variant": "off", **wanted}
+    else:
+        more = {"source": {"dialect": dialect, "definition": ASKS[dialect]}}
+    flags = {
+        "seen": flag("boolean", ON_OFF, client_side=True, **more),
+        "server": flag("boolean", ON_OFF, **more),
+        "secret-plan": flag("boolean", ON_OFF, enabled=False, client_side=asked == "seen"),
+    }
+    if asked == "gone":
+        del flags["secret-plan"]
+    async with running_server(flags, more=keys()) as server:
+        single = await server.single("seen", {"targetingKey": "u"}, X_API_Key=CLIENT_KEY)
+        bulk = await server.bulk({"targetingKey": "u"}, X_API_Key=CLIENT_KEY)
+        for reply in (single, bulk):
+            assert reply.status == 200
+            assert (b"secret-plan" in reply.body) is (asked == "seen")
+        hidden = await server.single("server", {"targetingKey": "u"}, X_API_Key=SERVER_KEY)
+        assert b"secret-plan" in hidden.body  # those who see every flag are told
+
+
+async def test_32d_a_prerequisite_that_is_opened_is_named(keyed: Server) -> None:
+    """And one that is closed is not: the flags that ask it are compiled anew."""
+    wanted = {"prerequisites": [{"flag": "other", "variants": ["on"]}], "off_variant": "off"}
+    seen = flag("boolean", ON_OFF, client_side=True, **wanted)
+    for is_open in (False, True, False):
+        other = flag("boolean", ON_OFF, enabled=False, client_side=is_open)
+        await keyed.offer({"seen": seen, "other": other}, keys())
+        reply = await keyed.single("seen", X_API_Key=CLIENT_KEY)
+        assert ("prerequisite" in reply.json.get("metadata", {})) is is_open
+
+
 async def test_33_the_etag_is_strong_and_the_same_on_every_replica(server: Server) -> None:
     """Whatever the epoch and revision that led to the same flags."""
     tag = (await server.bulk({"plan": "pro"})).headers["ETag"]

@@ -10,6 +10,10 @@ it is one member of the context, an object, every member of it optional:
     stickyBucketAssignmentDocs  what a store has of this unit, by `<attribute>||<value>`; the object
                                 alone, empty, has experiments use `fallbackAttribute`
 
+What it forces, no targeting, coverage or state of an experiment stands against: also variations
+that nobody is given yet. So it is the owner's to say, and of servers alone: callers of the engine
+take it out of what browsers and holders of public keys send.
+
 An experiment asks `standing` what of that matters to it: a function of the context. Who is without
 `$growthbook` never gets that far, so it costs one look for one member.
 """
@@ -21,6 +25,7 @@ from typing import Any, NamedTuple
 from proxy.engine import program as p
 from proxy.engine.dialects.growthbook.ranges import unit
 from proxy.engine.dialects.growthbook.values import is_true, text_of
+from proxy.engine.dialects.model import OVERRIDE
 
 __all__ = [
     "FALLBACK",
@@ -34,7 +39,7 @@ __all__ = [
     "sticky",
 ]
 
-REQUEST = "$growthbook"
+REQUEST = OVERRIDE
 """The member of the context."""
 
 DOCUMENTS = "stickyBucketAssignmentDocs"
