@@ -215,6 +215,8 @@ def _told(answer: dict[str, Any]) -> str:
     counts = ", ".join(f"{len(answer[kind])} {kind}" for kind in kinds)
     of_segments = [f"{n} {kind}" for kind in kinds if (n := len(answer["segments"][kind]))]
     segments = f"; segments: {', '.join(of_segments)}" if of_segments else ""
+    only_here = len(answer["only_here"]) + len(answer["segments"]["only_here"])
+    segments += f"; {only_here} only here" if only_here else ""
     end = f"revision {answer['revision']}"
     if answer["dry_run"]:
         end = "nothing was written: a dry run"
@@ -225,13 +227,13 @@ def _told(answer: dict[str, Any]) -> str:
 
 def _listed(part: dict[str, Any], what: str) -> list[str]:
     lines = [f"+ {what} {key}" for key in part["created"][:_SHOWN]]
+    for item in part["changed"][:_SHOWN]:
+        lines.append(f"~ {what} {item['key']} ({', '.join(item.get('changes', []))})")
+        lines += [f"  {_problem(p)}" for p in item.get("problems", [])]
+    lines += [f"? {what} {key} is only here, not in the file" for key in part["only_here"][:_SHOWN]]
     lines += [
-        f"~ {what} {item['key']} ({', '.join(item.get('changes', []))})"
-        for item in part["changed"][:_SHOWN]
-    ]
-    lines += [
-        f"  and {len(part[kind]) - _SHOWN} more {kind}, see --format json"
-        for kind in ("created", "changed")
+        f"  and {len(part[kind]) - _SHOWN} more {kind.replace('_', ' ')}, see --format json"
+        for kind in ("created", "changed", "only_here")
         if len(part[kind]) > _SHOWN
     ]
     for item in part["refused"]:

@@ -21,7 +21,8 @@ class ImportInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ImportItem(msgspec.Struct, frozen=True, omit_defaults=True):
     """A flag or a segment of a file, and what is to be known of it.
 
-    `changes` are the members that another value takes the place of.
+    `changes` are the members that another value takes the place of. Of what changes, `problems` are
+    warnings of what that does to units.
     """
 
     key: str
@@ -30,12 +31,13 @@ class ImportItem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ImportedRecords(msgspec.Struct, frozen=True):
-    """What becomes of the segments of a file."""
+    """What becomes of the segments of a file; `only_here` are not in it, see `ImportAnswer`."""
 
     created: list[str]
     changed: list[ImportItem]
     unchanged: list[str]
     refused: list[ImportItem]
+    only_here: list[str]
 
 
 class ImportAnswer(msgspec.Struct, frozen=True):
@@ -43,7 +45,8 @@ class ImportAnswer(msgspec.Struct, frozen=True):
 
     `applied` is whether anything was written. `revision` is that of the environment afterwards.
     `problems` are warnings, with pointers into the file or, of what a flag asks and is not there,
-    with the flag in the text.
+    with the flag in the text. `only_here` are those that an import of the same system brought into
+    the environment and that the file has not any more; they stay.
     """
 
     system: DialectName
@@ -54,5 +57,6 @@ class ImportAnswer(msgspec.Struct, frozen=True):
     changed: list[ImportItem]
     unchanged: list[str]
     refused: list[ImportItem]
+    only_here: list[str]
     segments: ImportedRecords
     problems: list[Problem]

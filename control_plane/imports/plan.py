@@ -4,9 +4,12 @@ One environment is imported into: what other environments serve stays as it is. 
 project's, so one that changes must not be asked by flags of other environments.
 
 Rules:
-- What was made here is not replaced, unless its owner says so.
+- What was made here, or imported from another system, is not replaced, unless its owner says so.
 - The file that was imported last changes nothing, whatever was edited here since: a flag that was
-  switched off stays off for as long as its definition is the same.
+  switched off stays off for as long as its definition is the same, with whatever options.
+- An option that a definition was imported with, and that decides who gets what, is not forgotten:
+  who imports without it says which one is meant.
+- What may give units other variants, or switches a flag, is told with the values.
 - What is refused is left out, with all that is wrong with it; so is what asks a segment of those.
 - What remains is compiled as sidecars do, with all that it asks.
 """
@@ -32,27 +35,38 @@ from control_plane.publishing.state import (
 )
 from proxy.contract.authoring import normalise_values, project, project_segment
 from proxy.contract.codes import ProblemCode, Severity
-from proxy.contract.definitions import EnvironmentConfig, Flag, Segment
+from proxy.contract.definitions import DialectName, EnvironmentConfig, Flag, Segment, Source
 from proxy.contract.problems import Problem, has_errors, pointer
 from proxy.contract.snapshot import Entry, EntryKind, encode_entry, read_entry
 from proxy.contract.steps import Steps
 from proxy.engine import (
     CompiledSnapshot,
     Import,
+    check_import_options,
     checking_flag,
     checking_segment,
     compile_snapshot,
+    flag_source_options,
     flag_source_traits,
     segment_source_names,
 )
 
-__all__ = ["Outcome", "Plan", "planning"]
+__all__ = ["Asked", "Outcome", "Plan", "planning"]
 
 T = TypeVar("T")
 
 _RESERVED = "units"  # as the last part of a segment's key, see control_plane.segments
 _MOST_NAMES = 10
 _MOST_NOTES = 100
+
+
+class Asked(NamedTuple):
+    """How a file is to be imported: where to, what it is, and over what."""
+
+    environment: str
+    system: DialectName
+    options: Mapping[str, Any]
+    replace: bool
 
 
 class _Written(NamedTuple):
@@ -72,6 +86,9 @@ class Outcome:
     refused: dict[str, list[Problem]] = field(default_factory=dict)
     changes: list[ImportItem] = field(default_factory=list)
     """What is said of each that changes, in order."""
+    warnings: dict[str, list[Problem]] = field(default_factory=dict)
+    """What changes do to units, by key."""
+    only_here: list[str] = field(default_factory=list)
 
     def written(self) -> Iterator[tuple[str, _Written]]:
         """Yield what is to be stored, by key."""
@@ -86,12 +103,20 @@ class Outcome:
             self.unchanged.remove(key)
         self.refused.setdefault(key, []).extend(problems)
 
+    def warn(self, key: str, problem: Problem) -> None:
+        """Say something of what changes."""
+        self.warnings.setdefault(key, []).append(problem)
+
+    def known(self) -> set[str]:
+        """Return the keys that the file has, whatever becomes of them."""
+        return {*self.created, *self.changed, *self.unchanged, *self.refused}
+
     def comparing(self) -> Steps[None]:
         """Find out what changes."""
         for key in sorted(self.changed):
             written = self.changed[key]
             found = _changes(_document(written.old), written.document)
-            self.changes.append(ImportItem(key, found))
+            self.changes.append(ImportItem(key, found, self.warnings.get(key, [])))
             yield
 
     def refusals(self) -> list[ImportItem]:
@@ -115,17 +140,15 @@ class Plan:
 
 def planning(
     state: ProjectState,
-    environment: str,
+    asked: Asked,
     found: Import,
     refused: tuple[Mapping[str, list[Problem]], Mapping[str, list[Problem]]],
-    *,
-    replace: bool,
 ) -> Steps[Plan]:
     """Return the plan for what was read of a file, in small steps.
 
     `refused` are flags and segments that could not be read, with what is wrong with them.
     """
-    work = _Planning(state, environment, replace=replace)
+    work = _Planning(state, asked)
     for outcome, bad in zip((work.plan.flags, work.plan.segments), refused, strict=True):
         for key, problems in bad.items():
             outcome.refuse(key, problems)
@@ -133,17 +156,19 @@ def planning(
     yield from work.flags(found.flags)
     yield from work.compiled()
     yield from work.missing()
+    yield from work.left_behind()
     for outcome in (work.plan.flags, work.plan.segments):
         yield from outcome.comparing()
     return work.plan
 
 
 class _Planning:
-    def __init__(self, state: ProjectState, environment: str, *, replace: bool) -> None:
+    def __init__(self, state: ProjectState, asked: Asked) -> None:
         self.plan = Plan()
         self._state = state
-        self._environment = environment
-        self._replace = replace
+        self._asked_for = asked
+        self._environment = asked.environment
+        self._replace = asked.replace
         self._flags: dict[str, Flag] = {}
         self._segments: dict[str, Segment] = {}
         """As they will be: those of the file that are not refused."""
@@ -189,12 +214,15 @@ class _Planning:
             outcome.created[key] = _Written(segment, None)
             return
         now = old.segment
-        if now.source is UNSET and not self._replace:
-            outcome.refuse(key, [_made_here("a segment")])
+        owner = None if isinstance(now.source, UnsetType) else now.source.dialect
+        if owner != self._asked_for.system and not self._replace:
+            outcome.refuse(key, [_taken("a segment", owner, self._asked_for.system)])
             return
         if now.source is not UNSET and same_document(now.source, segment.source):
             self._segments[key] = now
             outcome.unchanged.append(key)
+            return
+        if not self._may_change(outcome, key, now.source, segment.source, "/source"):
             return
         others = [] if self._replace else self._asked_elsewhere(key)
         if others:
@@ -276,28 +304,42 @@ class _Planning:
             return
         now = old.flag
         before = now.environments.get(self._environment)
-        if _is_made_here(now, before) and not self._replace:
-            outcome.refuse(key, [_made_here("a flag")])
+        owners = _owners(now, before)
+        if owners and self._asked_for.system not in owners and not self._replace:
+            outcome.refuse(key, [_taken("a flag", owners[0], self._asked_for.system)])
             return
-        if now.archived:
-            message = f"{key!r} is archived, so it answers nowhere"
-            self._note(key, _warning("", ProblemCode.UNSUPPORTED, message))
+        if now.archived and not self._replace:
+            outcome.refuse(key, [_ARCHIVED])
+            return
         others = {n: c for n, c in now.environments.items() if n != self._environment}
         same = (
             before is not None
             and before.source is not UNSET
             and same_document(before.source, config.source)
         )
-        config = before if same and before is not None else _with_salt(config, before)
+        if before is None:
+            config = _with_salt(config, None)
+        elif same:
+            config = before
+        else:
+            place = pointer("environments", self._environment)
+            if not self._may_change(outcome, key, before.source, config.source, f"{place}/source"):
+                return
+            config = _with_salt(config, before)
+            if _same_definition(before.source, config.source):
+                config = msgspec.structs.replace(config, enabled=before.enabled)
+            elif config.enabled != before.enabled:
+                outcome.warn(key, _switched(before, config, f"{place}/enabled"))
         if others:
             problems = _disagreements(now, flag.type, variants, others)
             if problems:
                 outcome.refuse(key, problems)
                 return
-            if same:
+            if same and not now.archived:
                 self._flags[key] = now
                 outcome.unchanged.append(key)
                 return
+            self._note_of_reads(key, now, flag.type, variants, others)
             if now.metadata != flag.metadata:
                 self._note(key, _of_all(key, "other metadata"))
             variants = {**_served_in(now, others), **variants}
@@ -314,6 +356,7 @@ class _Planning:
             description=now.description if same else flag.description or now.description,
             tags=now.tags if same else list(dict.fromkeys([*now.tags, *flag.tags])),
             metadata=flag.metadata,
+            archived=False,
             **traits,
         )
         self._flags[key] = made
@@ -322,7 +365,93 @@ class _Planning:
         else:
             outcome.changed[key] = _Written(made, old)
 
+    def _may_change(
+        self,
+        outcome: Outcome,
+        key: str,
+        old: Source | UnsetType,
+        new: Source | UnsetType,
+        where: str,
+    ) -> bool:
+        """Return whether a definition may take another's place, and say what that does to units."""
+        if isinstance(new, UnsetType):
+            return True
+        if isinstance(old, UnsetType) or old.dialect != new.dialect:
+            owner = _MADE_HERE if isinstance(old, UnsetType) else old.dialect
+            message = f"{owner} -> {new.dialect}: other rules decide, and units may move"
+            place = where + pointer("dialect")
+            outcome.warn(key, _warning(place, ProblemCode.UNITS_MAY_MOVE, message))
+            return True
+        if _stands_for(old) != _stands_for(new) and not self._replace:
+            outcome.refuse(key, [_STANDS_FOR_ANOTHER])
+            return False
+        deciding = flag_source_options(new)
+        for name in sorted(deciding):
+            was, now = old.options.get(name, UNSET), new.options.get(name, UNSET)
+            if _same(was, now):
+                continue
+            change = f"{name} {_option(was)} -> {_option(now)}"
+            place = where + pointer("options", name)
+            if name in self._asked_for.options or self._replace:
+                message = f"{change}: units may move"
+                outcome.warn(key, _warning(place, ProblemCode.UNITS_MAY_MOVE, message))
+            else:
+                message = f"it was imported with {name}={was}, and this import does not say {name}"
+                message += f"; {change} may move units"
+                hint = f"say the option {name}, as it was or as it shall be"
+                outcome.refuse(key, [Problem(place, ProblemCode.OPTION_MISSING, message, hint)])
+                return False
+        return True
+
+    def _note_of_reads(
+        self,
+        key: str,
+        now: Flag,
+        kind: str,
+        variants: Mapping[str, Any],
+        others: Mapping[str, EnvironmentConfig],
+    ) -> None:
+        """Say what reads of a flag show from now on that other environments do not answer."""
+        differing = [
+            name
+            for name, value in variants.items()
+            if name in now.variants and not same_document(now.variants[name], value)
+        ]
+        shown = [] if kind == now.type else [f"the type {kind}, not {now.type},"]
+        if differing:
+            shown.append(f"other values of {', '.join(map(repr, differing[:_MOST_NAMES]))}")
+        if shown:
+            names = ", ".join(map(repr, others))
+            message = f"reads of {key!r} show {' and '.join(shown)} from now on; {names} go on to"
+            message += " answer what was imported there"
+            self._note(key, _warning("", ProblemCode.OTHER_ENVIRONMENT_CHANGED, message))
+
     # All of it
+
+    def left_behind(self) -> Steps[None]:
+        """Find what this system's imports brought here and the file has not any more.
+
+        A file of segments alone says nothing of flags, and one of flags alone nothing of segments.
+        """
+        flags, segments = self.plan.flags, self.plan.segments
+        in_file, segments_in_file = flags.known(), segments.known()
+        if in_file or not segments_in_file:
+            for key, record in self._state.flags.items():
+                config = record.flag.environments.get(self._environment)
+                if key not in in_file and self._is_ours(config) and not record.flag.archived:
+                    flags.only_here.append(key)
+                yield
+        if segments_in_file or not in_file:
+            for key, kept in self._state.segments.items():
+                if key not in segments_in_file and self._is_ours(kept.segment):
+                    segments.only_here += [] if self._asked_elsewhere(key) else [key]
+                yield
+        flags.only_here.sort()
+        segments.only_here.sort()
+
+    def _is_ours(self, document: EnvironmentConfig | Segment | None) -> bool:
+        source = UNSET if document is None else document.source
+        return not isinstance(source, UnsetType) and source.dialect == self._asked_for.system
 
     def compiled(self) -> Steps[None]:
         """Refuse what a sidecar would not serve."""
@@ -383,7 +512,11 @@ class _Planning:
             yield
 
     def _note(self, key: str, problem: Problem) -> None:
-        if problem.severity is Severity.ERROR or len(self.plan.notes) >= _MOST_NOTES:
+        if problem.severity is Severity.ERROR or len(self.plan.notes) > _MOST_NOTES:
+            return
+        if len(self.plan.notes) == _MOST_NOTES:
+            message = f"there are more notes than these {_MOST_NOTES}"
+            self.plan.notes.append(_warning("", ProblemCode.TOO_MANY, message))
             return
         if key not in problem.message:
             problem = msgspec.structs.replace(problem, message=f"{key!r}: {problem.message}")
@@ -434,11 +567,39 @@ def _record(state: ProjectState, name: Name) -> Any:
     return table.get(name.key)
 
 
-def _is_made_here(flag: Flag, config: EnvironmentConfig | None) -> bool:
-    if config is not None:
-        return config.source is UNSET
-    configs = flag.environments.values()
-    return bool(configs) and all(config.source is UNSET for config in configs)
+def _owners(flag: Flag, config: EnvironmentConfig | None) -> list[str | None]:
+    """Return the systems whose definitions a flag has: there, or if it is not there, anywhere.
+
+    None stands for rules that were made here.
+    """
+    configs = flag.environments.values() if config is None else [config]
+    sources = [each.source for each in configs]
+    return [None if isinstance(source, UnsetType) else source.dialect for source in sources]
+
+
+def _stands_for(source: Source) -> list[str]:
+    """Return the options by which a definition is stored for another question than its own.
+
+    Nobody can give those with a file.
+    """
+    return [n for n, v in source.options.items() if check_import_options(source.dialect, {n: v})]
+
+
+def _same_definition(old: Source | UnsetType, new: Source | UnsetType) -> bool:
+    """Return whether two sources differ in their options alone."""
+    if isinstance(old, UnsetType) or isinstance(new, UnsetType):
+        return False
+    return old.dialect == new.dialect and same_document(old.definition, new.definition)
+
+
+def _switched(before: EnvironmentConfig, config: EnvironmentConfig, place: str) -> Problem:
+    """Return the warning that the file's switch takes the place of the one here."""
+    was, now = ("on" if each.enabled else "off" for each in (before, config))
+    return _warning(place, ProblemCode.SWITCHED, f"{was} -> {now}, as in the file")
+
+
+def _option(value: Any) -> str:
+    return "(not given)" if value is UNSET else str(value)
 
 
 def _with_salt(config: EnvironmentConfig, old: EnvironmentConfig | None) -> EnvironmentConfig:
@@ -499,10 +660,31 @@ def _disagreements(
     ][:_MOST_NAMES]
 
 
-def _made_here(what: str) -> Problem:
-    message = f"there is {what} of this key that was made here"
+_MADE_HERE = "made here"
+
+
+def _taken(what: str, owner: str | None, system: str) -> Problem:
+    """Return why something is not replaced: it was made here, or is another system's."""
+    whose = (
+        "was made here" if owner is None else f"was imported from {owner}; the file is {system}'s"
+    )
+    message = f"there is {what} of this key that {whose}"
     hint = "say replace=true when it shall be replaced, or import into another project"
     return Problem("/key", ProblemCode.KEY_IN_USE, message, hint)
+
+
+_ARCHIVED = Problem(
+    "/archived",
+    ProblemCode.ARCHIVED,
+    "the flag is archived here, so it answers nowhere, whatever the file says",
+    "bring it back (archived false), or say replace=true; else leave it out of the file",
+)
+_STANDS_FOR_ANOTHER = Problem(
+    "/key",
+    ProblemCode.KEY_IN_USE,
+    "one of the two of this key, here and in the file, is a flag's companion, the other a flag",
+    "say replace=true when it shall be replaced, or import with other names",
+)
 
 
 def _asks_refused(names: list[str]) -> Problem:

@@ -16,7 +16,7 @@ from control_plane.errors import Conflict
 from control_plane.flags.service import MAX_FLAGS, check_environment
 from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
 from control_plane.imports.places import by_item
-from control_plane.imports.plan import Outcome, Plan, planning
+from control_plane.imports.plan import Asked, Outcome, Plan, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
@@ -76,7 +76,8 @@ class ImportService:
         warnings = [p for p in found.problems if p.severity is not Severity.ERROR and p not in told]
         for _ in range(_ATTEMPTS):
             state = self._replica.project(project)
-            steps = planning(state, environment, found, (bad_flags, bad_segments), replace=replace)
+            asked = Asked(environment, document.system, document.options, replace)
+            steps = planning(state, asked, found, (bad_flags, bad_segments))
             plan = await run_in_slices(steps)
             _check_counts(state, plan)
             applied = False
@@ -98,11 +99,13 @@ class ImportService:
                 changed=plan.flags.changes,
                 unchanged=sorted(plan.flags.unchanged),
                 refused=plan.flags.refusals(),
+                only_here=plan.flags.only_here,
                 segments=ImportedRecords(
                     created=sorted(plan.segments.created),
                     changed=plan.segments.changes,
                     unchanged=sorted(plan.segments.unchanged),
                     refused=plan.segments.refusals(),
+                    only_here=plan.segments.only_here,
                 ),
                 problems=[*warnings, *plan.notes],
             )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
+from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.confidential import without_secrets
 from proxy.contract.definitions import (
     DialectName,
@@ -18,19 +19,24 @@ from proxy.contract.definitions import (
     Serve,
     Source,
 )
-from proxy.contract.problems import Problem
+from proxy.contract.problems import Problem, pointer
 from proxy.engine.dialects import Named, Traits, option_problems
 from proxy.engine.limits import MAX_PROBLEMS
+from proxy.engine.shown import several
 from proxy.engine.translate import dialect, segments_of
 
 __all__ = [
     "Import",
     "check_import_options",
     "flag_source_names",
+    "flag_source_options",
     "flag_source_traits",
     "import_document",
     "segment_source_names",
 ]
+
+
+_WARNING = Severity.WARNING
 
 
 class Import(NamedTuple):
@@ -72,13 +78,16 @@ def import_document(
     found = dialect(system).read(document, options)
     names = tuple(environments)
     flags = []
+    sources: list[tuple[str, Source]] = []
     for item in found.flags:
         said = dialect(system).traits(item.definition)
+        source = Source(system, dict(item.definition), dict(item.options))
+        sources.append((item.key, source))
         config = EnvironmentConfig(
             fallthrough=Serve(variant=item.fallthrough),
             enabled=item.enabled,
             salt=salt,
-            source=Source(system, dict(item.definition), dict(item.options)),
+            source=source,
         )
         flags.append(
             Flag(
@@ -93,16 +102,36 @@ def import_document(
                 track=bool(said.track),
             )
         )
-    segments = [
-        Segment(
-            key=item.key,
-            description=item.description,
-            source=Source(system, dict(item.definition), dict(item.options)),
-        )
-        for item in found.segments
-    ]
+    segments = []
+    for segment in found.segments:
+        source = Source(system, dict(segment.definition), dict(segment.options))
+        sources.append((segment.key, source))
+        segments.append(Segment(segment.key, description=segment.description, source=source))
     problems = [*secrets[:MAX_PROBLEMS], *found.problems]
+    problems += _assumed(system, options, sources)
     return Import(flags, segments, problems, found.refused)
+
+
+def _assumed(
+    system: DialectName,
+    given: Mapping[str, Any],
+    sources: Iterable[tuple[str, Source]],
+) -> list[Problem]:
+    """Return a warning for each option that is not given and decides for some of a file."""
+    deciding: dict[str, list[str]] = {}
+    for key, source in sources:
+        for name in flag_source_options(source):
+            deciding.setdefault(name, []).append(key)
+    problems = []
+    for name, option in dialect(system).file_options.items():
+        if option.assumed and name in deciding and name not in given:
+            keys = sorted(set(deciding[name]))
+            message = f"the option {name} is not given: {option.assumed}; it decides for "
+            message += several(keys)
+            hint = f"give the option: {option.wanted}"
+            code = ProblemCode.OPTION_ASSUMED
+            problems.append(Problem(pointer("options", name), code, message, hint, _WARNING))
+    return problems
 
 
 def flag_source_names(source: Source) -> Named:
@@ -119,6 +148,14 @@ def flag_source_traits(source: Source) -> Traits:
         return dialect(source.dialect).traits(source.definition)
     except Exception:
         return Traits()  # checking it says what is wrong
+
+
+def flag_source_options(source: Source) -> frozenset[str]:
+    """Return the options that decide who gets what by a definition; none of a bad one."""
+    try:
+        return dialect(source.dialect).depends(source.definition)
+    except Exception:
+        return frozenset()  # checking it says what is wrong
 
 
 def segment_source_names(source: Source) -> Named:

@@ -79,6 +79,26 @@ async def test_what_is_refused_is_told_and_is_the_status(
     assert "nothing is imported" in capsys.readouterr().out
 
 
+async def test_what_changes_for_units_and_what_is_only_here_is_printed(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Below the flag that changes, and in a list and the counts."""
+    assert await run(api, "flagd", written(tmp_path, FLAGD)) == 0
+    other = """
+    banner: {variations: {on: true, off: false}, defaultRule: {variation: "off"}}
+    """
+    assert await run(api, "goff", written(tmp_path, other)) == 1
+    assert "imported from flagd; the file is goff's" in capsys.readouterr().out
+    assert await run(api, "goff", written(tmp_path, other), "--replace") == 0
+    out = capsys.readouterr().out
+    assert "~ flag banner (" in out
+    assert "\n  warning: /environments/production/source/dialect: flagd -> goff: " in out
+    assert await run(api, "flagd", written(tmp_path, "flags: {}")) == 0
+    out = capsys.readouterr().out
+    assert "? flag colour is only here, not in the file\n" in out
+    assert "0 refused; 1 only here; nothing to write" in out
+
+
 async def test_options_reach_the_reader(
     api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -126,7 +126,8 @@ class Dialect(NamedTuple):
     A dialect without segments has no `segment` and no `segment_names`.
 
     `options` are those of a definition, `file_options` those that a file is read with. Who calls
-    has checked them.
+    has checked them. `depends` names those that decide who gets what by a definition, of a flag or
+    of a segment; never one whose value is the definition's own content, such as saved groups.
     """
 
     name: str
@@ -141,3 +142,4 @@ class Dialect(NamedTuple):
     options: Options = _NO_OPTIONS
     file_options: Options = _NO_OPTIONS
     traits: Callable[[Mapping[str, Any]], Traits] = lambda _definition: _NO_TRAITS
+    depends: Callable[[Mapping[str, Any]], frozenset[str]] = lambda _definition: frozenset()

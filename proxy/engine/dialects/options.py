@@ -19,11 +19,15 @@ _NAME_CHARS = 80
 
 
 class Option(NamedTuple):
-    """What one option may be: whether a value will do, and in words what would."""
+    """What one option may be: whether a value will do, and in words what would.
+
+    `assumed` says what is taken where it is not given; empty where nothing depends on it.
+    """
 
     takes: Callable[[Any], bool]
     wanted: str
     code: ProblemCode = ProblemCode.WRONG_TYPE
+    assumed: str = ""
 
 
 Options = Mapping[str, Option]

@@ -129,6 +129,8 @@ async def test_the_switch_of_a_changed_definition_counts(api: Api) -> None:
     assert (await api.ask("PATCH", f"{FLAGS}/plain", json={"enabled": False})).status == 200
     plan = await good(api, {"flags": {"plain": {**PLAIN, "defaultVariant": "b"}}})
     assert "environments/production/enabled" in plan["changed"][0]["changes"]
+    [told] = plan["changed"][0]["problems"]
+    assert (told["code"], told["message"]) == ("switched", "off -> on, as in the file")
     assert (await served(api, "plain"))["value"] == "y"
 
 
@@ -295,6 +297,134 @@ async def test_a_flag_that_was_made_here_is_not_replaced_unasked(api: Api) -> No
     assert [item["key"] for item in plan["changed"]] == ["plain"]
     assert (await served(api, "plain"))["value"] == "x"
     assert (await served(api, "plain", "staging"))["value"] == "mine"
+
+
+async def test_another_systems_flag_is_not_replaced_unasked(api: Api) -> None:
+    """The plan names both systems, and `replace` says that it is meant."""
+    await good(api, FILE)
+    other = {"plain": {"variations": {"a": "x", "b": "y"}, "defaultRule": {"variation": "b"}}}
+    plan = await good(api, other, system="goff")
+    [item] = plan["refused"]
+    assert (item["key"], item["problems"][0]["code"]) == ("plain", "key_in_use")
+    assert "flagd" in item["problems"][0]["message"]
+    assert "goff" in item["problems"][0]["message"]
+    assert (await served(api, "plain"))["value"] == "x"
+    plan = await good(api, other, "?replace=true", system="goff")
+    [item] = plan["changed"]
+    [told] = item["problems"]
+    assert (told["code"], told["severity"]) == ("units_may_move", "warning")
+    assert "flagd -> goff" in told["message"]
+    assert (await served(api, "plain"))["value"] == "y"
+
+
+async def test_another_systems_segment_is_not_replaced_unasked(api: Api) -> None:
+    """Nor is a flag imported that would ask it."""
+    await good(api, UNLEASH, system="unleash")
+    rule = {"clauses": [{"attribute": "", "op": "segmentMatch", "values": ["unleash-1"]}]}
+    flag = {"on": True, "variations": [1, 2], "fallthrough": {"variation": 0}}
+    asking = {"flags": {"f": {**flag, "rules": [{"id": "r", "variation": 1, **rule}]}}}
+    document = {**asking, "segments": {"unleash-1": {"included": ["u"]}}}
+    plan = await good(api, document, system="launchdarkly")
+    [item] = plan["segments"]["refused"]
+    assert "unleash; the file is launchdarkly's" in item["problems"][0]["message"]
+    assert [item["key"] for item in plan["refused"]] == ["f"]
+
+
+SPLIT = {
+    "state": "ENABLED",
+    "variants": {"a": "x", "b": "y"},
+    "defaultVariant": "a",
+    "targeting": {"fractional": [["a", 50], ["b", 50]]},
+}
+
+
+async def test_a_forgotten_option_moves_nobody(api: Api) -> None:
+    """What was imported as v1 is refused by an import that does not say which it is."""
+
+    async def divided(query: str = "", **options: Any) -> Any:
+        body = {"system": "flagd", "document": {"flags": {"split": SPLIT, "plain": PLAIN}}}
+        reply = await api.ask("POST", IMPORT + query, json={**body, "options": options})
+        assert reply.status == 200, reply.body
+        return reply.json
+
+    def assumed(plan: Any) -> list[str]:
+        return [p["message"] for p in plan["problems"] if p["code"] == "option_assumed"]
+
+    assert assumed(await divided(fractional="v1")) == []
+    assert (await api.ask("PATCH", f"{FLAGS}/split", json={"enabled": False})).status == 200
+    plan = await divided("?dry_run=true")
+    [item] = plan["refused"]
+    assert (item["key"], item["problems"][0]["code"]) == ("split", "option_missing")
+    assert "fractional v1 -> v2" in item["problems"][0]["message"]
+    [told] = assumed(plan)
+    assert "v2" in told
+    assert "split" in told
+    assert "plain" not in told
+    # said, it is done, told, and no flag is switched on by it
+    plan = await divided(fractional="v2")
+    item = next(item for item in plan["changed"] if item["key"] == "split")
+    assert item["changes"] == ["environments/production/source"]
+    assert item["problems"][0]["code"] == "units_may_move"
+    assert "fractional v1 -> v2" in item["problems"][0]["message"]
+    assert (await served(api, "split"))["reason"] == "DISABLED"
+
+
+async def test_what_the_file_has_not_any_more_is_listed(api: Api) -> None:
+    """Of the same system and environment; it stays, and an archived one is nobody's concern."""
+    await good(api, FILE)
+    await good(api, UNLEASH, system="unleash")
+    await good(api, FILE, "?environment=staging")
+    plan = await good(api, {"flags": {"plain": PLAIN}})
+    assert (plan["unchanged"], plan["only_here"]) == (["plain"], ["targeted"])
+    assert plan["segments"]["only_here"] == []
+    assert (await good(api, {"flags": {}}))["only_here"] == ["plain", "targeted"]
+    plan = await good(api, {"version": 2, "features": [], "segments": []}, system="unleash")
+    assert (plan["only_here"], plan["segments"]["only_here"]) == (["beta"], ["unleash-1"])
+    archived = await api.ask("PATCH", f"{FLAGS}/targeted", json={"archived": True})
+    assert archived.status == 200
+    assert (await good(api, {"flags": {"plain": PLAIN}}))["only_here"] == []
+
+
+async def test_companions_that_are_not_wanted_any_more_are_listed(api: Api) -> None:
+    """And a toggle does not take the place of one unasked."""
+    variant = {"name": "red", "weight": 1000, "payload": {"type": "string", "value": "r"}}
+    toggle = {**TOGGLE, "name": "color", "strategies": [], "variants": [variant]}
+    file = {"version": 2, "features": [toggle], "segments": []}
+    assert (await good(api, file, system="unleash"))["created"] == ["color", "color.variant"]
+    body = {"system": "unleash", "document": file, "options": {"companions": False}}
+    assert (await api.ask("POST", IMPORT, json=body)).json["only_here"] == ["color.variant"]
+    other = {"name": "color.variant", "enabled": True, "strategies": []}
+    file = {"version": 2, "features": [toggle, other], "segments": []}
+    [item] = (await good(api, file, system="unleash"))["refused"]
+    assert (item["key"], item["problems"][0]["code"]) == ("color.variant", "key_in_use")
+    assert (await served(api, "color.variant"))["value"] == "r"
+
+
+async def test_an_archived_flag_is_not_taken_for_imported(api: Api) -> None:
+    """It is refused, as it answers nowhere; `replace` brings it back."""
+    await good(api, FILE)
+    assert (await api.ask("PATCH", f"{FLAGS}/plain", json={"archived": True})).status == 200
+    plan = await good(api, FILE)
+    assert [(r["key"], r["problems"][0]["code"]) for r in plan["refused"]] == [
+        ("plain", "archived")
+    ]
+    assert plan["unchanged"] == ["targeted"]
+    plan = await good(api, FILE, "?replace=true")
+    assert [(item["key"], item["changes"]) for item in plan["changed"]] == [("plain", ["archived"])]
+    assert (await served(api, "plain"))["value"] == "x"
+
+
+async def test_what_another_environment_makes_reads_show_is_told(api: Api) -> None:
+    """Answers stay those of each environment's own definition."""
+    await good(api, FILE)
+    other = {**PLAIN, "variants": {"a": 1, "b": 2}}
+    plan = await good(api, {"flags": {"plain": other}}, "?environment=staging")
+    [told] = [p for p in plan["problems"] if "reads of 'plain'" in p["message"]]
+    assert told["code"] == "other_environment_changed"
+    assert "the type integer, not string" in told["message"]
+    assert "'a', 'b'" in told["message"]
+    assert (await served(api, "plain"))["value"] == "x"
+    assert (await served(api, "plain", "staging"))["value"] == 1
 
 
 async def test_a_type_that_other_environments_do_not_serve_is_refused(api: Api) -> None:

@@ -129,3 +129,58 @@ def test_who_may_see_a_flag_and_whether_its_use_is_recorded(
     """As its own system has it, where that has a word for it."""
     [flag] = import_document(system, document, {}, ["production"]).flags
     assert (flag.client_side, flag.track) == (client_side, track)
+
+
+ON_STAGING = {"contextName": "environment", "operator": "IN", "values": ["staging"]}
+DIVIDED = {"rollout": {"variations": [{"variation": 0, "weight": 100_000}]}}
+NOT_GIVEN: list[tuple[DialectName, Any, str, str]] = [
+    (
+        "unleash",
+        {
+            "features": [
+                {"name": "a", "enabled": True, "strategies": []},
+                {
+                    "name": "b",
+                    "enabled": True,
+                    "strategies": [{"name": "default", "constraints": [ON_STAGING]}],
+                },
+            ],
+            "segments": [{"id": 7, "constraints": [ON_STAGING]}],
+        },
+        "environment",
+        '"b", "unleash-7"',
+    ),
+    (
+        "launchdarkly",
+        {
+            "flags": {
+                "a": {"on": True, "variations": [1], "fallthrough": {"variation": 0}},
+                "b": {"on": True, "variations": [1], "salt": "s", "fallthrough": DIVIDED},
+            }
+        },
+        "float",
+        '"b"',
+    ),
+    (
+        "flagd",
+        {
+            "$evaluators": {"half": {"fractional": [["on", 100]]}},
+            "flags": {"a": FLAGD, "b": {**FLAGD, "targeting": {"$ref": "half"}}},
+        },
+        "fractional",
+        '"b"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("system", "document", "option", "who"), NOT_GIVEN)
+def test_an_option_that_decides_and_is_not_given_is_told(
+    system: DialectName, document: Any, option: str, who: str
+) -> None:
+    """With what is taken for it, and for which flags and segments."""
+    [problem] = import_document(system, document, {}, ["production"]).problems
+    assert (problem.code, problem.pointer) == ("option_assumed", f"/options/{option}")
+    assert problem.message.endswith(f"; it decides for {who}")
+    options = {"environment": "production", "float": 32, "fractional": "v1"}
+    given = {option: options[option]}
+    assert import_document(system, document, given, ["production"]).problems == []

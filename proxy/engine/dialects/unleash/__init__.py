@@ -23,10 +23,25 @@ from proxy.engine.dialects.options import BOOLEAN, TEXT, one_of
 from proxy.engine.dialects.unleash.context import CONFIGURED
 from proxy.engine.dialects.unleash.reading import COMPANIONS, read, segment
 from proxy.engine.dialects.unleash.toggles import ANSWER, VARIANT, names, translate
+from proxy.engine.dialects.within import objects
 
 __all__ = ["DIALECT"]
 
-_CONFIGURED = dict.fromkeys(CONFIGURED, TEXT)
+_CONFIGURED = {
+    name: TEXT._replace(assumed=f"a context without {name} has none, where SDKs add theirs")
+    for name in CONFIGURED
+}
+
+
+def _depends(definition: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fields that SDKs are configured with and a toggle or a segment looks at."""
+    named: set[Any] = set()
+    for node in objects(definition):
+        named.update(v for n in _FIELD_MEMBERS if (v := node.get(n)).__class__ is str)
+    return frozenset(named.intersection(CONFIGURED))
+
+
+_FIELD_MEMBERS = ("contextName", "stickiness")
 
 
 def _traits(definition: Mapping[str, Any]) -> Traits:
@@ -44,4 +59,5 @@ DIALECT = Dialect(
     options={**_CONFIGURED, ANSWER: one_of(VARIANT)},
     file_options={**_CONFIGURED, COMPANIONS: BOOLEAN},
     traits=_traits,
+    depends=_depends,
 )
