@@ -24,6 +24,7 @@ from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.answers import Answer
 from proxy.engine.dialects.growthbook import ranges as r
+from proxy.engine.dialects.growthbook import requests as q
 from proxy.engine.dialects.growthbook.conditions import Conditions
 from proxy.engine.dialects.growthbook.experiments import Experiments
 from proxy.engine.dialects.growthbook.members import Members, mapping, objects
@@ -189,7 +190,8 @@ class _Feature:
                 hint = "it is passed over, as in GrowthBook's SDKs"
                 self._members.warning(at, ProblemCode.MISSING_FIELD, message, hint)
             return steps
-        experiment = self._experiments.read(rule, at, base, rule_id, member, bool(filters), index)
+        has_filters = is_true(rule.get("filters"))
+        experiment = self._experiments.read(rule, at, base, rule_id, member, has_filters, index)
         if experiment is None:
             return steps
         bandit = self._experiments.bandit(rule, at)
@@ -269,7 +271,7 @@ class _Feature:
             Reason.TARGETING_MATCH,
             (("sourceReason", "force"), ("ruleIndex", index)),
             rule_id,
-            unit_attribute(by) if isinstance(included, p.Within) else TARGETING_KEY,
+            TARGETING_KEY if included in (p.TRUE, p.FALSE) else unit_attribute(by),
         )
         return [p.Rule(when, outcome, rule_id)]
 
@@ -281,13 +283,23 @@ class _Feature:
         coverage = self._members.number(rule, "coverage", at)
         seed = self._members.text(rule, "seed", at) or self._key
         by = self._members.text(rule, "hashAttribute", at) or "id"
-        number = r.bucketing(seed, by, self._members.version(rule, at, 1))
-        if pair is not None:
-            pairs = self._members.ranges([pair], (*at, "range"))
-            return p.FALSE if number is None else r.within(number, pairs)
-        if number is None or coverage == 0:
-            return p.FALSE
-        return r.up_to(number, coverage or 0)  # null is compared as 0, and is not it
+        version = self._members.version(rule, at, 1)
+        pairs = None if pair is None else self._members.ranges([pair], (*at, "range"))
+
+        def included(by: str) -> p.Expression:
+            number = r.bucketing(seed, by, version)
+            if number is None or (pairs is None and coverage == 0):
+                return p.FALSE
+            if pairs is not None:
+                return r.within(number, pairs)
+            return r.up_to(number, coverage or 0)  # null is compared as 0, and is not it
+
+        found = included(by)
+        fallback = self._members.text(rule, "fallbackAttribute", at)
+        if not fallback or is_true(rule.get("disableStickyBucketing")):
+            return found
+        asked = [q.knows_stickiness(), r.without_unit(by), included(fallback)]
+        return p.any_of([found, p.all_of(asked)])
 
     def _experiment_alone(self, definition: Mapping[str, Any]) -> p.Program:
         """Return the program of an experiment that is no rule of a feature."""
@@ -297,8 +309,9 @@ class _Feature:
                 hint = "say it as a condition over an attribute"
                 self._members.error((member,), ProblemCode.UNSUPPORTED, message, hint)
         filters = self._filters(definition.get("filters"), ())
+        has_filters = is_true(definition.get("filters"))
         experiment = self._experiments.read(
-            definition, (), [], None, "variations", bool(filters), None
+            definition, (), [], None, "variations", has_filters, None
         )
         if experiment is None:
             return p.Program((), nothing("experiment"))

@@ -7,6 +7,8 @@ and has classes and escapes of its own. A pattern is taken apart and written ane
   and in the text that it is matched with, as the code point `0x100000` above it, which no text has;
 - `.`, `\\s` and empty classes are written out; letters that only RE2 has a meaning for, such as
   `\\A`, become the letters they are in JavaScript;
+- without regard to case, a letter is written as a class of those that JavaScript takes for the
+  same: those with one upper case. RE2 goes further, and takes the Kelvin sign for a `k`;
 - groups capture nothing, as only the answer whether there is a match counts.
 
 What JavaScript has and RE2 has not, lookaround and references to groups, is told apart from what
@@ -16,6 +18,7 @@ it. Texts longer than `MAX_MATCHED_CHARS` match nothing.
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import re2  # type: ignore[import-untyped]  # a wheel without types
@@ -53,8 +56,7 @@ def compile_pattern(pattern: str, *, fold: bool) -> Pattern:
     simple = None if fold else _plain(pattern)
     if simple is not None:
         return Pattern(_PLAIN_TESTS[simple.kind](simple.text), simple)
-    written = _Writer(pattern).written()
-    return Pattern(_searched("(?i)" + written if fold else written))
+    return Pattern(_searched(_Writer(pattern, fold=fold).written()))
 
 
 def _plain(pattern: str) -> Plain | None:
@@ -136,6 +138,38 @@ def _in_units(value: str) -> str:
     return "".join(chr(_point(unit)) for unit in _units_of(value))
 
 
+# Case
+
+_Cases = dict[int, tuple[int, ...]]
+"""From a code unit to the others that are the same letter."""
+
+_ASCII = range(0x80)
+_UNITS = range(0x10000)
+
+
+@cache
+def _all_cases() -> _Cases:
+    alike: dict[int, list[int]] = {}
+    for unit in _UNITS:
+        alike.setdefault(_canonical(unit), []).append(unit)
+    groups = (group for group in alike.values() if len(group) > 1)
+    return {
+        unit: tuple(other for other in group if other != unit) for group in groups for unit in group
+    }
+
+
+def _canonical(unit: int) -> int:
+    """Return what a code unit is compared as: its upper case, where that is one code unit.
+
+    But none that is ASCII, of one that is not.
+    """
+    upper = chr(unit).upper()
+    if len(upper) != 1 or ord(upper) not in _UNITS:
+        return unit
+    found = ord(upper)
+    return unit if found in _ASCII and unit not in _ASCII else found
+
+
 # Writing a pattern anew
 
 _LINE_ENDS = r"\n\r\x{2028}\x{2029}"
@@ -157,10 +191,11 @@ _HEX = {"x": re.compile(r"[0-9A-Fa-f]{2}"), "u": re.compile(r"[0-9A-Fa-f]{4}")}
 class _Writer:
     """Goes through a pattern once; `_at` is where it is."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, fold: bool) -> None:
         # by code units, each a character: nothing of the syntax is a half
         self._text = "".join(map(chr, _units_of(pattern)))
         self._at = 0
+        self._cases: _Cases = _all_cases() if fold else {}
 
     def written(self) -> str:
         """Return the pattern for RE2."""
@@ -202,14 +237,20 @@ class _Writer:
             case "{":
                 repeat = _REPEAT.match(self._text, self._at - 1)
                 if repeat is None:
-                    return _literal(ord(char)), True
+                    return self._literal(ord(char)), True
                 self._at = repeat.end()
                 least, _, most = repeat[0].strip("{}").partition(",")
                 if most and int(least) > int(most):
                     raise InvalidPattern("the repetition is out of order")
                 return repeat[0], False
             case _:
-                return _literal(ord(char)), True
+                return self._literal(ord(char)), True
+
+    def _literal(self, unit: int) -> str:
+        others = self._cases.get(unit)
+        if others is None:
+            return _literal(unit)
+        return f"[{_hex(unit)}{''.join(map(_hex, others))}]"
 
     def _group(self) -> str:
         if not self._text.startswith("?", self._at):
@@ -237,7 +278,7 @@ class _Writer:
             return "\\" + char, False
         if char == "k" and "(?<" in self._text:
             raise UnsupportedPattern("RE2 has no references to groups")
-        return _literal(self._escaped(char)), True
+        return self._literal(self._escaped(char)), True
 
     def _escaped(self, char: str) -> int:
         """Return the code unit that an escape of one stands for; `char` follows the `\\`."""
@@ -278,11 +319,11 @@ class _Writer:
                 if isinstance(low, int) and isinstance(high, int):
                     if low > high:
                         raise InvalidPattern("the range is out of order")
-                    pieces.append(_range(low, high))
+                    pieces.append(_range(low, high) + self._others(low, high))
                     continue
-                pieces += [_member_text(low), _hex(ord("-")), _member_text(high)]
+                pieces += [self._member_text(low), _hex(ord("-")), self._member_text(high)]
                 continue
-            pieces.append(_member_text(low))
+            pieces.append(self._member_text(low))
         self._at += 1
         return f"[{'^' if negated else ''}{''.join(pieces)}]"
 
@@ -296,15 +337,29 @@ class _Writer:
             return _CLASSES[char]
         return 8 if char == "b" else self._escaped(char)
 
+    def _member_text(self, member: int | str) -> str:
+        if isinstance(member, str):
+            return member
+        return _hex(member) + self._others(member, member)
+
+    def _others(self, low: int, high: int) -> str:
+        """Return what a range holds beside itself where case does not count."""
+        cased = self._cases
+        units = range(low, high + 1) if high - low < len(cased) else cased
+        found = {
+            other
+            for unit in units
+            if low <= unit <= high
+            for other in cased.get(unit, ())
+            if not low <= other <= high
+        }
+        return "".join(map(_hex, sorted(found)))
+
     def _next(self) -> str:
         if self._at >= len(self._text):
             raise InvalidPattern("the pattern ends too early")
         self._at += 1
         return self._text[self._at - 1]
-
-
-def _member_text(member: int | str) -> str:
-    return member if isinstance(member, str) else _hex(member)
 
 
 def _range(low: int, high: int) -> str:

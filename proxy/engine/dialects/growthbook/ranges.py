@@ -24,6 +24,7 @@ from proxy.engine import program as p
 from proxy.engine.dialects.growthbook.attributes import attribute
 from proxy.engine.dialects.growthbook.values import is_true, text_of
 from proxy.engine.hashing import first_number
+from proxy.engine.operators import Leaf
 
 __all__ = [
     "bucket_ranges",
@@ -35,6 +36,7 @@ __all__ = [
     "unit",
     "up_to",
     "within",
+    "without_unit",
 ]
 
 _SIZES: dict[int | float, int] = {1: 1_000, 2: 10_000}
@@ -75,6 +77,11 @@ def bucketing(seed: str, by: str, version: int | float) -> p.Bucketing | None:
     if size == _SIZES[1]:
         return p.Bucketing((part, salt), "fnv1a_32_utf16", 0, "modulo", size)
     return p.Bucketing((salt, part), "fnv1a_32_utf16_x2", 0, "modulo", size)
+
+
+def without_unit(by: str) -> p.Expression:
+    """Return whether the attribute `by` has nothing that can be hashed."""
+    return p.Probe(unit(by), Leaf("{0}({f}) is None", (encode_unit,)), source={by: None})
 
 
 def namespace_bucketing(name: str, by: str) -> p.Bucketing:

@@ -26,6 +26,7 @@ from proxy.engine import program as p
 from proxy.engine.dialects.growthbook.ranges import unit
 from proxy.engine.dialects.growthbook.values import is_true, text_of
 from proxy.engine.dialects.model import OVERRIDE
+from proxy.engine.operators import Leaf
 
 __all__ = [
     "FALLBACK",
@@ -34,6 +35,7 @@ __all__ = [
     "SKIP",
     "Known",
     "forced",
+    "knows_stickiness",
     "query_override",
     "standing",
     "sticky",
@@ -80,6 +82,15 @@ class Known(NamedTuple):
     """The place of the variation that its definition forces, -1 for one that there is not."""
     hashes: bool
     """There is such a version of the hash, and the experiment was not stopped."""
+
+
+def knows_stickiness() -> p.Expression:
+    """Return whether a request tells what a store of sticky buckets has."""
+    return p.Probe(REQUEST, Leaf("{0}({f})", (_has_documents,)), source={DOCUMENTS: True})
+
+
+def _has_documents(request: Any) -> bool:
+    return request.__class__ is dict and request.get(DOCUMENTS).__class__ is dict
 
 
 def standing(known: Known) -> p.Operand:

@@ -221,6 +221,16 @@ def test_who_is_in_no_range_goes_on() -> None:
     assert seen == {"a", "c", "tenth", "default"}
 
 
+def test_filters_go_before_the_namespace() -> None:
+    """Although there are none in the list: who has filters has no namespace."""
+    rule: Json = {"variations": ["a", "b"], "weights": [1, 0], "namespace": ["space", 0, 0]}
+    outside: Json = {"defaultValue": "out", "rules": [rule]}
+    inside: Json = {"defaultValue": "out", "rules": [rule | {"filters": []}]}
+    assert ask(outside, {"id": "u"}).value == "out"
+    assert ask(inside, {"id": "u"}).value == "a"
+    assert ask({**rule, "filters": []}, {"id": "u"}).metadata["inExperiment"] is True
+
+
 def test_an_experiment_by_itself_serves_its_first_variation_to_others() -> None:
     """And one that passes through too, as there is nothing to go on to."""
     run = {"key": "e", "variations": ["a", "b"], "weights": [0, 1], "coverage": 1}

@@ -40,10 +40,17 @@ def test_a_pattern_matches_as_in_javascript(pattern: str, text: str, matches: bo
         ("[д-я]+$", "ДЯ", True),
         ("MOBILE", "a mobile", True),
         ("a", "b", False),
+        ("\u017f", "s", False), ("s", "\u017f", False), ("k", "\u212a", False),
+        ("[a-z]", "\u212a", False),
+        ("å", "\u212b", False), ("ß", "\u1e9e", False), ("ß", "SS", False), ("ᾳ", "ᾼ", False),
+        ("\u03c2", "Σ", True), ("[\u03c3]", "\u03c2", True), ("µ", "\u03bc", True),
+        ("ǆ", "ǅ", True),
+        ("[^a-z]", "K", False), ("[^\u03c3]", "Σ", False), ("[\u0100-\u017f]", "ÿ", True),
+        (r"[\w-é]", "É", True), ("𐐀", "𐐨", False), ("K{2}", "kK", True),
     ],
-)
+)  # fmt: skip
 def test_without_regard_to_case(pattern: str, text: str, matches: bool) -> None:
-    """Of all letters, not only of ASCII."""
+    """Of all letters, not only of ASCII: as Node.js says, by their upper case."""
     assert compile_pattern(pattern, fold=True).found(text) is matches
 
 

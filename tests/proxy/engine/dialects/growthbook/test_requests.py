@@ -33,6 +33,27 @@ def served(request: Any, context: Json | None = None) -> Any:
     return ask(FEATURE, {**(PRO if context is None else context), "$growthbook": request}).value
 
 
+def test_a_rollout_falls_back_where_there_is_a_store() -> None:
+    """To another attribute, of who has not the first; not where that is switched off."""
+    rule = {
+        "force": "in",
+        "coverage": 0.5,
+        "hashAttribute": "user",
+        "fallbackAttribute": "device",
+    }
+    feature = {"defaultValue": "out", "rules": [rule]}
+    stored: Json = {"$growthbook": {"stickyBucketAssignmentDocs": {}}}
+    units = [f"u-{number}" for number in range(50)]
+    by_user = [ask(feature, {"user": unit, **stored}).value for unit in units]
+    assert {"in", "out"} == set(by_user)
+    assert [ask(feature, {"device": unit, **stored}).value for unit in units] == by_user
+    assert {ask(feature, {"device": unit}).value for unit in units} == {"out"}
+    other = {"user": units[by_user.index("out")], "device": units[by_user.index("in")]}
+    assert ask(feature, other | stored).value == "out"
+    off = {**feature, "rules": [rule | {"disableStickyBucketing": True}]}
+    assert {ask(off, {"device": unit, **stored}).value for unit in units} == {"out"}
+
+
 @pytest.mark.parametrize("request_", [None, {}, 5, "x", [], {"url": 5}, {"forcedVariations": []}])
 def test_a_request_that_says_nothing_changes_nothing(request_: Any) -> None:
     """Whatever it is."""
