@@ -82,7 +82,9 @@ class ClauseReader:
     def _clause(self, clause: Clause, path: Path) -> p.Expression | None:
         if clause.op == "segmentMatch":
             return self._segment_match(clause, path)
-        operand = operand_of(clause.attribute, clause.context_kind, self._findings, path)
+        operand: p.Operand | None = contexts.KINDS
+        if clause.attribute != "kind":
+            operand = operand_of(clause.attribute, clause.context_kind, self._findings, path)
         if operand is None:
             return None
         test, alike = self._test(clause, path)
@@ -188,8 +190,6 @@ def operand_of(
         message = f"{compact(name)} is no attribute: who comes here gets an error"
         findings.add((*path, member), ProblemCode.WRONG_TYPE, message, severity=Severity.WARNING)
         return None
-    if name == "kind":
-        return contexts.KINDS
     return contexts.attribute(kind_of(kind), steps)
 
 

@@ -9,7 +9,7 @@ match; only `NOT_IN` does. `inverted` turns the result round, that of a missing 
   values, and with `caseInsensitive` both sides in lower case.
 - `NUM_*`: doubles; two are equal that differ by less than 2**-52. No spaces, no underscores.
 - `DATE_*`: RFC 3339. `currentTime` is the time of the evaluation where the context has none.
-- `SEMVER_*`: SemVer 2.0.0, strictly, by precedence.
+- `SEMVER_*`: SemVer 2.0.0, strictly, by precedence. Numbers of 64 bits and more are none.
 - `REGEX`: RE2, anywhere in the text. One that RE2 does not take matches nothing.
 - `IN_CIDR`: addresses and networks; values that are neither are passed over. An IPv4 address
   written as an IPv6 one is in IPv6 networks only.
@@ -216,7 +216,15 @@ def _numeric(sign: str) -> _Make:
     return numeric
 
 
-_parsed_version = lru_cache(maxsize=2_048)(parse_version)
+def _parse_version(text: str) -> Any:
+    """Return a version, None for what is none to Unleash."""
+    version = parse_version(text)
+    return None if version is None or max(version[0]) >= _MOST_OF_VERSION else version
+
+
+_MOST_OF_VERSION = 2**64
+
+_parsed_version = lru_cache(maxsize=2_048)(_parse_version)
 """Versions of contexts; an application has a few, and parsing one takes 0.7 us."""
 
 _parsed_moment = lru_cache(maxsize=256)(parse_exactly)
@@ -233,7 +241,7 @@ def _version(sign: str) -> _Make:
         text = _value(node, path, translating, "version")
         if text is None:
             return None
-        wanted = parse_version(text)
+        wanted = _parse_version(text)
         if wanted is None:
             why = f"{translating.shown(text)} is no version of SemVer 2.0.0"
             _not_understood(path, translating, why)
@@ -241,7 +249,7 @@ def _version(sign: str) -> _Make:
         test = _VERSIONS[sign](wanted)
 
         def compares(value: str) -> bool:
-            parse = _parsed_version if len(value) <= _KEPT_CHARS else parse_version
+            parse = _parsed_version if len(value) <= _KEPT_CHARS else _parse_version
             version = parse(value)
             return version is not None and test(version)
 

@@ -622,6 +622,22 @@ def arm_of(bucket: float, weights: list[int], bits: int) -> int:
     return len(weights) - 1
 
 
+@pytest.mark.parametrize("by", ["kind", "/kind"])
+def test_a_share_by_the_kind_is_of_the_context_that_is_split(by: str) -> None:
+    """In clauses, `kind` is any kind in the context; what is hashed is the kind of one."""
+    arms = [{"variation": 0, "weight": 50_000}, {"variation": 1, "weight": 50_000}]
+    rollout = {"contextKind": "org", "bucketBy": by, "variations": arms}
+    one = flag(fallthrough={"rollout": rollout})
+    for salt in "abcd":
+        definition = {**one, "salt": salt}
+        bucket = int(hashlib.sha1(f"f.{salt}.org".encode()).hexdigest()[:15], 16) / 2**60
+        org = {"kind": "org", "key": "o"}
+        both = {"kind": "multi", "org": {"key": "o"}, "user": {"key": "u"}}
+        wanted = "yes" if bucket < 0.5 else "no"
+        assert [answered(definition, context).value for context in (org, both)] == [wanted] * 2
+        assert answered(definition, USER).value == "yes"  # has no org, so its bucket is 0
+
+
 WEIGHTS = [
     [100_000],
     [50_000, 50_000],

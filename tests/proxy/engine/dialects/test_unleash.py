@@ -516,6 +516,11 @@ def test_what_an_sdk_is_configured_with_can_be_an_option() -> None:
             ["v1.2.3", "1.2", 1.2, "1.2.3-a"],
         ),
         (("SEMVER_LTE", {"value": "1.2.3-rc.2"}), ["1.2.3-rc.2", "1.2.3-rc.1"], ["1.2.3-rc.10"]),
+        (
+            ("SEMVER_GT", {"value": "1.0.0"}),
+            [f"{2**64 - 1}.0.0", f"1.0.{2**64 - 1}", f"1.0.1-{2**64}"],
+            [f"{2**64}.0.0", f"1.0.{2**64}"],
+        ),
         (("REGEX", {"value": "^a|b$"}), ["ax", "xb"], ["xax", None]),
         (("REGEX", {"value": "a|b", "caseInsensitive": True}), ["xB", "A"], ["c"]),
         (("REGEX", {"value": "(?=a)", "inverted": True}), ["a", "b", None], []),
