@@ -5,7 +5,7 @@ The client in Java needs a compiler and is marked `toolchain`: `make test-client
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import pytest
 
 from tests.clients.asking import Ask, asking
 from tests.clients.cases import DEFINITIONS
+from tests.clients.page import Page, running_page
 from tests.support.processes import running_sidecar
 
 
@@ -81,4 +82,11 @@ def client(request: pytest.FixtureRequest) -> str:
 def ask(client: str, served: Served) -> Iterator[Ask]:
     """A client of the sidecar that nothing changes."""
     with asking(client, served.url) as running:
+        yield running
+
+
+@pytest.fixture
+async def page(tmp_path: Path) -> AsyncIterator[Page]:
+    """A page with the web provider, of another origin than any sidecar's."""
+    async with running_page(tmp_path) as running:
         yield running

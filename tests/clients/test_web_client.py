@@ -6,89 +6,23 @@ the page gets.
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import web
 
-from tests.clients.asking import NODE_MODULES, Seen, asked, seen
+from tests.clients.asking import asked
 from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, with_flag
 from tests.clients.conftest import Served, serving, write_definitions
 from tests.clients.keyed import PUBLIC, SECRET, running_keyed
-from tests.support.browser import Browser, running_browser
+from tests.clients.page import Page
 from tests.support.processes import running_sidecar
-from tests.support.tools import missing
 
-_HERE = Path(__file__).parent
 _POLL_MS = 200
-_STARTED = "window.start !== undefined"
 _NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
 _CHANGED = "PROVIDER_CONFIGURATION_CHANGED"
 _GREEN = with_flag(DEFINITIONS, simple("text", "string", "green"))
 _TEXT = Case("", "text", "string", "red", Outcome("blue", "STATIC", "default"))
-
-
-class Page:
-    """The page of `web.html` in a browser."""
-
-    def __init__(self, browser: Browser, origin: str) -> None:
-        self.browser = browser
-        self.origin = origin
-
-    async def start(self, url: str, context: dict[str, Any], **options: Any) -> str:
-        """Open the page, set the provider and return its status."""
-        await self.browser.open(self.origin)
-        await self.browser.until(_STARTED)
-        given = json.dumps({"baseUrl": url, **options})
-        status: str = await self.browser.run(f"start({given}, {json.dumps(context)})")
-        return status
-
-    async def change(self, context: dict[str, Any]) -> None:
-        """Set another context, and return when the provider is done with it."""
-        await self.browser.run(f"change({json.dumps(context)})")
-
-    async def ask(self, case: Case) -> Seen:
-        """Evaluate a case, whose context must be set."""
-        return seen(case, await self.browser.run(f"evaluate({json.dumps(asked(case))})"))
-
-    async def until(self, script: str) -> None:
-        """Return once an expression is true in the page."""
-        await self.browser.until(script)
-
-    async def fetched(self) -> list[dict[str, Any]]:
-        """Return the tag sent, and the status and tag that were read, of each request so far."""
-        requests: list[dict[str, Any]] = await self.browser.run("fetched")
-        return requests
-
-    async def said(self, event: str) -> list[Any]:
-        """Return the changed flags of each event of a kind so far, None where it named none."""
-        events: list[list[Any]] = await self.browser.run("said")
-        return [flags for name, flags in events if name == event]
-
-
-@pytest.fixture
-async def page(tmp_path: Path) -> AsyncIterator[Page]:
-    """A page of an origin of its own, in a browser of its own."""
-    if not (NODE_MODULES / "@openfeature/ofrep-web-provider").is_dir():
-        missing("the npm packages of tests/clients (tests/clients/install)")
-
-    async def index(_request: web.Request) -> web.FileResponse:
-        return web.FileResponse(_HERE / "web.html")
-
-    app = web.Application()
-    app.router.add_get("/", index)
-    app.router.add_static("/modules", NODE_MODULES)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    host, port = runner.addresses[0][:2]
-    try:
-        async with running_browser(tmp_path) as browser:
-            yield Page(browser, f"http://{host}:{port}")
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
