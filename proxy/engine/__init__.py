@@ -12,7 +12,7 @@ This is its whole interface; the modules behind it are its own affair.
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import bucket, reallocate
 from proxy.engine.compile import compile_changes, compile_flag, compile_snapshot
-from proxy.engine.compiled import CompiledFlag, CompiledSnapshot
+from proxy.engine.compiled import CompiledFlag, CompiledSnapshot, Evaluate
 from proxy.engine.dialects import OVERRIDE
 from proxy.engine.evaluate import evaluate
 from proxy.engine.explain import explain, explaining, nearest_keys
@@ -44,6 +44,7 @@ __all__ = [
     "Answer",
     "CompiledFlag",
     "CompiledSnapshot",
+    "Evaluate",
     "Memo",
     "Timing",
     "compile_changes",

@@ -25,7 +25,7 @@ def evaluate_bulk(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnswer
     etag = view.etag(context, now_ms)
     if etag is not None and wanted is not None and matches(wanted, etag):
         return _not_modified(etag)
-    body = view.render(context, now_ms)
+    body = view.render(context, now_ms, etag)
     if etag is None:
         etag = result_etag(body)
         if wanted is not None and matches(wanted, etag):

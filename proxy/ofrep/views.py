@@ -2,8 +2,11 @@
 
 Made once per snapshot and scope. Flags whose answer never changes are joined into runs of bytes
 once; a bulk answer then evaluates only the others, which share what segments and prerequisites
-come to. Evaluations of the first are counted by one integer per view, which `settle` hands out to
-the answers when somebody wants to read the counts.
+come to. The whole body is kept for a tag that comes again: a tag names everything that the body
+follows from (`proxy.ofrep.etag`). Who asks only once, as most do, leaves nothing behind.
+
+Evaluations that happen together are counted by one integer, of a view or of a kept body, which
+`settle` hands out to the answers when somebody wants to read the counts.
 """
 
 from bisect import bisect_right
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.engine import Answer, CompiledFlag, CompiledSnapshot, Memo
+from proxy.engine import Answer, CompiledFlag, CompiledSnapshot, Evaluate, Memo
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.etag import context_etag, etag_seed
 
@@ -35,6 +38,29 @@ class _Changing(NamedTuple):
     """From when until before when a flag may change at any moment."""
 
 
+_MAX_KEPT_BYTES = 8_388_608  # 80 bodies of 350 flags; a sidecar has some 60 MB in all
+_MAX_KEPT_BODY = _MAX_KEPT_BYTES // 8
+_MAX_TAGS = 4_096
+"""Tags remembered in order to tell which come again: 0.5 MB."""
+
+
+class _Kept:
+    """A body that was asked for twice, and the answers it is made of."""
+
+    __slots__ = ("answers", "body", "uncounted")
+
+    def __init__(self, body: bytes, answers: list[Answer]) -> None:
+        self.body = body
+        self.answers = answers
+        self.uncounted = 0
+
+    def settle(self) -> None:
+        if count := self.uncounted:
+            self.uncounted = 0
+            for answer in self.answers:
+                answer.evaluations += count
+
+
 class View:
     """The flags that one scope sees of one snapshot.
 
@@ -43,12 +69,15 @@ class View:
 
     __slots__ = (
         "_changing",
+        "_kept",
         "_parts",
         "_seed",
         "_shares",
         "_static",
+        "_tags",
         "_uncounted",
         "flags",
+        "kept_bytes",
         "suspicious_units",
     )
 
@@ -67,7 +96,11 @@ class View:
         self._seed = seed
         self._changing: _Changing | None = None
         self._shares = False
-        self._parts: list[bytes | list[CompiledFlag]] | None = None
+        self._parts: list[bytes | list[Evaluate]] | None = None
+        self._kept: dict[str, _Kept] = {}
+        self.kept_bytes = 0
+        """Of the bodies that are kept."""
+        self._tags: set[str] = set()
         self._static: list[Answer] = []
         self._uncounted = 0
 
@@ -86,8 +119,17 @@ class View:
         ]
         return context_etag(self._seed, context, changing.relevant, since_ms, live)
 
-    def render(self, context: dict[str, Any], now_ms: int) -> bytes:
-        """Return the body of a bulk answer, every flag evaluated and counted."""
+    def render(self, context: dict[str, Any], now_ms: int, tag: str | None = None) -> bytes:
+        """Return the body of a bulk answer, every flag evaluated and counted.
+
+        `tag` is what `etag` returned for the same context and time.
+        """
+        self._uncounted += 1
+        kept = self._kept.get(tag) if tag is not None else None
+        if kept is not None:
+            kept.uncounted += 1
+            return kept.body
+        answers: list[Answer] = []
         pieces: list[bytes] = []
         parts = self._parts or self._prepare()
         memo = Memo(context, now_ms) if self._shares else None
@@ -95,14 +137,31 @@ class View:
             if isinstance(part, bytes):
                 pieces.append(part)
                 continue
-            for flag in part:
-                answer = flag.evaluate(context, now_ms, memo)
+            made = [evaluate(context, now_ms, memo) for evaluate in part]
+            for answer in made:
                 answer.evaluations += 1
-                pieces.append(answer.body)
-        self._uncounted += 1
-        return b'{"flags":[' + b",".join(pieces) + b"]}"
+            answers += made
+            pieces += [answer.body for answer in made]
+        body = b'{"flags":[%b]}' % b",".join(pieces)
+        if tag is not None:
+            self._keep(tag, body, answers)
+        return body
 
-    def _prepare(self) -> list[bytes | list[CompiledFlag]]:
+    def _keep(self, tag: str, body: bytes, answers: list[Answer]) -> None:
+        """Keep a body if its tag was here before, the oldest ones making room."""
+        if tag not in self._tags:
+            if len(self._tags) >= _MAX_TAGS:
+                self._tags.clear()
+            self._tags.add(tag)
+        elif len(body) <= _MAX_KEPT_BODY:
+            self._kept[tag] = _Kept(body, answers)
+            self.kept_bytes += len(body)
+            while self.kept_bytes > _MAX_KEPT_BYTES:
+                oldest = self._kept.pop(next(iter(self._kept)))
+                oldest.settle()
+                self.kept_bytes -= len(oldest.body)
+
+    def _prepare(self) -> list[bytes | list[Evaluate]]:
         """Return the parts of a bulk answer: bytes that never change, and flags to evaluate."""
         self._parts = []
         for static, run in groupby(self.flags.values(), key=lambda flag: flag.static):
@@ -112,12 +171,14 @@ class View:
                 self._parts.append(b",".join(answer.body for answer in answers))
             else:
                 changing = list(run)
-                self._parts.append(changing)
+                self._parts.append([flag.evaluate for flag in changing])
                 self._shares |= any(flag.segments or flag.prerequisites for flag in changing)
         return self._parts
 
     def settle(self) -> None:
-        """Add the evaluations of unchanging flags to their answers' counts."""
+        """Add the evaluations that were counted together to their answers' counts."""
+        for kept in self._kept.values():
+            kept.settle()
         if count := self._uncounted:
             self._uncounted = 0
             for answer in self._static:

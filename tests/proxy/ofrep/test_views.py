@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,7 @@ from proxy.contract.steps import finish
 from proxy.contract.units import digest_of, hash_unit, split
 from proxy.engine import compile_snapshot
 from proxy.engine.times import parse_moment
+from proxy.ofrep import views as views_module
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.views import Views
 from tests.proxy.ofrep.server import DEFINITIONS, ON_OFF, flag, rule
@@ -184,3 +186,54 @@ def test_the_tag_is_the_same_whichever_way_blobs_came() -> None:
     context = {"targetingKey": "u-1"}
     for scope in Scope:
         assert at_once.of(scope).etag(context, 0) == later.of(scope).etag(context, 0)
+
+
+def told(views: Views, context: dict[str, Any], now_ms: int = 0) -> bytes:
+    """Return a bulk answer's body as a request gets it, with its tag."""
+    view = views.of(Scope.ALL)
+    return view.render(context, now_ms, view.etag(context, now_ms))
+
+
+def test_a_kept_body_counts_as_one_that_is_made() -> None:
+    """From the third time on nothing is evaluated, and all is counted."""
+    views = make_views(DEFINITIONS)
+    bodies = {told(views, {"plan": "pro", "unread": n}) for n in range(7)}
+    assert len(bodies) == 1
+    assert counts(views) == dict.fromkeys(DEFINITIONS, 7)
+    assert counts(views) == dict.fromkeys(DEFINITIONS, 7)
+
+
+@given(st.lists(CONTEXTS, min_size=1, max_size=8))
+def test_what_is_kept_is_what_would_be_made(contexts: list[dict[str, Any]]) -> None:
+    """Contexts that come again, in any order."""
+    views = make_views(RULED)
+    for context in contexts * 3:
+        assert told(views, context) == RULED_VIEWS.of(Scope.ALL).render(context, 0)
+    assert set(counts(views).values()) == {len(contexts) * 3}
+
+
+def test_who_asks_once_leaves_no_body_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of those that come again the oldest make room; their counts stay."""
+    size = len(RULED_VIEWS.of(Scope.ALL).render({"targetingKey": "u-0"}, 0))
+    monkeypatch.setattr(views_module, "_MAX_KEPT_BYTES", size * 3)
+    views = make_views(RULED)
+    view = views.of(Scope.ALL)
+    for n in range(50):
+        told(views, {"targetingKey": f"u-{n}"})
+    assert not view.kept_bytes
+    for _ in range(3):
+        for n in range(10):
+            told(views, {"targetingKey": f"u-{n}"})
+            assert view.kept_bytes <= size * 3
+    assert view.kept_bytes
+    assert set(counts(views).values()) == {80}
+
+
+def test_a_kept_body_is_not_served_past_its_time() -> None:
+    """The tag names the slice of time, so that another slice finds nothing kept."""
+    views = make_views(TIMED)
+    context = {"targetingKey": "u-1", "plan": "pro"}
+    for hour in range(24 * 10):
+        now_ms = START + hour * 3_600_000
+        fresh = make_views(TIMED).of(Scope.ALL).render(context, now_ms)
+        assert [told(views, context, now_ms) for _ in range(3)] == [fresh] * 3
