@@ -1,8 +1,7 @@
 """Values as JavaScript takes them: truth, text, numbers, equality and order of JSON values.
 
-Systems whose rules are JSON Logic, or were first written in JavaScript, decide by its coercions;
-this is they, by the rules of ECMA-262 for the values that JSON has. `UNDEFINED` stands for what is
-not there, which is not null.
+Systems whose rules were first written in JavaScript decide by its coercions;
+this is they, by the rules of ECMA-262 for the values that JSON has.
 
 Rules:
 - Total: no JSON value raises, whatever its size or nesting, but `TooMuch` where text would become
@@ -17,18 +16,14 @@ from typing import Any
 
 __all__ = [
     "MAX_TEXT_CHARS",
-    "UNDEFINED",
     "TooMuch",
     "less",
-    "loosely_equal",
     "not_more",
     "number",
     "number_text",
-    "parse_float",
     "plain_number",
     "strictly_equal",
     "text",
-    "truthy",
     "utf8",
 ]
 
@@ -43,29 +38,6 @@ _INFINITY = float("inf")
 
 class TooMuch(Exception):
     """An evaluation would take more time or memory than any is worth."""
-
-
-class _Undefined:
-    """The class of `UNDEFINED`."""
-
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        return False
-
-    def __repr__(self) -> str:
-        return "UNDEFINED"
-
-
-UNDEFINED = _Undefined()
-"""An argument that was not given, a member that is not there."""
-
-
-def truthy(value: Any) -> bool:
-    """Return whether JSON Logic takes a value for true: as JavaScript, but for an empty list."""
-    if value:
-        return value.__class__ is not float or value == value
-    return value.__class__ is dict
 
 
 # Numbers
@@ -138,23 +110,6 @@ _LONGEST_NUMBER = 4_096
 which nobody has, are none."""
 
 
-def parse_float(value: Any) -> float:
-    """Return what `parseFloat(value)` is: the number that a text begins with."""
-    kind = value.__class__
-    if kind is int or kind is float:
-        return float(plain_number(value))
-    if value is None or kind is bool or kind is dict:
-        return _NAN
-    start = text(value)[:_LONGEST_NUMBER].lstrip(_SPACE)
-    match = _DECIMAL.match(start)
-    if match is not None:
-        return float(match[0])
-    infinite = _INFINITE.match(start)
-    if infinite is None:
-        return _NAN
-    return -_INFINITY if infinite[1] == "-" else _INFINITY
-
-
 # Text
 
 
@@ -214,7 +169,7 @@ def text(value: Any) -> str:
         return "null"
     if kind is list:
         return _list_text(value)
-    return "undefined" if value is UNDEFINED else "[object Object]"
+    return "[object Object]"
 
 
 def _list_text(value: list[Any]) -> str:
@@ -232,7 +187,7 @@ def _list_text(value: list[Any]) -> str:
                 stack.append(iter(item))
                 empty.append(True)
                 break
-            piece = "" if item is None or item is UNDEFINED else text(item)
+            piece = "" if item is None else text(item)
             pieces.append(piece)
             length += len(piece) + 1
             if length > MAX_TEXT_CHARS:
@@ -264,29 +219,6 @@ def strictly_equal(one: Any, other: Any) -> bool:
             return bool(plain_number(one) == plain_number(other))
         return False
     return one is other
-
-
-def loosely_equal(one: Any, other: Any) -> bool:
-    """Return what `one == other` is."""
-    kind, other_kind = one.__class__, other.__class__
-    if kind is other_kind:
-        return strictly_equal(one, other)
-    if one is None or one is UNDEFINED:
-        return other is None or other is UNDEFINED
-    if other is None or other is UNDEFINED:
-        return False
-    if kind is bool or other_kind is bool:
-        return loosely_equal(
-            number(one) if kind is bool else one, number(other) if other_kind is bool else other
-        )
-    is_thing, other_is_thing = kind in _THINGS, other_kind in _THINGS
-    if is_thing and other_is_thing:
-        return False
-    if is_thing:
-        return loosely_equal(text(one), other)
-    if other_is_thing:
-        return loosely_equal(one, text(other))
-    return bool(number(one) == number(other))
 
 
 _THINGS = (list, dict)

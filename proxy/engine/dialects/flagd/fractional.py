@@ -31,6 +31,7 @@ from proxy.engine.dialects.jsonlogic import (
     Compiler,
     Form,
     Logic,
+    LogicError,
     Place,
     Term,
     constant,
@@ -42,7 +43,7 @@ __all__ = ["Plan", "Version", "divided", "form", "plan"]
 
 Version = Literal[1, 2, 3]
 
-_MOST_WEIGHT = 2**31 - 1
+_LEAST_WEIGHT, _MOST_WEIGHT = -(2**63), 2**31 - 1
 _NULL = constant(None)
 
 
@@ -79,8 +80,8 @@ def weight_of(value: Any) -> int | None:
         return 1
     if kind is not int and kind is not float:
         return None
-    if not -_MOST_WEIGHT <= value <= _MOST_WEIGHT:
-        return 0 if value < 0 and value not in (float("-inf"),) else None
+    if not _LEAST_WEIGHT <= value <= _MOST_WEIGHT:
+        return None
     return max(0, int(value)) if value == int(value) else None
 
 
@@ -179,28 +180,38 @@ def plan(
     compiler: Compiler, arguments: Any, place: Place, flag: str, version: Version
 ) -> Plan | Term:
     """Return how a fractional divides, or a term where it is constant, or not known beforehand."""
-    nodes = arguments if arguments.__class__ is list else [arguments]
+    if arguments.__class__ is not list:
+        return _of_one(compiler, compiler.term(arguments, place), place, flag, version)
+    nodes = arguments
     if not nodes:
         return _NULL
     first, key = _NULL, None
+    may_fail = False
     entries: list[_Entry] = []
     for index, node in enumerate(nodes):
         where = place.at(index)
         if node.__class__ is list:
-            inner = Place(where.path, where.depth + 1, where.in_list)
-            entries.append([compiler.item(each, inner, i) for i, each in enumerate(node)])
-        elif index:
-            entries.append(compiler.term(node, where))
+            inner = where._replace(depth=where.depth + 1)
+            items = [compiler.part(each, inner.at(i)) for i, each in enumerate(node)]
+            entries.append([item for item, _ in items])
+            may_fail = may_fail or any(logic.may_fail for _, logic in items)
         else:
-            first, key = compiler.part(node, where)
-            entries.append(first)
+            term, logic = compiler.part(node, where)
+            entries.append(term)
+            if index:
+                may_fail = may_fail or logic.may_fail
+            else:
+                first, key = term, logic
     if first.constant and first.value.__class__ is list:
         key = None
     computed = _computed(compiler, entries, place, flag, version)
-    if place.in_list or (key is not None and (key.timed or key.may_fail)):
+    if place.in_list or may_fail or (key is not None and key.timed):
         return computed
+    if key is not None and key.may_fail:
+        key = key._replace(evaluate=_or_list(key.evaluate))
+        first = first._replace(run=key.evaluate, scalar=False)
     arms = _arms(entries if key is None else entries[1:])
-    if arms is None:
+    if arms is None or (arms is _WRONG and key is not None and key.may_fail):
         return computed
     if not arms:  # but the key, where it is a list
         return _NULL if arms is _WRONG or key is None or first.scalar else computed
@@ -231,6 +242,30 @@ def plan(
     return Plan(bucketing, ends, variants, computed, may_be_list, unit)
 
 
+def _or_list(evaluate: Closure) -> Closure:
+    """Return the key, or a list where it fails: then the whole is computed, and fails as well."""
+
+    def key(context: Any, t: int) -> Any:
+        try:
+            return evaluate(context, t)
+        except LogicError:
+            return []
+
+    return key
+
+
+def _of_one(compiler: Compiler, term: Term, place: Place, flag: str, version: Version) -> Term:
+    """Return what arguments come to that are computed as one list."""
+    run = term.run
+    divide = _dividing(compiler, place, flag, version)
+
+    def whole(data: Any, t: int) -> Any:
+        values = run(data, t)
+        return divide(data, values) if values.__class__ is list else None
+
+    return Term(whole, scalar=True)
+
+
 def _is_var(node: Any) -> bool:
     operation = operation_of(node)
     return operation is not None and operation[0] == "var"
@@ -245,22 +280,25 @@ def _computed(
 ) -> Term:
     """Return the whole as it is at an evaluation."""
     runs = [_run_of(entry) for entry in entries]
+    divide = _dividing(compiler, place, flag, version)
+    return Term(lambda data, t: divide(data, [run(data, t) for run in runs]), scalar=True)
+
+
+def _dividing(
+    compiler: Compiler, place: Place, flag: str, version: Version
+) -> Callable[[Any, list[Any]], Any]:
+    """Return what divides by values, with the targeting key of the data in scope."""
     if place.in_list:  # the data there has no `$flagd`, and a targeting key only by chance
 
-        def of_item(data: Any, t: int) -> Any:
-            values = [run(data, t) for run in runs]
-            if data.__class__ is not dict:
+        def of_item(data: Any, values: list[Any]) -> Any:
+            item = data.item
+            if item.__class__ is not dict:
                 return None
-            return divided(values, "", data.get(TARGETING_KEY), version)
+            return divided(values, "", item.get(TARGETING_KEY), version)
 
-        return Term(of_item, scalar=True)
+        return of_item
     compiler.reads(TARGETING_KEY)
-
-    def of_context(data: Any, t: int) -> Any:
-        values = [run(data, t) for run in runs]
-        return divided(values, flag, data.get(TARGETING_KEY), version)
-
-    return Term(of_context, scalar=True)
+    return lambda data, values: divided(values, flag, data.get(TARGETING_KEY), version)
 
 
 def _run_of(entry: _Entry) -> Closure:
@@ -280,7 +318,7 @@ def _planned(found: Plan) -> Term:
         drawn = number(data)
         return None if drawn == NO_NUMBER else runs[bisect_right(ends, drawn)](data, t)
 
-    term = Term(divide, plain=all(arm.plain for arm in found.arms), scalar=True)
+    term = Term(divide, scalar=True)
     return term if found.key is None else _or_computed(term, found.key, found.computed)
 
 

@@ -25,8 +25,10 @@ Rules:
   with a number become windows, so that it is known when.
 """
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
-from math import ceil, floor, isfinite
+from math import ceil, floor
 from typing import Any
 
 import msgspec
@@ -39,13 +41,6 @@ from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.dialects.flagd import fractional
 from proxy.engine.dialects.flagd.versions import compare, test_against
-from proxy.engine.dialects.javascript import (
-    loosely_equal,
-    number,
-    number_text,
-    strictly_equal,
-    truthy,
-)
 from proxy.engine.dialects.jsonlogic import (
     Compiler,
     Extra,
@@ -54,10 +49,17 @@ from proxy.engine.dialects.jsonlogic import (
     LogicError,
     Place,
     Term,
-    constant,
     operation_of,
 )
 from proxy.engine.dialects.model import Named, Translation
+from proxy.engine.dialects.operations import (
+    OPERATIONS_3_9,
+    equal,
+    identical,
+    is_among,
+    number_text,
+    of_values,
+)
 from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import Leaf
 from proxy.engine.paths import split_path
@@ -130,36 +132,35 @@ def _default(given: Any, variants: Mapping[str, Any], findings: Findings) -> str
 def _text_test(test: Callable[[str, str], bool]) -> Form:
     """Return `starts_with` or `ends_with`: null unless there are just two texts."""
 
-    def form(compiler: Compiler, arguments: Any, place: Place) -> Term:
-        terms = compiler.terms(arguments, place)
-        if len(terms) != 2:
-            return constant(None)
-        first, second = terms[0].run, terms[1].run
-
-        def holds(data: Any, t: int) -> bool | None:
-            whole, part = first(data, t), second(data, t)
-            if whole.__class__ is str and part.__class__ is str:
-                return test(whole, part)
+    def holds(values: list[Any]) -> bool | None:
+        if len(values) != 2 or not all(value.__class__ is str for value in values):
             return None
+        return test(values[0], values[1])
 
-        return Term(holds, plain=True, scalar=True)
+    return _of_values(holds)
 
-    return form
+
+def _of_values(function: Callable[[list[Any]], Any]) -> Form:
+    """Return an operation of a list of values: null without one."""
+    return of_values(function, alone=lambda _: None, fails=False, alone_fails=False)
+
+
+_of_versions = _of_values(compare)
 
 
 def _sem_ver(compiler: Compiler, arguments: Any, place: Place) -> Term:
-    terms = compiler.terms(arguments, place)
-    if len(terms) != 3:
-        return constant(None)
-    version, sign, wanted = terms
+    if arguments.__class__ is not list or len(arguments) != 3:
+        return _of_versions(compiler, arguments, place)
+    if any(operation_of(each) is not None for each in arguments[1:]):
+        return _of_versions(compiler, arguments, place)
+    version, sign, wanted = compiler.terms(arguments, place)
     run = version.run
-    if not (sign.constant and wanted.constant):
-        runs = [term.run for term in terms]
-        return Term(lambda d, t: compare([each(d, t) for each in runs]), plain=True, scalar=True)
-    test = test_against(sign.value, wanted.value)
-    if test is None:
-        return constant(None)
-    return Term(lambda data, t: test(run(data, t)), plain=True, scalar=True)
+    test = test_against(sign.value, wanted.value) or _no_version
+    return Term(lambda data, t: test(run(data, t)), scalar=True)
+
+
+def _no_version(_value: Any) -> None:
+    return None
 
 
 def _reference(evaluators: Any) -> Form:
@@ -219,8 +220,10 @@ class _Translator:
         self._variants = variants
         self._default = default
         self._targeting = definition.get("targeting")
+        self._has_targeting = "targeting" in definition
         self._evaluators = definition.get("$evaluators")
         self._forms: dict[str, Form] = {
+            **OPERATIONS_3_9,
             "fractional": fractional.form(key, version),
             "sem_ver": _sem_ver,
             "starts_with": _text_test(str.startswith),
@@ -240,6 +243,8 @@ class _Translator:
     def program(self) -> p.Program:
         """Return the flag, enabled."""
         targeting = self._targeting
+        if targeting is None and self._has_targeting:  # of null
+            return p.Program((), self._nothing)
         if targeting is None or targeting == {}:
             reason = Reason.DEFAULT if self._default is None else Reason.STATIC
             return p.Program((), p.Outcome(self._default, reason))
@@ -247,10 +252,9 @@ class _Translator:
         whole = self._compiler(self._findings).compile(targeting, ("targeting",))
         if has_errors(self._findings.problems):
             return p.Program((), self._nothing)
-        if not whole.may_fail:
-            otherwise = self._chain(targeting, [], ("targeting",), 0)
-            if self._leaves <= limits.MAX_CONDITIONS:
-                return p.Program(tuple(self._steps), otherwise)
+        otherwise = self._chain(targeting, [], ("targeting",), 0)
+        if self._leaves <= limits.MAX_CONDITIONS:
+            return p.Program(tuple(self._steps), otherwise)
         return p.Program((), self._computed(whole))
 
     def _compiler(self, findings: Findings | None = None) -> Compiler:
@@ -261,11 +265,13 @@ class _Translator:
 
     def _outcome(self, value: Any, unit: str = TARGETING_KEY) -> p.Outcome:
         """Return what a value that targeting comes to answers."""
+        if value is None:
+            return self._with_unit(self._nothing, unit)
         if value.__class__ is list or value.__class__ is dict:
             return p.Outcome(error=ErrorCode.GENERAL, details=_NO_VARIANT)
         name = _name(value)
         if name is None:
-            return self._with_unit(self._nothing, unit)
+            return p.Outcome(error=ErrorCode.PARSE_ERROR, details=_FAILED)
         if name not in self._variants:
             return p.Outcome(error=ErrorCode.GENERAL, details=_no_variant(name))
         return p.Outcome(name, Reason.TARGETING_MATCH, unit_attribute=unit)
@@ -279,10 +285,10 @@ class _Translator:
         failed, other = self._free_names()
         outcomes = [(name, p.Outcome(name, Reason.TARGETING_MATCH)) for name in self._variants]
         if logic.may_fail:
-            details = "the targeting has an operation that there is not, or goes on for too long"
-            outcomes.append((failed, p.Outcome(error=ErrorCode.PARSE_ERROR, details=details)))
+            outcomes.append((failed, p.Outcome(error=ErrorCode.PARSE_ERROR, details=_FAILED)))
+        known = frozenset(name for name in self._variants if _name(name) == name)
         return p.Computed(
-            _choice(logic, failed, other),
+            _choice(logic, known, failed, other),
             tuple(outcomes),
             nothing=self._nothing,
             unknown=p.Outcome(error=ErrorCode.GENERAL, details=_NO_VARIANT),
@@ -297,8 +303,8 @@ class _Translator:
             failed, other = "\0" + failed, "\0" + other
         return failed, other
 
-    def _serve(self, node: Any, guard: list[p.Expression], path: Path) -> p.Serve:
-        """Return what a node in the place of a result serves; may add a rule before it."""
+    def _serve(self, node: Any, guard: list[p.Expression], path: Path, *, of_if: bool) -> p.Serve:
+        """Return what a node serves, alone or of an `if`; may add a rule before it."""
         node = self._resolved(node)
         operation = operation_of(node)
         if operation is not None and operation[0] == "fractional":
@@ -308,7 +314,7 @@ class _Translator:
             if isinstance(found, fractional.Plan) and all(arm.constant for arm in found.arms):
                 self._leaves += len(found.arms)
                 return self._split(found, guard, node)
-        term, logic = self._compiler().part(node, Place(path))
+        term, logic = self._compiler().part({"if": [node]} if of_if else node, Place(path))
         if term.constant:
             return self._outcome(term.value)
         return self._computed(logic)
@@ -339,12 +345,16 @@ class _Translator:
     # Rules
 
     def _resolved(self, node: Any) -> Any:
-        """Return a node, or what it refers to; circles and what is not there were found before."""
-        operation = operation_of(node)
-        while operation is not None and operation[0] == "$ref":
-            node = self._evaluators[operation[1]]  # type: ignore[index]  # else `may_fail`
-            operation = operation_of(node)
-        return node
+        """Return a node, or what it refers to, unless that is nothing, or goes in a circle."""
+        known = self._evaluators if isinstance(self._evaluators, Mapping) else {}
+        found, seen = node, set()
+        while (operation := operation_of(found)) is not None and operation[0] == "$ref":
+            name = operation[1]
+            if name.__class__ is not str or name in seen or name not in known:
+                return node
+            seen.add(name)
+            found = known[name]
+        return found
 
     def _chain(self, node: Any, guard: list[p.Expression], path: Path, depth: int) -> p.Serve:
         """Add the rules of a node where `guard` holds, and return what is served otherwise."""
@@ -352,9 +362,10 @@ class _Translator:
         operation = operation_of(node)
         too_much = self._leaves > limits.MAX_CONDITIONS or depth > limits.MAX_CONDITION_DEPTH
         if operation is None or operation[0] not in ("if", "?:") or too_much:
-            return self._serve(node, guard, path)
-        name, given = operation
-        arguments = given if given.__class__ is list else [given]
+            return self._serve(node, guard, path, of_if=depth > 0)
+        name, arguments = operation
+        if arguments.__class__ is not list:
+            return self._serve(node, guard, path, of_if=depth > 0)
         for index in range(0, len(arguments) - 1, 2):
             try:
                 when = self._condition(arguments[index], (*path, name, index), depth)
@@ -380,8 +391,9 @@ class _Translator:
         operation = operation_of(node)
         if operation is None or depth > limits.MAX_CONDITION_DEPTH:
             return self._leaf(node, path)
-        name, given = operation
-        arguments = given if given.__class__ is list else [given]
+        name, arguments = operation
+        if arguments.__class__ is not list:
+            return self._leaf(node, path)
         inner = (*path, name)
         if name in ("and", "or") and arguments:
             items = [
@@ -394,7 +406,7 @@ class _Translator:
             return p.negation(item) if name == "!" else item
         if name == "fractional":
             place = Place(inner, 1)
-            found = fractional.plan(self._compiler(), given, place, self._key, self._version)
+            found = fractional.plan(self._compiler(), arguments, place, self._key, self._version)
             if isinstance(found, fractional.Plan) and found.key is None:
                 within = _within(found)
                 if within is not None:
@@ -420,7 +432,8 @@ class _Translator:
             return p.Probe(attribute, _equal_leaf(name, other), negated, source=compact(node))
         if name == "in":
             if other.__class__ is list and all(item.__class__ is str for item in other):
-                leaf = Leaf("{f}.__class__ is str and {x} in {0}", (frozenset(other),))
+                said = "({1}({x}) if {f}.__class__ is not str else {x} in {0})"
+                leaf = Leaf(said, (frozenset(other), is_among(other)))
                 return p.Probe(attribute, leaf, source=compact(node))
             return None
         if name == "sem_ver":
@@ -453,14 +466,14 @@ class _Translator:
         """Return any other condition as one leaf."""
         term, logic = self._compiler().part(node, Place(path))
         if term.constant:
-            return p.TRUE if truthy(term.value) else p.FALSE
+            return p.TRUE if term.value else p.FALSE
         if logic.timed or logic.may_fail:
             raise _Unfit
         attribute = self._attribute(node)
         if attribute is not None:
-            return p.Probe(attribute, Leaf("{0}({f})", (truthy,)), source=compact(node))
+            return p.Probe(attribute, Leaf("{0}({f})", (bool,)), source=compact(node))
         evaluate = logic.evaluate
-        leaf = Leaf("{f}") if term.plain else Leaf("{0}({f})", (truthy,))
+        leaf = Leaf("{0}({f})", (bool,))
         operand = p.Operand(compact(node), lambda context: evaluate(context, 0), logic.reads)
         return p.Probe(operand, leaf)
 
@@ -476,11 +489,9 @@ def _equal_leaf(name: str, wanted: Any) -> Leaf:
     if wanted.__class__ is str:
         if name in ("===", "!=="):
             return Leaf("{f} == {0}", (wanted,))
-        return Leaf(
-            "({1}({x}, {0}) if {f}.__class__ is not str else {x} == {0})", (wanted, loosely_equal)
-        )
-    equal = strictly_equal if name in ("===", "!==") else loosely_equal
-    return Leaf("{1}({f}, {0})", (wanted, equal))
+        return Leaf("({1}({x}, {0}) if {f}.__class__ is not str else {x} == {0})", (wanted, equal))
+    same = identical if name in ("===", "!==") else equal
+    return Leaf("{1}({f}, {0})", (wanted, same))
 
 
 def _within(found: fractional.Plan) -> p.Expression | None:
@@ -490,7 +501,7 @@ def _within(found: fractional.Plan) -> p.Expression | None:
     ranges: list[tuple[int, int]] = []
     low = 0
     for end, arm in zip(found.ends, found.arms, strict=True):
-        if end > low and truthy(arm.value):
+        if end > low and arm.value:
             if ranges and ranges[-1][1] == low:
                 ranges[-1] = (ranges[-1][0], end)
             else:
@@ -541,31 +552,44 @@ _FAR_SECONDS = 10**12
 
 
 def _name(value: Any) -> str | None:
-    """Return the name of the variant that a value means, None for the default."""
+    """Return the name that a text, boolean or number means, None for what JSON has not.
+
+    It is what flagd writes as JSON, without the quotes: what JSON escapes stays escaped.
+    """
     kind = value.__class__
     if kind is str:
-        return str(value)
+        return _ESCAPED.sub(lambda found: _escaped(found[0]), value)
     if kind is bool:
         return "true" if value else "false"
-    if value is None:
-        return None
-    return number_text(value) if isfinite(number(value)) else None
+    return number_text(value)
+
+
+_ESCAPED = re.compile(r'["\\<>&\x00-\x1f\u2028\u2029]')
+
+
+def _escaped(character: str) -> str:
+    if character in "<>&\u2028\u2029":
+        return f"\\u{ord(character):04x}"
+    return json.dumps(character).replace('"', "")
 
 
 _NO_VARIANT = "the targeting names no variant"
+_FAILED = "the targeting has an operation that there is not, or that fails for these values"
 
 
-def _choice(logic: Logic, failed: str, other: str) -> Callable[[dict[str, Any], int], str | None]:
-    """Return the choice of a variant's name; `failed` and `other` are none."""
+def _choice(
+    logic: Logic, known: frozenset[str], failed: str, other: str
+) -> Callable[[dict[str, Any], int], str | None]:
+    """Return the choice of a variant's name, which is mostly `known`; two others are none."""
     evaluate = logic.evaluate
 
     def choose(context: dict[str, Any], now_ms: int) -> str | None:
         value = evaluate(context, now_ms)
-        if value.__class__ is str or value is None:
+        if value is None or (value.__class__ is str and value in known):
             return value
         if value.__class__ is list or value.__class__ is dict:
             return other
-        return _name(value)
+        return _name(value) or (other if value.__class__ is str else failed)
 
     if not logic.may_fail:
         return choose

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxy.engine import limits
-from proxy.engine.dialects.javascript import number_text
+from proxy.engine.dialects.operations import number_text
 
 __all__ = ["SIGNS", "Version", "compare", "parse", "test_against"]
 
@@ -27,6 +27,9 @@ _BUILD = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
 _VERSION = re.compile(rf"[vV]?{_N}(?:\.{_N}(?:\.{_N}(?:-({_ID}(?:\.{_ID})*))?(?:\+{_BUILD})?)?)?")
 
 
+_LEAST_WRITTEN, _MOST_WRITTEN = 1e-4, 1e6
+"""Go writes other numbers with an exponent, which no version has."""
+
 _VERSIONS = 1_024
 """Versions kept parsed: applications are in use in a few, and flags ask for one several times."""
 
@@ -37,7 +40,9 @@ def parse(value: Any) -> Version | None:
     if kind is not str:
         if kind is not int and kind is not float:
             return None
-        value = number_text(value)
+        if value and not _LEAST_WRITTEN <= abs(value) < _MOST_WRITTEN:
+            return None
+        value = number_text(value) or ""
     return _parsed(value) if len(value) <= limits.MAX_VERSION_CHARS else None
 
 

@@ -310,7 +310,7 @@ def _moment(text: str) -> Moment | None:
 def merged(flag: Flag, change: Flag) -> Flag:
     """Return a flag with a step applied; raises NotMerged."""
     default = flag.default
-    if change.default is not None:
+    if change.default is not None and _says_anything(change.default):
         if default is None:
             raise NotMerged
         default = _merged_rule(default, change.default)
@@ -326,6 +326,12 @@ def merged(flag: Flag, change: Flag) -> Flag:
         is_experiment=flag.is_experiment or change.is_experiment,
         disable=flag.disable if change.disable is None else change.disable,
     )
+
+
+def _says_anything(change: Rule) -> bool:
+    """Return whether there is anything in a rule to merge; its name is not."""
+    said = change.query, change.variation, change.percentages, change.progressive, change.disable
+    return any(each is not None for each in said)
 
 
 def _merged_rules(rules: tuple[Rule, ...], changes: tuple[Rule, ...]) -> tuple[Rule, ...]:

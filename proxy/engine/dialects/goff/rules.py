@@ -7,6 +7,7 @@ Rules:
 - A query that can never hold is a warning, and so is one that was not understood in whole.
 """
 
+import re
 from typing import Any
 
 import msgspec
@@ -16,9 +17,10 @@ from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.dialects.goff.conditions import Attributes, expression_of
 from proxy.engine.dialects.goff.flags import Rule
-from proxy.engine.dialects.goff.logic import FORMS, extras, truth_of
+from proxy.engine.dialects.goff.logic import extras, truth_of
 from proxy.engine.dialects.goff.query import TooComplex, parse_query
 from proxy.engine.dialects.jsonlogic import Compiler
+from proxy.engine.dialects.operations import OPERATIONS
 from proxy.engine.findings import Findings, Path
 from proxy.engine.operators import Leaf
 
@@ -31,6 +33,17 @@ _MAX_CHARS_IN_ALL = 4 * _MAX_QUERY_CHARS
 _MAX_LEAVES = limits.MAX_CONDITIONS
 
 
+_LONE = re.compile(
+    r"(?<!\\)((?:\\\\)*)(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+"""Surrogates as JSON escapes them; those in pairs are a character, and others U+FFFD."""
+
+
+def _replaced(found: re.Match[str]) -> str:
+    return found[1] + (found[2] or "\\ufffd")
+
+
 class Queries:
     """Compiles the queries of one flag; what is wrong goes to `findings`."""
 
@@ -40,7 +53,7 @@ class Queries:
         self._made: dict[str, p.Expression] = {}
         self._leaves = 0
         self._chars = 0
-        self._compiler = Compiler(findings, FORMS, extras(fixed))
+        self._compiler = Compiler(findings, OPERATIONS, extras(fixed))
 
     def expression(self, rule: Rule) -> p.Expression:
         """Return when a rule applies. One without a query always does."""
@@ -59,7 +72,7 @@ class Queries:
             self._findings.add(path, ProblemCode.OUT_OF_RANGE, message)
             return p.FALSE
         try:
-            logic = msgspec.json.decode(text)
+            logic = msgspec.json.decode(_LONE.sub(_replaced, text) if "\\u" in text else text)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             return self._of_language(text, path)
         if logic is None:

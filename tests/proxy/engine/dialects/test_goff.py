@@ -170,6 +170,11 @@ LOGIC: list[tuple[Any, Json, bool]] = [
     ({"xxx": [1]}, {}, False),
     ({"or": [True, {"xxx": [1]}]}, {}, True),
     ({"cat": [" ", " "]}, {}, False),
+    ({"some": [{"var": "l"}, {"var": "on"}]}, {"l": [{"on": True}]}, True),
+    ({"merge": [{"/": [1, 0]}]}, {}, False),
+    ({"==": [{"var": "a"}, "\ud800"]}, {"a": "\ufffd"}, True),
+    ({"==": [{"var": "a"}, "\U0001f600"]}, {"a": "\U0001f600"}, True),
+    ({"==": [{"var": "a"}, "\\ud800"]}, {"a": "\\ud800"}, True),
     ({"+": [{"var": "a"}]}, {"a": None}, False),
     ({"/": [1, 0]}, {}, False),
     ({}, {}, True),
@@ -430,6 +435,10 @@ def test_a_step_that_cannot_be_applied_fails_from_then_on() -> None:
     made = compiled(definition)
     assert made.evaluate("checkout", {}, NOW_MS - 1).value is True
     assert made.evaluate("checkout", {}, NOW_MS).error_code == "GENERAL"
+    rule = {"query": 'plan eq "pro"', "variation": "on"}
+    unnamed = flag(rule, scheduledRollout=[{"date": at(0), "defaultRule": {"name": "d"}}])
+    del unnamed["defaultRule"]
+    assert evaluate(unnamed, {"targetingKey": "u", "plan": "pro"}).variant == "on"
 
 
 def test_steps_switch_a_flag_as_long_as_it_is_enabled() -> None:

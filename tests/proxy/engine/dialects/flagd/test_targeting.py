@@ -11,8 +11,8 @@ from proxy.engine import limits
 from proxy.engine import program as p
 from proxy.engine.dialects.flagd import DIALECT, fractional
 from proxy.engine.dialects.flagd.versions import compare
-from proxy.engine.dialects.javascript import number_text
-from proxy.engine.dialects.jsonlogic import Compiler, Extra, LogicError, constant
+from proxy.engine.dialects.jsonlogic import Compiler, Extra, LogicError, Term
+from proxy.engine.dialects.operations import OPERATIONS_3_9, number_text
 from proxy.engine.findings import Findings
 from proxy.engine.timing import NEVER, Timing
 from tests.proxy.engine.dialects.flagd.flags import ANY, Flag, definition, flag, translated
@@ -62,6 +62,60 @@ def test_a_number_names_the_variant_that_is_written_so() -> None:
     assert made.said({"v": 1.0}) == "1"
     assert made.said({"v": 1.5}) == "1.5"
     assert made.said({"v": 2}) == ErrorCode.GENERAL
+
+
+@pytest.mark.parametrize(
+    ("targeting", "context", "wanted"),
+    [
+        ({"+": [{"var": "v"}, 1]}, {}, ErrorCode.PARSE_ERROR),
+        ({"in": [{"var": "v"}, "abc"]}, {}, ErrorCode.PARSE_ERROR),
+        ({"if": [{"in": [{"var": "v"}, "abc"]}, "a", "b"]}, {"v": "c"}, "a"),
+        ({"if": [{"in": [{"var": "v"}, ["1", "2"]]}, "a", "b"]}, {"v": 2}, "a"),
+        ({"if": [{"==": [{"var": "v"}, None]}, "a", "b"]}, {"v": 0}, "b"),
+        ({"if": [{"<=": [{"var": "v"}, 0]}, "a", "b"]}, {}, "b"),
+        ({"if": [{"var": "v"}, "a", "b"]}, {"v": {}}, "b"),
+        ({"if": [True, {"var": "v"}]}, {"v": {"var": "k"}, "k": "a"}, ErrorCode.PARSE_ERROR),
+        ({"/": [1, {"var": "v"}]}, {"v": 0}, ErrorCode.PARSE_ERROR),
+        ({"/": [1, 0]}, {}, ErrorCode.PARSE_ERROR),
+        ({"log": "a"}, {}, ErrorCode.PARSE_ERROR),
+        ({"starts_with": {"var": "l"}}, {"l": ["abc", "a"]}, "true"),
+        ({"sem_ver": [{"var": "v"}, "=", "1000000"]}, {"v": 1_000_000}, "c"),
+        ({"sem_ver": [{"var": "v"}, "=", "1000000"]}, {"v": "1000000"}, "true"),
+        ({"fractional": [{"cat": ["s", {"var": "v"}]}, ["a", 1]]}, {"v": True}, "PARSE_ERROR"),
+        ({"fractional": [{"cat": ["s", {"var": "v"}]}, ["a", 1]]}, {"v": 1}, "a"),
+        ({"fractional": [["a", 1], [{"+": [{"var": "v"}, 1]}, 0]]}, {"v": True}, "PARSE_ERROR"),
+        ({"fractional": {"var": "l"}}, {"l": ["key", ["b", 1]]}, "b"),
+        (None, {}, "c"),
+    ],
+    ids=str,
+)
+def test_what_flagd_answers_where_others_do_not(
+    targeting: Any, context: dict[str, Any], wanted: str
+) -> None:
+    """Each is what flagd's server in Go says, and JavaScript does not."""
+    made = Flag(translated(targeting, variants={**ANY, "PARSE_ERROR": 1}))
+    assert made.said({**context, "targetingKey": "u"}) == wanted
+    assert made.problems == [] or "log" in targeting
+
+
+def test_targeting_of_null_is_targeting() -> None:
+    """Which comes to null; `{}` is none."""
+    made = DIALECT.translate("checkout", {**definition(), "targeting": None}, {}, True)
+    null = Flag(made).answer({})
+    assert (null.variant, null.reason) == ("c", Reason.DEFAULT)
+
+
+def test_names_of_variants_are_looked_for_as_json_writes_them() -> None:
+    """So that flagd never finds some of them, and others only by luck."""
+    names = {"x<y": 1, 'q"u': 2, "back\\": 3, "line\n": 4, "\\u003c": 5, "-0": 6, " a ": 7}
+    made = flag({"var": "v"}, variants=names, defaultVariant=None)
+    assert [made.said({"v": name}) for name in names] == [
+        *["GENERAL"] * 5,
+        "-0",
+        " a ",
+    ]
+    assert made.said({"v": "<"}) == "\\u003c"
+    assert made.said({"v": -0.0}) == "-0"
 
 
 def test_disabled_is_answered_without_a_value() -> None:
@@ -312,29 +366,16 @@ def direct(node: Any, context: dict[str, Any], now_ms: int, version: fractional.
 
     def divide(compiler: Compiler, arguments: Any, place: Any) -> Any:
         terms = compiler.terms(arguments, place)
-        return (
-            terms[0]._replace(
-                constant=False,
-                plain=False,
-                scalar=False,
-                run=lambda data, t: fractional.divided(
-                    [term.run(data, t) for term in terms],
-                    "checkout",
-                    data.get("targetingKey"),
-                    version,
-                ),
-            )
-            if terms
-            else constant(None)
-        )
+
+        def whole(data: Any, t: int) -> Any:
+            values = [term.run(data, t) for term in terms]
+            return fractional.divided(values, "checkout", data.get("targetingKey"), version)
+
+        return Term(whole)
 
     def versions(compiler: Compiler, arguments: Any, place: Any) -> Any:
         terms = compiler.terms(arguments, place)
-        return terms[0]._replace(
-            constant=False,
-            plain=False,
-            run=lambda data, t: compare([term.run(data, t) for term in terms]),
-        )
+        return Term(lambda data, t: compare([term.run(data, t) for term in terms]))
 
     def starts(compiler: Compiler, arguments: Any, place: Any, at: int = 0) -> Any:
         one, other = compiler.terms(arguments, place)
@@ -345,7 +386,7 @@ def direct(node: Any, context: dict[str, Any], now_ms: int, version: fractional.
                 return None
             return whole.endswith(part) if at else whole[: len(part)] == part
 
-        return one._replace(constant=False, plain=False, run=test)
+        return Term(test)
 
     extras = {
         "$flagd": {
@@ -354,6 +395,7 @@ def direct(node: Any, context: dict[str, Any], now_ms: int, version: fractional.
         }
     }
     forms: dict[str, Any] = {
+        **OPERATIONS_3_9,
         "fractional": divide,
         "sem_ver": versions,
         "starts_with": starts,
