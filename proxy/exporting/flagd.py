@@ -4,8 +4,10 @@ Segments become `$evaluators`, rules a chain of `if`, and rollouts a `fractional
 `<salt>.<unit>` with weights of 100,000: in version 2 of `fractional` that is our own formula, so
 everybody keeps the variant that they have.
 
-JSON Logic converts what it compares, and we do not, so conditions test for the type first:
-`{"===": [{"cat": x}, x]}` holds for texts only, `{"===": [{"+": x}, x]}` for numbers only.
+flagd's server converts what it compares, and fails for some values, and we do neither, so that
+conditions test for the type first: `{"starts_with": [x, ""]}` holds for texts only, and what
+equals itself and is neither text, boolean nor null is a number. Its `cat` loses spaces at the ends
+of a text, so that keys are put together between two marks.
 
 Rules:
 - What flagd cannot say the same of, for every context, is left out as a whole flag, with the
@@ -16,6 +18,7 @@ Rules:
 - Nothing here checks definitions: they come from where they were checked.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -51,6 +54,9 @@ _SECOND_MS = 1_000
 _TIMESTAMP = {"var": "$flagd.timestamp"}
 _FRACTIONAL = "v2"
 _MOST_REASONS = 5
+_ESCAPED = re.compile(r'["\\\\<>&\x00-\x1f\u2028\u2029]')
+"""What JSON escapes as flagd writes it; it looks for the name of a variant as it is written."""
+
 _OURS = ("state", "metadata", "key")
 """What is ours to say of a flag that keeps the definition of flagd."""
 
@@ -171,7 +177,7 @@ class _Project:
             self._reasons.append("it has prerequisites, and a flag of flagd asks no other")
         chain: list[Any] = []
         for target in flag.targets:
-            chain += [_among(target.units), target.variant]
+            chain += [_among(target.units), self._named(target.variant)]
         for rule in flag.rules:
             chain += [self._when(rule), self._serve(rule.serve, flag.salt)]
         last = flag.fallthrough
@@ -191,16 +197,28 @@ class _Project:
 
     def _serve(self, serve: Serve, salt: str) -> Any:
         if isinstance(serve.rollout, Rollout):
-            key = {"cat": [f"{salt}.", self._var(serve.rollout.by)]}
+            unit = self._var(serve.rollout.by)
+            if serve.rollout.by != TARGETING_KEY:  # that there is no -0
+                unit = {"if": [_is_text(unit), unit, {"+": [unit, 0]}]}
+            marked = {"cat": [f"|{salt}.", unit, "|"]}
+            key = {"substr": [marked, 1, -1]}
             pieces = layout(serve.rollout.arms)
             if sum(piece.high - piece.low for piece in pieces) != BUCKETS:
                 self._reasons.append("its arms do not come to 100 %")
             return {
-                "fractional": [key, *([piece.variant, piece.high - piece.low] for piece in pieces)]
+                "fractional": [
+                    key,
+                    *([self._named(piece.variant), piece.high - piece.low] for piece in pieces),
+                ]
             }
         if not isinstance(serve.ramp, UnsetType):
             self._reasons.append("it has a ramp, whose share is another one every millisecond")
-        return serve.variant if not isinstance(serve.variant, UnsetType) else None
+        return self._named(serve.variant) if not isinstance(serve.variant, UnsetType) else None
+
+    def _named(self, variant: str) -> str:
+        if _ESCAPED.search(variant):
+            self._reasons.append(f"flagd's targeting finds no variant that is called {variant!r}")
+        return variant
 
     def _unit(self, serve: Serve) -> Any:
         """Return who can be split: all that have the attribute, as a unit."""
@@ -312,7 +330,7 @@ class _Project:
         if any(abs(number) > _MAX_EXACT for number in numbers):
             self._reasons.append("it compares with a number of more than 53 bits")
         if op in ("equals", "in"):
-            return {"===": [value, values[0]]} if len(values) == 1 else {"in": [value, values]}
+            return _is_one(value, values)
         if op == "exists":
             return {"!==": [value, None]}
         if op in ("starts_with", "ends_with"):
@@ -325,9 +343,7 @@ class _Project:
             return _all([_is_number(value), {_SIGNS[op]: [value, values[0]]}])
         if op in ("any_of", "all_of"):
             self._notes.append("lists of more than 1,000 elements have nothing in them here")
-            if op == "any_of":
-                return {"some": [value, {"in": [{"var": ""}, values]}]}
-            return _all([{"some": [value, True]}, *({"in": [one, value]} for one in values)])
+            return {"contains_any" if op == "any_of" else "contains_all": [value, values]}
         self._reasons.append(_WITHOUT.get(op, f"flagd has nothing like {op}"))
         return False
 
@@ -350,15 +366,30 @@ _WITHOUT["matches"] = "flagd has no regular expressions"
 
 
 def _among(units: list[str]) -> Any:
-    return {"in": [{"var": TARGETING_KEY}, units]}
+    return _is_one({"var": TARGETING_KEY}, units)
 
 
 def _is_text(value: Any) -> Any:
-    return {"===": [{"cat": [value]}, value]}
+    return {"starts_with": [value, ""]}
 
 
 def _is_number(value: Any) -> Any:
-    return {"===": [{"+": [value]}, value]}
+    others = [{"!==": [value, other]} for other in (True, False, None)]
+    return _all([{"===": [value, value]}, _not(_is_text(value)), *others])
+
+
+def _is_one(value: Any, values: list[Any]) -> Any:
+    """Return whether a value is one of some scalars; among several, `in` would convert it."""
+    texts = [each for each in values if each.__class__ is str]
+    numbers = [each for each in values if each.__class__ is int or each.__class__ is float]
+    others = [each for each in values if each.__class__ is bool]
+    made = [{"===": [value, other]} for other in others]
+    for same, is_same in ((texts, _is_text), (numbers, _is_number)):
+        if len(same) == 1:
+            made.append({"===": [value, same[0]]})
+        elif same:
+            made.append(_all([is_same(value), {"in": [value, same]}]))
+    return _any(made)
 
 
 def _not(node: Any) -> Any:

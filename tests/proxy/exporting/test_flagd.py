@@ -82,6 +82,11 @@ def answers(snapshot: CompiledSnapshot, key: str, context: Json, now_ms: int) ->
 # The file
 
 
+SMALL: Json = {
+    "rollout": {"arms": [{"variant": "<on>", "weight": 1}, {"variant": "off", "weight": 99_999}]}
+}
+
+
 def test_a_flag_as_people_will_read_it() -> None:
     """Segments are evaluators, rules a chain, a rollout a fractional with our own key."""
     beta = {"attribute": "email", "op": "ends_with", "values": ["@example.com"]}
@@ -107,14 +112,14 @@ def test_a_flag_as_people_will_read_it() -> None:
                 "metadata": {"team": "payments"},
                 "targeting": {
                     "if": [
-                        {"in": [key, ["u-1"]]},
+                        {"===": [key, "u-1"]},
                         "on",
                         {"$ref": "beta"},
                         "on",
-                        {"and": [{"===": [{"cat": [key]}, key]}, {"!==": [key, ""]}]},
+                        {"and": [{"starts_with": [key, ""]}, {"!==": [key, ""]}]},
                         {
                             "fractional": [
-                                {"cat": ["f3b1.", key]},
+                                {"substr": [{"cat": ["|f3b1.", key, "|"]}, 1, -1]},
                                 ["on", 33_333],
                                 ["off", 66_667],
                             ]
@@ -126,7 +131,7 @@ def test_a_flag_as_people_will_read_it() -> None:
         "$evaluators": {
             "beta": {
                 "and": [
-                    {"!": [{"in": [key, ["u-2"]]}]},
+                    {"!": [{"===": [key, "u-2"]}]},
                     {"ends_with": [{"var": "email"}, "@example.com"]},
                 ]
             }
@@ -146,6 +151,7 @@ def test_a_flag_as_people_will_read_it() -> None:
         ({"rules": [rule(leaf("equals", "x", attribute="a.b"))]}, "'a.b'"),
         ({"rules": [rule({"op": "weekday", "values": ["mon"]})]}, "weekday"),
         ({"rules": [rule({"segment": "gone"})]}, "'gone'"),
+        ({"variants": {"on": 1, "off": 2, "<on>": 3}, "fallthrough": SMALL}, "'<on>'"),
         ({"rules": [rule({"segment": "long"})]}, "long lists"),
         ({"rules": [rule({"segment": "theirs"})]}, "unleash"),
         (
