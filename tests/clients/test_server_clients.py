@@ -147,6 +147,31 @@ def test_a_url_may_end_with_a_slash(client: str, served: Served) -> None:
         assert ask(_TEXT).outcome == _TEXT.expected
 
 
+def test_localhost_is_the_sidecar_beside(client: str, served: Served) -> None:
+    """The address that every page of the manual names, whatever it resolves to first."""
+    with asking(client, served.url.replace("127.0.0.1", "localhost")) as ask:
+        assert ask(_TEXT).outcome == _TEXT.expected
+
+
+def test_a_proxy_is_not_asked_for_the_sidecar_beside(
+    client: str, served: Served, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a machine sends its requests through a proxy, `NO_PROXY` names what is on it."""
+    nobody = f"http://127.0.0.1:{unused_tcp_port}"
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, nobody)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "localhost,127.0.0.1")
+    with asking(client, served.url) as ask:
+        assert ask(_TEXT).outcome == _TEXT.expected
+
+
+def test_long_headers_are_taken(client: str, served: Served) -> None:
+    """As those that tracing and tokens add: a common bound of 8 KB would refuse them."""
+    with asking(client, served.url, {"Traces": "x" * 20_000}) as ask:
+        assert ask(_TEXT).outcome == _TEXT.expected
+
+
 _DENIED = Outcome(False, "ERROR", error="GENERAL")
 
 
