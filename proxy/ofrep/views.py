@@ -12,7 +12,6 @@ Evaluations that happen together are counted by one integer, of a view or of a k
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable
-from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.contract.codes import ProblemCode
@@ -44,6 +43,10 @@ _MAX_TAGS = 4_096
 """Tags remembered in order to tell which come again: 0.5 MB."""
 
 
+_Template = tuple[list[bytes], list[Evaluate]]
+"""What never changes of a bulk answer, every other piece left empty, and what fills those."""
+
+
 class _Kept:
     """A body that was asked for twice, and the answers it is made of."""
 
@@ -70,11 +73,11 @@ class View:
     __slots__ = (
         "_changing",
         "_kept",
-        "_parts",
         "_seed",
         "_shares",
         "_static",
         "_tags",
+        "_template",
         "_uncounted",
         "flags",
         "kept_bytes",
@@ -96,7 +99,7 @@ class View:
         self._seed = seed
         self._changing: _Changing | None = None
         self._shares = False
-        self._parts: list[bytes | list[Evaluate]] | None = None
+        self._template: _Template | None = None
         self._kept: dict[str, _Kept] = {}
         self.kept_bytes = 0
         """Of the bodies that are kept."""
@@ -129,20 +132,14 @@ class View:
         if kept is not None:
             kept.uncounted += 1
             return kept.body
-        answers: list[Answer] = []
-        pieces: list[bytes] = []
-        parts = self._parts or self._prepare()
+        template, changing = self._template or self._prepare()
         memo = Memo(context, now_ms) if self._shares else None
-        for part in parts:
-            if isinstance(part, bytes):
-                pieces.append(part)
-                continue
-            made = [evaluate(context, now_ms, memo) for evaluate in part]
-            for answer in made:
-                answer.evaluations += 1
-            answers += made
-            pieces += [answer.body for answer in made]
-        body = b'{"flags":[%b]}' % b",".join(pieces)
+        answers = [evaluate(context, now_ms, memo) for evaluate in changing]
+        for answer in answers:
+            answer.evaluations += 1
+        pieces = template.copy()
+        pieces[1::2] = [answer.body for answer in answers]
+        body = b"".join(pieces)
         if tag is not None:
             self._keep(tag, body, answers)
         return body
@@ -161,19 +158,26 @@ class View:
                 oldest.settle()
                 self.kept_bytes -= len(oldest.body)
 
-    def _prepare(self) -> list[bytes | list[Evaluate]]:
-        """Return the parts of a bulk answer: bytes that never change, and flags to evaluate."""
-        self._parts = []
-        for static, run in groupby(self.flags.values(), key=lambda flag: flag.static):
-            if static:
-                answers = [flag.evaluate({}, 0) for flag in run]
-                self._static += answers
-                self._parts.append(b",".join(answer.body for answer in answers))
+    def _prepare(self) -> _Template:
+        """Return what a bulk answer is made of besides the bodies of the flags that change."""
+        template: list[bytes] = []
+        changing: list[Evaluate] = []
+        run: list[bytes] = [b'{"flags":[']
+        for place, flag in enumerate(self.flags.values()):
+            if place:
+                run.append(b",")
+            if flag.static:
+                answer = flag.evaluate({}, 0)
+                self._static.append(answer)
+                run.append(answer.body)
             else:
-                changing = list(run)
-                self._parts.append([flag.evaluate for flag in changing])
-                self._shares |= any(flag.segments or flag.prerequisites for flag in changing)
-        return self._parts
+                changing.append(flag.evaluate)
+                template += (b"".join(run), b"")
+                run = []
+                self._shares |= bool(flag.segments or flag.prerequisites)
+        template.append(b"".join(run) + b"]}")
+        self._template = template, changing
+        return self._template
 
     def settle(self) -> None:
         """Add the evaluations that were counted together to their answers' counts."""
