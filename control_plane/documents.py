@@ -109,7 +109,7 @@ class Flaws(NamedTuple):
 
     def _is_misspelled(self, missing: Problem) -> bool:
         """Return whether a missing member is there under a name that a hint told to be wrong."""
-        member = missing.pointer[1:]
+        member = missing.pointer.removeprefix("/definition")[1:]  # which is where drafts are
         alike = ("value", "variants", "environments")
         hints = {problem.hint for problem in self.problems}
         names = alike if member in alike else (member,)

@@ -15,6 +15,7 @@ import asyncio
 import ipaddress
 import time
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,6 +40,7 @@ __all__ = ["AdminHandler", "AdminSettings", "create_admin_app"]
 _NO_STORE = {"Cache-Control": "no-store"}
 _MAX_BODY_BYTES = 1_048_576  # as evaluations have by default
 _BODY_TIMEOUT_S = 10.0
+_SHOWN_CHARS = 40
 _MAX_QUARANTINED = 100  # flags told by name; a person mends the first few and looks again
 _KEYS_ALWAYS_NEEDED = Access(open_without_keys=False)
 _NO_KEYS = Denied(401, "there is no server key yet; ask on this machine, for 127.0.0.1")
@@ -112,6 +114,7 @@ class AdminHandler:
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 document = read_document(await request.read())
+            _check_members(document)
             context, now_ms = context_of(document), _asked_time(document)
         except web.HTTPRequestEntityTooLarge:
             details = f"the body is larger than {_MAX_BODY_BYTES} bytes"
@@ -253,6 +256,21 @@ def _is_local(request: web.Request) -> bool:
     except ValueError:
         return False
     return host is not None and is_loopback(host)
+
+
+_EXPLAINED = ("context", "at")
+
+
+def _check_members(document: dict[str, Any]) -> None:
+    """Raise BadContext for a member that would be passed over, and another answer be explained."""
+    for name in document:
+        if name not in _EXPLAINED:
+            nearest = get_close_matches(name[:_SHOWN_CHARS].lower(), _EXPLAINED, n=1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            known = " and ".join(map(repr, _EXPLAINED))
+            raise BadContext(
+                f"the member {name[:_SHOWN_CHARS]!r} is unknown, there are {known}{hint}"
+            )
 
 
 def _asked_time(document: dict[str, Any]) -> int:

@@ -323,7 +323,16 @@ def _help(key: str, project: _Project, nearest: list[str]) -> list[str]:
         found = [p for p in project.problems if p.pointer.startswith("/segments/")]
     if not found:
         return [_line(problem) for problem in flag.problems[:_MOST_PROBLEMS]]
-    return [_line(problem, project.name) for problem in found[:_MOST_PROBLEMS]]
+    lines = [_line(problem, project.name) for problem in found[:_MOST_PROBLEMS]]
+    if any(problem.code in _OF_SHAPE for problem in found):
+        lines.append("  more may be wrong with it; `matrixflag validate` says all there is")
+    return lines
+
+
+_OF_SHAPE = frozenset(
+    {ProblemCode.UNKNOWN_FIELD, ProblemCode.MISSING_FIELD, ProblemCode.WRONG_TYPE}
+)
+"""Of what may not have been decoded; then nothing is known of what it means."""
 
 
 def _unknown_lists(key: str, compiled: CompiledSnapshot) -> list[str]:

@@ -5,7 +5,7 @@ from aiohttp import hdrs, web
 from control_plane.evaluation.model import EvaluationAnswer, EvaluationInput
 from control_plane.evaluation.service import EvaluationService
 from control_plane.keys import REPLICA
-from control_plane.web.documents import read_with_members
+from control_plane.web.documents import read_flawed
 from control_plane.web.params import query_scope
 from control_plane.web.respond import json_response
 from control_plane.web.routing import ENVIRONMENT, PROJECT, Param, Permission, Route
@@ -16,13 +16,14 @@ __all__ = ["ROUTES"]
 
 async def evaluate_flag(request: web.Request) -> web.StreamResponse:
     """Answer what a flag answers to a context."""
-    document, members = await read_with_members(request, EvaluationInput)
+    document, members, flaws = await read_flawed(request, EvaluationInput, "evaluation")
     draft = members.get("definition")
     answer = await EvaluationService(request.app[REPLICA]).evaluate(
         *query_scope(request),
         request.match_info["key"],
         document,
         draft.keys() if isinstance(draft, dict) else (),
+        flaws,
     )
     if _wants_text(request):
         explained = answer.explanation

@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from control_plane.audit.service import HistoryService
-from control_plane.documents import invalid
+from control_plane.documents import NO_FLAWS, Flaws, invalid
 from control_plane.errors import Invalid, NotFound
 from control_plane.evaluation.model import EvaluationAnswer, EvaluationInput
 from control_plane.flags import authoring
@@ -72,8 +72,11 @@ class EvaluationService:
         key: str,
         document: EvaluationInput,
         members: Collection[str],
+        flaws: Flaws = NO_FLAWS,
     ) -> EvaluationAnswer:
         """Return what a flag answers to a context. `members` are those that the draft has.
+
+        With `flaws` all that is wrong is told, and nothing answered.
 
         Raises:
             NotFound: there is no such environment, flag, version or revision; Invalid: a draft that
@@ -81,12 +84,18 @@ class EvaluationService:
             PUT of the draft; Unavailable: Redis did not answer for an earlier version.
         """
         now_ms = self._now_ms()
-        at_ms = _checked_time(document, now_ms)
         state = self._replica.project(project_key)
         check_environment(state, environment)
-        if document.definition is not None:
+        with flaws.first():
+            at_ms = _checked_time(document, now_ms)
             draft = document.definition
-            asked = _draft(state, environment, key, draft, members, now_ms)
+            drafted = (
+                None if draft is None else _draft(state, environment, key, draft, members, now_ms)
+            )
+        if flaws.problems:
+            raise invalid(list(flaws.problems))
+        if drafted is not None:
+            asked = drafted
         elif document.version is not None or document.revision is not None:
             _check_revision(state, environment, document.revision)
             asked = await self._kept(project_key, environment, key, document)

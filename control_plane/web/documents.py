@@ -42,7 +42,6 @@ __all__ = [
     "read_body",
     "read_document",
     "read_flawed",
-    "read_with_members",
 ]
 
 T = TypeVar("T")
@@ -74,26 +73,12 @@ async def read_document(request: web.Request, kind: type[T], parts: Kind | None 
     return await asyncio.to_thread(decode_document, body, kind, parts)
 
 
-async def read_with_members(request: web.Request, kind: type[T]) -> tuple[T, dict[str, Any]]:
-    """Return the request's body as `kind`, and as the object it is: it tells what was left out.
-
-    Raises:
-        UnsupportedMediaType, TooLarge, RequestTimeout, BadRequest, Misshapen: as the header
-        says.
-    """
-    body = await _document_body(request)
-    if len(body) <= _INLINE_BYTES:
-        members, problems = _decode_strictly(body, dict[str, Any])
-        if members is not None and not problems:
-            with suppress(msgspec.ValidationError):
-                return msgspec.convert(members, kind), members
-    return await asyncio.to_thread(_decode_with_members, body, kind)
-
-
 async def read_flawed(
     request: web.Request, kind: type[T], parts: Kind
 ) -> tuple[T, dict[str, Any], Flaws]:
-    """Return the request's body as `read_with_members` does, as far as it can be, and its flaws.
+    """Return the request's body as `kind`, as far as it can be; as the object it is; and its flaws.
+
+    The object tells what was left out.
 
     Raises:
         as `read_document` does, when what could be understood is too little.
@@ -117,14 +102,6 @@ async def _document_body(request: web.Request) -> bytes:
     route = request.get(ROUTE)
     check_media_type(request, route.media_types if route is not None else (JSON,))
     return await read_body(request, request.app[SETTINGS].max_body_bytes)
-
-
-def _decode_with_members(body: bytes, kind: type[T]) -> tuple[T, dict[str, Any]]:
-    members = decode_document(body, dict[str, Any])
-    try:
-        return msgspec.convert(members, kind), members
-    except msgspec.ValidationError:
-        return decode_document(body, kind), members  # which says all that is wrong
 
 
 def decode_document(body: bytes, kind: type[T], parts: Kind | None = None) -> T:

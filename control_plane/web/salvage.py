@@ -20,7 +20,8 @@ __all__ = ["Kind", "salvage", "salvaged"]
 
 T = TypeVar("T")
 
-Kind = Literal["flag", "segment"]
+Kind = Literal["flag", "segment", "evaluation"]
+"""Of a document: a flag, a segment, or what evaluations are asked with, a flag in it."""
 
 
 class _Part(NamedTuple):
@@ -42,6 +43,7 @@ _NOTHING = {"variant": ""}
 _ANY = ""  # any other step
 
 _PARTS: dict[str, dict[str, _Part]] = {
+    "evaluation": {"definition": _Part("flag", _KEEP), _ANY: _Part("", _LEAVE_OUT)},
     "flag": {
         "key": _Part("", _KEEP),
         "type": _Part("", _KEEP),

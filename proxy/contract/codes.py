@@ -78,6 +78,7 @@ class ProblemCode(StrEnum):
     VARIANT_IN_USE = "variant_in_use"
     SEGMENT_CYCLE = "segment_cycle"
     SEGMENT_TOO_DEEP = "segment_too_deep"
+    INVALID_PATH = "invalid_path"
     UNKNOWN_OPERATOR = "unknown_operator"
     OPERATOR_VALUES = "operator_values"
     OPERATOR_OPTION = "operator_option"

@@ -18,6 +18,7 @@ from proxy.engine import limits
 from proxy.engine.findings import STEP_US, Findings, Path
 from proxy.engine.nearness import meant
 from proxy.engine.operators import OPERATORS, Fault, Operator, options_of
+from proxy.engine.texts import check_attribute
 
 __all__ = [
     "Found",
@@ -238,9 +239,8 @@ def _check_attribute(
             message = f"{name[:_SHOWN_CHARS]} is of an attribute, and none is named"
             hint = f"only {', '.join(_TIMED)} are of the time where there is none"
             findings.add((*path, "attribute"), ProblemCode.MISSING_FIELD, message, hint)
-    elif not 0 < len(attribute) <= limits.MAX_PATH_CHARS:
-        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
-        findings.add((*path, "attribute"), ProblemCode.OUT_OF_RANGE, message)
+    else:
+        check_attribute((*path, "attribute"), attribute, findings)
 
 
 _TIMED = [name for name, operator in OPERATORS.items() if operator.timed]

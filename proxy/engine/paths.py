@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-__all__ = ["Steps", "split_path", "top_level_names", "walk"]
+__all__ = ["Steps", "path_fault", "split_path", "top_level_names", "walk"]
 
 Steps = tuple[str | int, ...]
 
@@ -44,6 +44,29 @@ def _split(name: str) -> Steps | None:
             steps.append(part[:end])
         steps.extend(reversed(indexes))
     return None if steps == [name] else tuple(steps)
+
+
+def path_fault(name: str) -> str | None:
+    """Return what is wrong with the brackets of a name that somebody wrote, None for nothing.
+
+    Only what nobody calls a member: `a[x]` and `a[]` are such names, where lists of forms are sent.
+    """
+    if "[" not in name and "]" not in name:
+        return None
+    is_open = False
+    for match in _BRACKETS.finditer(name):
+        is_open = not is_open
+        if is_open is not (match[0] == "["):
+            break
+    else:
+        if is_open:
+            return "a bracket is not closed"
+        return "elements of a list are counted from 0" if _NEGATIVE.search(name) else None
+    return "a bracket is opened twice" if match[0] == "[" else "a bracket is closed, and not opened"
+
+
+_BRACKETS = re.compile(r"[\[\]]")
+_NEGATIVE = re.compile(r"\[-[0-9]+\]")
 
 
 def top_level_names(name: str) -> frozenset[str]:

@@ -9,7 +9,7 @@ from proxy.contract.definitions import BUCKETS, TARGETING_KEY, Arm, Ramp, Rollou
 from proxy.engine import limits
 from proxy.engine.findings import Findings, Path
 from proxy.engine.nearness import meant
-from proxy.engine.texts import check_count
+from proxy.engine.texts import check_attribute, check_count
 from proxy.engine.times import parse_moment
 
 __all__ = ["check_moment", "check_serve", "check_splits", "check_variant"]
@@ -73,10 +73,7 @@ def _check_ramp(path: Path, ramp: Ramp, variants: Container[str], findings: Find
 
 
 def _check_by(path: Path, by: str, findings: Findings) -> None:
-    if not 0 < len(by) <= limits.MAX_PATH_CHARS:
-        message = f"the name of an attribute has 1 to {limits.MAX_PATH_CHARS} characters"
-        hint = f"leave it out to split by {TARGETING_KEY}"
-        findings.add(path, ProblemCode.OUT_OF_RANGE, message, hint)
+    check_attribute(path, by, findings, f"leave it out to split by {TARGETING_KEY}")
 
 
 def _check_rollout(

@@ -316,6 +316,8 @@ async def test_a_quarantined_and_an_unknown_flag_are_explained() -> None:
         (b'{"context":1}', "context is an integer, not an object"),
         (b'{"at":"tomorrow"}', "at is no date and time of RFC 3339 with a zone"),
         (b'{"at":5}', "at is no date and time of RFC 3339 with a zone"),
+        (b'{"contxt":{}}', "the member 'contxt' is unknown, there are 'context' and 'at'; did you"),
+        (b'{"context":{},"definition":{}}', "the member 'definition' is unknown, there are 'con"),
     ],
 )
 async def test_a_question_that_makes_no_sense_is_400(body: bytes, details: str) -> None:

@@ -244,6 +244,16 @@ def test_a_broken_flag_says_its_problems_with_places_in_the_file(evaluate: Run) 
     assert err == f"  {where}: the flag has no variant 'none' [unknown_variant]\n"
 
 
+def test_a_flag_that_cannot_be_decoded_says_who_knows_more(evaluate: Run) -> None:
+    """One mistake of shape is all that is found here."""
+    broken = {**flag("shape"), "owners": ["a"]}
+    evaluate.path.write_text(json.dumps({"flags": [broken]}))
+    status, _, err = evaluate("shape")
+    assert status == 1
+    assert "/flags/0/owners: the member 'owners' is unknown" in err
+    assert "`matrixflag validate` says all there is" in err
+
+
 def test_a_flag_that_is_broken_by_its_segment_says_where(evaluate: Run) -> None:
     """The place is in the segment."""
     segment = {"key": "germans", "when": {"attribute": "a", "op": "nonsense"}}

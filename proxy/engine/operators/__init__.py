@@ -4,7 +4,7 @@ An operator is an entry of `OPERATORS`; what it does is in the module of its fam
 its leaves keep are in `proxy.engine.operators.model`.
 """
 
-from proxy.engine.operators.lists import all_of, any_of, size
+from proxy.engine.operators.lists import all_of, any_of, check_size, size
 from proxy.engine.operators.model import (
     INSTANT,
     NO_VALUES,
@@ -89,7 +89,7 @@ OPERATORS: dict[str, Operator] = {
     "any_of": Operator(SCALARS, any_of, options=_FOLD),
     "all_of": Operator(SCALARS, all_of, options=_FOLD),
     "none_of": Operator(SCALARS, any_of, negated=True, options=_FOLD),
-    "size_gt": Operator(SIZE, size(">")),
-    "size_lt": Operator(SIZE, size("<")),
+    "size_gt": Operator(SIZE, size(">"), check=check_size),
+    "size_lt": Operator(SIZE, size("<"), check=check_size),
 }
 """Every operator by its name in a definition."""

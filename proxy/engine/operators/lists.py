@@ -3,14 +3,15 @@
 A list of more than `MAX_READ_ELEMENTS` is as a value that is no list: what is in it is not read.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from proxy.contract.codes import ProblemCode
 from proxy.engine.limits import MAX_READ_ELEMENTS
-from proxy.engine.operators.model import SCALARS, Leaf, Options
+from proxy.engine.operators.model import SCALARS, Fault, Leaf, Options
 from proxy.engine.operators.values import by_kind, folded, member
 
-__all__ = ["all_of", "any_of", "size"]
+__all__ = ["all_of", "any_of", "check_size", "size"]
 
 
 _SHORT = f"{{f}}.__class__ is list and len({{x}}) <= {MAX_READ_ELEMENTS}"
@@ -43,6 +44,13 @@ def all_of(values: Sequence[Any], options: Options) -> Leaf:
         return texts <= found[str] and booleans <= found[bool] and numbers <= found[int]
 
     return Leaf(_SHORT + " and {0}({x})", (has_all,))
+
+
+def check_size(values: Sequence[Any], _options: Options) -> Iterator[Fault | None]:
+    """Yield a length that no list is compared with in earnest."""
+    if values[0] < 0:
+        message = "no list has a negative length"
+        yield Fault(("values", 0), ProblemCode.OUT_OF_RANGE, message, "size_gt 0 is: not empty")
 
 
 def size(sign: str) -> Callable[[Sequence[Any], Options], Leaf]:

@@ -238,6 +238,38 @@ async def test_a_draft_that_could_not_be_saved_is_refused_with_all_problems(api:
     }
 
 
+async def test_mistakes_of_shape_hide_none_of_meaning(api: Api) -> None:
+    """All of a draft is told at once, as a PUT of it tells it."""
+    draft = flag(
+        rules=[
+            rule({**equals("a", 1), "op": "equalz"}),
+            rule({**equals("a", 1), "negated": True}),
+        ]
+    )
+    draft["environments"]["production"]["rulez"] = []
+    where = "/definition/environments/production"
+    wanted = {
+        (f"{where}/rulez", "unknown_field"),
+        (f"{where}/rules/1/when/negated", "unknown_field"),
+        (f"{where}/rules/0/when/op", "unknown_operator"),
+        (f"{where}/rules/1/id", "duplicate_rule_id"),
+    }
+    for _ in range(2):  # of a flag to be, and of one that is there
+        reply = await ask(api, definition=draft)
+        assert reply.status == 422
+        assert {(p["pointer"], p["code"]) for p in reply.json["problems"]} == wanted
+        await api.ask("POST", "/api/v1/flags", json=flag())
+    # a member that is misspelled is not missing, too
+    reply = await ask(api, "new", definition={"typ": "boolean", "value": True, "enabeld": True})
+    assert [p["pointer"] for p in reply.json["problems"]] == [
+        "/definition/typ",
+        "/definition/enabeld",
+    ]
+    # what is around the draft is as much a part of the request
+    reply = await ask(api, definition=flag(off_variant="none"), contxt={})
+    assert [p["pointer"] for p in reply.json["problems"]] == ["/contxt", f"{where}/off_variant"]
+
+
 async def test_warnings_of_a_draft_are_told(api: Api) -> None:
     """It could be saved."""
     draft = {"type": "object", "value": [1], "enabled": True}

@@ -117,6 +117,27 @@ def test_the_name_of_an_attribute_is_bounded(name: str) -> None:
     assert found(leaf(name, "exists")) == [("/0/attribute", "out_of_range")]
 
 
+@pytest.mark.parametrize(
+    "name", ["a[", "a]", "a[[0]]", "a[0", "a[-1]", "a[0].b[-12]", "][", "a[0]]"]
+)
+def test_brackets_that_nobody_means_are_refused(name: str) -> None:
+    """They would never find anything."""
+    assert found(leaf(name, "exists")) == [("/0/attribute", "invalid_path")]
+
+
+@pytest.mark.parametrize("name", ["a[0]", "a[x]", "a[]", "[0]", "a.[1][2].b", "a[x-1]"])
+def test_other_brackets_are_taken(name: str) -> None:
+    """Members may be called so."""
+    assert found(leaf(name, "exists")) == []
+
+
+@pytest.mark.parametrize("op", ["size_gt", "size_lt"])
+def test_no_list_has_a_negative_length(op: str) -> None:
+    """Such a condition would hold for every list, or for none."""
+    assert found(leaf("a", op, -1)) == [("/0/values/0", "out_of_range")]
+    assert found(leaf("a", op, 0)) == []
+
+
 def test_an_unknown_segment_is_named_where_it_stands() -> None:
     """Known ones are not."""
     tree = {"all": [{"segment": "a"}, {"not": {"any": [{"segment": "b"}]}}]}
