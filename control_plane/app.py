@@ -12,7 +12,6 @@ under way finish, then everything is left in reverse order.
 import argparse
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import os
@@ -38,6 +37,7 @@ from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
 from control_plane.flags import routes as flag_routes
+from control_plane.garbage import sweep, tame_collector
 from control_plane.imports import routes as import_routes
 from control_plane.keys import (
     ASSETS,
@@ -236,6 +236,8 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             _announce(app[REPLICA], settings.ready_file, {"api": api_url, "metrics": metrics_url})
         )
         stack.callback(ready.cancel)
+        sweeping = asyncio.create_task(sweep())
+        stack.callback(sweeping.cancel)
         await stop.wait()
         logger.info("stopping")
 
@@ -284,9 +286,7 @@ async def _announce(replica: Replica, path: str, addresses: dict[str, str]) -> N
     """Once the definitions are loaded, say so and write the addresses to a file if one is named."""
     while not await replica.wait_loaded(_STILL_LOADING_S):
         logger.warning("waiting for Redis: the definitions have not been read yet")
-    # What was loaded stays: the collector need not look at a million objects again and again,
-    # which at 10,000 flags stops the loop for a third of a second each time.
-    gc.freeze()
+    tame_collector()
     logger.info("definitions loaded: %d projects", len(replica.projects))
     if path:
         await asyncio.to_thread(_write_whole, Path(path), json.dumps(addresses))

@@ -16,6 +16,7 @@ Rules:
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -135,7 +136,13 @@ class Plan:
 
     def holds(self, state: ProjectState) -> bool:
         """Return whether nothing has changed that it was worked out from."""
-        return all(_record(state, name) is record for name, record in self.seen.items())
+        flags, segments = state.flags, state.segments
+        is_flag = RecordKind.FLAG  # looked up once: there may be ten thousand
+        for (kind, key), record in self.seen.items():
+            now: Any = flags.get(key) if kind is is_flag else segments.get(key)
+            if now is not record:
+                return False
+        return True
 
 
 def planning(
@@ -463,15 +470,16 @@ class _Planning:
             if flag is not None and flag.problems:
                 self.plan.flags.refuse(key, list(flag.problems))
                 self._flags.pop(key, None)
+            yield
 
     def _entries(self) -> Steps[dict[tuple[EntryKind, str], Entry]]:
         """Return the entries of all flags that are written, and of all that they ask."""
         entries: dict[tuple[EntryKind, str], Entry] = {}
         looked: set[Name] = set()
         snapshot = self._state.snapshots[self._environment]
-        todo = [Name(RecordKind.FLAG, key) for key, _ in self.plan.flags.written()]
-        while todo:
-            name = todo.pop()
+        written = (Name(RecordKind.FLAG, key) for key, _ in self.plan.flags.written())
+        todo: list[Name] = []
+        while (name := todo.pop() if todo else next(written, None)) is not None:
             kind: EntryKind = "flag" if name.kind is RecordKind.FLAG else "segment"
             if name in looked:
                 continue
@@ -500,7 +508,7 @@ class _Planning:
 
     def missing(self) -> Steps[None]:
         """Note what is asked and will not be there."""
-        for key, written in sorted(self.plan.flags.written()):
+        for key, written in sorted(self.plan.flags.written(), key=itemgetter(0)):
             for name in dict.fromkeys(self._asked(written.document)):
                 is_flag = name.kind is RecordKind.FLAG
                 ours: Mapping[str, Any] = self._flags if is_flag else self._segments

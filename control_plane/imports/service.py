@@ -16,7 +16,7 @@ from control_plane.errors import Conflict
 from control_plane.flags.service import MAX_FLAGS, check_environment
 from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
 from control_plane.imports.places import by_item
-from control_plane.imports.plan import Asked, Outcome, Plan, planning
+from control_plane.imports.plan import Asked, Plan, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
@@ -30,9 +30,10 @@ from control_plane.publishing.state import (
 from control_plane.segments.service import MAX_SEGMENTS
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.problems import Problem, has_errors, under
+from proxy.contract.steps import Steps
 from proxy.engine import Import, check_import_options, import_document
 
-__all__ = ["MAX_IMPORT_BYTES", "ImportService"]
+__all__ = ["MAX_IMPORT_BYTES", "ImportService", "edits_of"]
 
 MAX_IMPORT_BYTES = 32 * 1024 * 1024
 """Of a request with a file: as large as what may be published."""
@@ -67,7 +68,6 @@ class ImportService:
             `contended`; Unavailable.
         """
         check_environment(self._replica.project(project), environment)
-        _check_options(document)
         found, items = await asyncio.to_thread(_read, document, environment)
         if has_errors(items.of_file):
             raise invalid(under(_DOCUMENT, items.of_file))
@@ -134,14 +134,14 @@ class ImportService:
         Raises:
             _ChangedMeanwhileError: what it was worked out from is not there any more.
         """
+        at = self._now()
+        edits = await run_in_slices(edits_of(plan, versions, at))
 
         def build(state: ProjectState) -> Change:
             check_environment(state, environment)
             if not plan.holds(state):
                 raise _ChangedMeanwhileError
-            at = self._now()
-            edits = [*_segment_edits(plan.segments, at), *_flag_edits(plan.flags, versions, at)]
-            return Change("flag.import", author, at, tuple(edits))
+            return Change("flag.import", author, at, edits)
 
         return bool((await self._replica.commit(project, build)).edits)
 
@@ -151,6 +151,7 @@ class _ChangedMeanwhileError(Exception):
 
 
 def _read(document: ImportInput, environment: str) -> tuple[Import, Any]:
+    _check_options(document)
     found = import_document(document.system, document.document, document.options, [environment])
     items = by_item(document.system, document.document, found.problems)
     for key, shared in found.refused.items():
@@ -184,18 +185,16 @@ def _check_counts(state: ProjectState, plan: Plan) -> None:
             raise Conflict(f"{most} {what} are all a project can have", code="too_many")
 
 
-def _segment_edits(outcome: Outcome, at: str) -> list[Edit]:
+def edits_of(plan: Plan, versions: dict[str, int], at: str) -> Steps[tuple[Edit, ...]]:
+    """Return what a plan writes, in small steps."""
     edits = []
-    for key, (segment, old) in outcome.written():
+    for key, (segment, old) in plan.segments.written():
         version, created = (1, at) if old is None else (old.version + 1, old.created_at)
         record = SegmentRecord(segment, version, created, at)
         edits.append(Edit(RecordKind.SEGMENT, key, record))
-    return edits
-
-
-def _flag_edits(outcome: Outcome, versions: dict[str, int], at: str) -> list[Edit]:
-    edits = []
-    for key, (flag, old) in outcome.written():
+        yield
+    for key, (flag, old) in plan.flags.written():
         version, created = (versions[key], at) if old is None else (old.version + 1, old.created_at)
         edits.append(Edit(RecordKind.FLAG, key, FlagRecord(flag, version, created, at)))
-    return edits
+        yield
+    return tuple(edits)

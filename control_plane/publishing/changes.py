@@ -160,17 +160,26 @@ def commit_of(
     revisions |= {name: published.revision for name, published in step.published.items()}
     prefix = f"{_unix_ms(change.at)} ".encode()
     writes = []
+    put: list[_Put] = []
+    removed: list[_Removed] = []
+    size = 0
     for edit in prepared.edits:
         record = None if edit.record is None else encode_record(edit.record)
         entry = _history_entry(state, change, edit, revisions)
         history = None if entry is None else prefix + _encoder.encode(entry)
         writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
+        if record is None:
+            removed.append(_Removed(edit.kind, edit.key))
+        else:
+            put.append(_Put(edit.kind, edit.key, msgspec.Raw(record)))
+            size += len(record)
         yield
-    records = [write.record for write in writes]
-    if sum(len(record) for record in records if record is not None) > MAX_CHANGE_BYTES:
+    if size > MAX_CHANGE_BYTES:
         message = reload_message(before.head, step.head, change.at)
     else:
-        message = _encoder.encode(_message(change, prepared.edits, records, before.head, step))
+        numbers = {name: published.revision for name, published in step.published.items()}
+        told = ChangeMessage(before.head, step.head, change.at, numbers, put, removed)
+        message = _encoder.encode(told)
     # Where the project still stands, what is held here is there, too.
     blobs = {d: blob.units for d, blob in change.blobs.items() if d in prepared.blobs}
     return Commit(
@@ -251,24 +260,6 @@ def audit_entry(change: Change) -> bytes:
         count=len(change.edits),
     )
     return _encoder.encode(entry)
-
-
-def _message(
-    change: Change,
-    edits: tuple[Edit, ...],
-    records: list[bytes | None],
-    previous: str,
-    step: Step,
-) -> ChangeMessage:
-    named = list(zip(edits, records, strict=True))
-    return ChangeMessage(
-        previous=previous,
-        head=step.head,
-        at=change.at,
-        revisions={name: published.revision for name, published in step.published.items()},
-        put=[_Put(e.kind, e.key, msgspec.Raw(r)) for e, r in named if r is not None],
-        removed=[_Removed(e.kind, e.key) for e, r in named if r is None],
-    )
 
 
 def _history_entry(

@@ -35,6 +35,13 @@ class FacetIndex:
         self._facets: dict[str, frozenset[str]] = {}
         self._keys: dict[str, list[str]] = {}
 
+    def copy(self) -> "FacetIndex":
+        """Return an equal index that changes apart from this one."""
+        made = FacetIndex()
+        made._facets = self._facets.copy()
+        made._keys = {facet: keys.copy() for facet, keys in self._keys.items()}
+        return made
+
     def put(self, flag: Flag) -> None:
         """Add a flag, or take note of what it has become."""
         facets = facets_of(tags=flag.tags, type_=flag.type, archived=flag.archived)

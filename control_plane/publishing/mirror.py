@@ -45,11 +45,14 @@ from control_plane.publishing.units import blob_of
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
 
-__all__ = ["DEFAULT_PROJECT", "Mirror"]
+__all__ = ["DEFAULT_PROJECT", "SMALL_EDITS", "Mirror"]
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_PROJECT = "default"
+
+SMALL_EDITS = 100
+"""More are worked out and applied in slices; so many take some 5 ms."""
 
 _VERIFY_S = 1.0  # between two looks at where Redis stands
 _BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
@@ -104,9 +107,15 @@ class Mirror:
         times = [self._verified[project]] if project in self._verified else self._verified.values()
         return int((monotonic() - min(times, default=monotonic())) * 1000)
 
-    def apply(self, state: ProjectState, prepared: Prepared, step: Step) -> None:
-        """Make a prepared change current, and say where; the caller holds the lock."""
-        state.apply(prepared, step)
+    async def apply(self, state: ProjectState, prepared: Prepared, step: Step) -> None:
+        """Make a prepared change current, and say where; the caller holds the lock.
+
+        A large one is made current in a state aside, in slices, and that swapped in.
+        """
+        if len(prepared.edits) > SMALL_EDITS:
+            self.projects[state.name] = await run_in_slices(state.after(prepared, step))
+        else:
+            state.apply(prepared, step)
         for environment in prepared.affected():
             self._changed(state.name, environment)
 
@@ -254,7 +263,7 @@ class Mirror:
                     await self.reload(name)  # of a list that has changed again, most likely
                     continue
                 prepared = await run_in_slices(state.prepare(edits, blobs))
-                self.apply(state, prepared, message.step(sequence))
+                await self.apply(state, prepared, message.step(sequence))
             elif sequence == state.sequence or (next_one and message.diverges_from(state.head)):
                 logger.error("Redis went back: change %d of %s is another", sequence, name)
                 await self.renew(name, state.epoch)

@@ -29,7 +29,7 @@ from control_plane.publishing.changes import (
     new_project,
     now_rfc3339,
 )
-from control_plane.publishing.mirror import DEFAULT_PROJECT, Mirror
+from control_plane.publishing.mirror import DEFAULT_PROJECT, SMALL_EDITS, Mirror
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
@@ -42,10 +42,10 @@ from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.projects import Commit, ProjectStore
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
-from proxy.contract.steps import finish
+from proxy.contract.steps import Steps, finish
 from proxy.contract.sync import SnapshotPointer
 
-__all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339"]
+__all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339", "prepare_commit"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,6 @@ MAX_PUBLISHED_BYTES = MAX_SNAPSHOT_BYTES // 2
 
 _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
-_SMALL_EDITS = 100  # more are worked out in slices; 100 take some 5 ms
 _SMALL_BYTES = 1024 * 1024  # of units that are written; more of them take Redis long
 _STALE_MS = 15_000  # Redis is asked each second; by then a key may have been made elsewhere
 _WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
@@ -360,8 +359,9 @@ class Replica:
             change = build(state)
             if not change.edits:
                 return change
-            work = _prepare_commit(state, change)
-            if _is_small(change):
+            work = prepare_commit(state, change)
+            is_small = _is_small(change)
+            if is_small:
                 prepared, step, commit = finish(work)
             else:
                 allowed = _ATTEMPTS_LARGE
@@ -370,7 +370,9 @@ class Replica:
                 now = asyncio.get_running_loop().time()
                 deadline.reschedule(now + self._connections.limits.large_s)
             if await self._store.commit(name, commit):
-                self._mirror.apply(state, prepared, step)
+                if not is_small:
+                    deadline.reschedule(None)  # it is done; to apply it takes as long as it takes
+                await self._mirror.apply(state, prepared, step)
                 return change
             await self._mirror.realign(name)
             if await self._was_done(name, step):
@@ -407,13 +409,13 @@ class Replica:
             self._observe(command, seconds, succeeded)
 
 
-def _prepare_commit(
+def prepare_commit(
     state: ProjectState, change: Change
 ) -> Generator[None, None, tuple[Prepared, Step, Commit]]:
     """Return a change prepared, where it leads to and the step that makes it durable."""
     blobs = {digest: blob.hashes for digest, blob in change.blobs.items()}
     prepared = yield from state.prepare(change.edits, blobs)
-    _check_sizes(state, prepared)
+    yield from _check_sizes(state, prepared)
     step = state.next_step(prepared, secrets.token_hex(8), change.at)
     return prepared, step, (yield from commit_of(state, change, prepared, step))
 
@@ -422,16 +424,16 @@ def _is_small(change: Change) -> bool:
     """Return whether a change is worked out so fast that slices would only cost."""
     makes_environment = any(edit.kind is RecordKind.ENVIRONMENT for edit in change.edits)
     written = sum(len(blob.units) for blob in change.blobs.values())
-    few = len(change.edits) <= _SMALL_EDITS and written <= _SMALL_BYTES
+    few = len(change.edits) <= SMALL_EDITS and written <= _SMALL_BYTES
     return few and not makes_environment
 
 
-def _check_sizes(state: ProjectState, prepared: Prepared) -> None:
+def _check_sizes(state: ProjectState, prepared: Prepared) -> Steps[None]:
     """Refuse a change that makes snapshots too large, or such as are too large larger."""
     sizes = {name: (0, made.size) for name, made in prepared.snapshots.items()}
     for name, lines in prepared.lines.items():
         snapshot = state.snapshots[name]
-        sizes[name] = (snapshot.size, snapshot.size_after(lines))
+        sizes[name] = (snapshot.size, (yield from snapshot.size_after(lines)))
     grown = [
         f"the snapshot of {name!r} would have {after} bytes, it has {before}"
         for name, (before, after) in sizes.items()

@@ -18,6 +18,7 @@ from proxy.contract.snapshot import (
     encode_snapshot,
     entry_order,
 )
+from proxy.contract.steps import Steps, finish
 from proxy.contract.sync import SnapshotPointer
 
 __all__ = ["EnvironmentSnapshot", "LineChanges", "Published"]
@@ -82,23 +83,37 @@ class EnvironmentSnapshot:
         """Return the number of entries."""
         return len(self._lines)
 
-    def size_after(self, changes: LineChanges) -> int:
-        """Return what `size` would be with these changes."""
-        lines = self._lines
+    def size_after(self, changes: LineChanges) -> Steps[int]:
+        """Return what `size` would be with these changes, yielding between lines."""
         grown = self.size
         for name, line in changes.items():
-            old = lines.get(name)
-            grown += (len(line) + 1 if line is not None else 0) - (len(old) + 1 if old else 0)
+            grown += self._growth(name, line)
+            yield
         return grown
+
+    def copy(self) -> "EnvironmentSnapshot":
+        """Return an equal snapshot that changes apart from this one."""
+        made = EnvironmentSnapshot(self.project, self.environment, self.epoch, self.published)
+        made.size = self.size
+        made._lines = self._lines.copy()
+        made._order = self._order.copy()
+        made._digest = self._digest.copy()
+        made._hex, made._body = self._hex, self._body
+        return made
 
     def apply(self, changes: LineChanges, published: Published) -> None:
         """Make this content current, as the revision named."""
-        self.size = self.size_after(changes)
+        finish(self.applying(changes, published))
+
+    def applying(self, changes: LineChanges, published: Published) -> Steps[None]:
+        """Make this content current, yielding between lines; until then it is neither revision."""
         for name, line in changes.items():
+            self.size += self._growth(name, line)
             if line is None:
                 self._remove(name)
             else:
                 self._put(name, line)
+            yield
         self.publish(self.epoch, published)
 
     def fill(self, lines: Mapping[tuple[EntryKind, str], bytes]) -> Generator[None, None, None]:
@@ -140,6 +155,11 @@ class EnvironmentSnapshot:
             lines = self._lines
             self._body = encode_snapshot(self.header(), (lines[name] for _, name in self._order))
         return self._body
+
+    def _growth(self, name: tuple[EntryKind, str], line: bytes | None) -> int:
+        """Return how many bytes more there are with another line for an entry."""
+        old = self._lines.get(name)
+        return (len(line) + 1 if line is not None else 0) - (len(old) + 1 if old else 0)
 
     def _put(self, name: tuple[EntryKind, str], line: bytes) -> None:
         if name not in self._lines:

@@ -34,6 +34,7 @@ from control_plane.publishing.units import StoredBlob
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Condition, EnvironmentConfig, Flag, Segment
 from proxy.contract.snapshot import EntryKind, encode_entry
+from proxy.contract.steps import Steps, finish
 from proxy.contract.units import digests_of
 from proxy.engine import flag_source_names, segment_source_names
 
@@ -56,6 +57,10 @@ __all__ = [
     "names_in",
     "segments_in",
 ]
+
+
+_COPIED_A_STEP = 1_000
+"""Sets of names that are copied before a breath is taken; a third of a millisecond."""
 
 
 class StoredDataError(Exception):
@@ -285,11 +290,9 @@ class ProjectState:
         head = self.head
         lines: dict[str, dict[tuple[EntryKind, str], bytes | None]] = {}
         uses: list[frozenset[Name]] = []
-        made = [
-            edit.key
-            for edit in edits
-            if edit.kind is RecordKind.ENVIRONMENT and edit.key not in self.environments
-        ]
+        made: list[str] = []
+        named: Counter[str] = Counter()
+        new: set[str] = set()
         for edit in edits:
             old = self._record(edit.kind, edit.key)
             for environment, kind, line in self._lines_of(edit.record or old, self.snapshots):
@@ -297,12 +300,17 @@ class ProjectState:
                 if self.snapshots[environment].line(kind, edit.key) != wanted:
                     lines.setdefault(environment, {})[kind, edit.key] = wanted
             uses.append(_references(edit.record))
+            if edit.kind is RecordKind.ENVIRONMENT and old is None:
+                made.append(edit.key)
+            _count_blobs(named, old, edit.record, keep=True)
+            new |= self.lacking((edit,))
             yield
-        edited = {Name(edit.kind, edit.key): edit.record for edit in edits}
         snapshots = {}
-        for environment in made:
-            snapshots[environment] = yield from self._new_snapshot(environment, edited)
-        new, dropped = self._blobs_after(edits)
+        if made:
+            edited = {Name(edit.kind, edit.key): edit.record for edit in edits}
+            for environment in made:
+                snapshots[environment] = yield from self._new_snapshot(environment, edited)
+        dropped = [d for d, more in named.items() if more < 0 and self._blob_uses[d] + more <= 0]
         found = {digest: blob for digest, blob in (blobs or {}).items() if digest in new}
         return Prepared(head, edits, dict(lines), snapshots, tuple(uses), found, dropped)
 
@@ -316,17 +324,55 @@ class ProjectState:
 
     def apply(self, prepared: Prepared, step: Step) -> None:
         """Make a prepared change current. It was prepared against this very state."""
+        finish(self._applying(prepared, step))
+
+    def after(self, prepared: Prepared, step: Step) -> Steps["ProjectState"]:
+        """Return the state that a prepared change leads to, made beside this one in small steps.
+
+        This one stays as it is, so that nobody sees half of a large change.
+        """
+        made = yield from self._copied()
+        yield from made._applying(prepared, step)
+        return made
+
+    def _copied(self) -> Steps["ProjectState"]:
+        """Return a state of the same records that changes apart from this one."""
+        made = ProjectState(self.record, self.epoch, self.sequence, self.head)
+        made.flags.update(self.flags)
+        made.segments.update(self.segments)
+        made.environments.update(self.environments)
+        made.keys.update(self.keys)
+        made.flag_order = self.flag_order.copy()
+        yield
+        made.facets = self.facets.copy()
+        made.blobs = self.blobs.copy()
+        made._blob_uses = self._blob_uses.copy()
+        made._key_ids = self._key_ids.copy()
+        made._uses = self._uses.copy()
+        yield
+        for number, (name, users) in enumerate(self._users.items()):
+            made._users[name] = users.copy()
+            if number % _COPIED_A_STEP == 0:
+                yield
+        for environment, snapshot in self.snapshots.items():
+            made.snapshots[environment] = snapshot.copy()
+            yield
+        return made
+
+    def _applying(self, prepared: Prepared, step: Step) -> Steps[None]:
         if prepared.head != self.head:
             raise ValueError("prepared against another state")
         for edit, uses in zip(prepared.edits, prepared.uses, strict=True):
             self._keep_order(edit)
             self._set(edit, uses)
+            yield
         self.blobs.update(prepared.blobs)
         for digest in prepared.dropped:
             self.blobs.pop(digest, None)
         for environment, changes in prepared.lines.items():
             snapshot = self.snapshots[environment]
-            snapshot.apply(changes, step.published.get(environment, snapshot.published))
+            published = step.published.get(environment, snapshot.published)
+            yield from snapshot.applying(changes, published)
         for environment, snapshot in prepared.snapshots.items():
             snapshot.publish(self.epoch, step.published.get(environment, snapshot.published))
             self.snapshots[environment] = snapshot
@@ -418,14 +464,6 @@ class ProjectState:
         else:
             table[edit.key] = edit.record  # type: ignore[index]  # of the type its kind says
         self._index(Name(edit.kind, edit.key), uses)
-
-    def _blobs_after(self, edits: tuple[Edit, ...]) -> tuple[set[str], list[str]]:
-        """Return digests that edits need held and are not, and those that nothing will name."""
-        change: Counter[str] = Counter()
-        for edit in edits:
-            _count_blobs(change, self._record(edit.kind, edit.key), edit.record, keep=True)
-        dropped = [d for d, more in change.items() if more < 0 and self._blob_uses[d] + more <= 0]
-        return self.lacking(edits), dropped
 
     def _keep_order(self, edit: Edit) -> None:
         if edit.kind is not RecordKind.FLAG or (edit.key in self.flags) == bool(edit.record):

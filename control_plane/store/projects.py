@@ -5,6 +5,7 @@ Deals in bytes and names; what a record means is `control_plane.publishing.state
 away, in bounded time.
 """
 
+import asyncio
 import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -26,7 +27,12 @@ __all__ = ["Commit", "Position", "ProjectStore", "StoredProject", "Write"]
 
 _DAY_S = 24 * 3600
 _LARGE_OPS = 4_000  # items of a commit's operations; eight a flag, so it is 500 flags
+_LIST_32 = b"\xdd"  # before the number of its items, of 32 bits
+_WRITES_AT_ONCE = 200  # put into a command before others are let run: a millisecond
 _LARGE_BYTES = 1024 * 1024  # of blobs of a commit: ten of them
+
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Position(NamedTuple):
@@ -148,7 +154,7 @@ class ProjectStore:
         keys = [names.meta, names.changes, names.audit]
         index: dict[str, int] = {names.meta: 1}
         oldest_ms = int((time.time() - HISTORY_DAYS * _DAY_S) * 1000)
-        ops: list[str | int] = []  # text, because Redis reads no other strings of MessagePack
+        ops = _Operations()
 
         def position(key: str) -> int:
             if key not in index:
@@ -157,34 +163,36 @@ class ProjectStore:
             return index[key]
 
         for field, value in commit.meta.items():
-            ops += ("set", 1, field, value)
-        for write in commit.writes:
+            ops.add("set", 1, field, value)
+        for number, write in enumerate(commit.writes, start=1):
+            if number % _WRITES_AT_ONCE == 0:
+                await asyncio.sleep(0)
             table = position(getattr(names, write.table))
             if write.record is None:
-                ops += ("remove", table, write.key, "")
+                ops.add("remove", table, write.key, "")
             else:
-                ops += ("set", table, write.key, write.record.decode())
+                ops.add("set", table, write.key, write.record.decode())
             if write.history is not None:
                 history = position(names.flag_history(write.key))
                 if write.record is None:
-                    ops += ("bury", history, write.history.decode(), HISTORY_DAYS * _DAY_S)
+                    ops.add("bury", history, write.history.decode(), HISTORY_DAYS * _DAY_S)
                 else:
-                    ops += ("keep", history, write.history.decode(), oldest_ms)
+                    ops.add("keep", history, write.history.decode(), oldest_ms)
         for number, digest in enumerate(commit.blobs, start=1):
-            ops += ("blob", position(names.units), digest, number)
+            ops.add("blob", position(names.units), digest, number)
         for digest in commit.dropped:
-            ops += ("remove", position(names.units), digest, "")
+            ops.add("remove", position(names.units), digest, "")
         args: list[str | bytes | int] = [
             *(commit.before.epoch, commit.before.sequence, commit.before.head),
             *(commit.after.sequence, commit.after.head),
             *(commit.change, commit.audit),
             *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
-            msgspec.msgpack.encode(ops),
+            ops.encoded(),
             *commit.blobs.values(),
         ]
         connections, client = self._connections, self._redis
         run = connections.run
-        if len(ops) >= _LARGE_OPS or sum(map(len, commit.blobs.values())) > _LARGE_BYTES:
+        if ops.count >= _LARGE_OPS or sum(map(len, commit.blobs.values())) > _LARGE_BYTES:
             run, client = connections.run_long, connections.large
         done = await run("commit", lambda: self._commit(keys=keys, args=args, client=client))
         return bool(done)
@@ -244,6 +252,29 @@ class ProjectStore:
             "history", lambda: self._redis.lrange(history, start, start + count - 1)
         )
         return [row.partition(b" ")[2] for row in rows]
+
+
+class _Operations:
+    """Operations of a commit, in one flat list of MessagePack, encoded as they are added.
+
+    All at once would be a long step. What is text is given as text, because Redis reads no other
+    strings of MessagePack.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        """Items of the list; each operation has four."""
+        self._pieces: list[bytes] = []
+
+    def add(self, *operation: str | int) -> None:
+        """Add an operation."""
+        self.count += len(operation)
+        # a list of fewer than 16 begins with one byte, which is left out
+        self._pieces.append(_encode(operation)[1:])
+
+    def encoded(self) -> bytes:
+        """Return the list."""
+        return b"".join((_LIST_32, self.count.to_bytes(4, "big"), *self._pieces))
 
 
 def _position(answer: list[bytes | None]) -> Position | None:

@@ -81,6 +81,6 @@ def test_what_a_change_would_weigh_is_known_before_it_is_made() -> None:
     snapshot.apply(first, Published(2, AT))
     longer = encode_entry("flag", "a", "a longer one")
     change = {("flag", "a"): longer, ("flag", "b"): None, ("key", "none"): None}
-    expected = snapshot.size_after(change)
+    expected = finish(snapshot.size_after(change))
     snapshot.apply(change, Published(3, AT))
     assert snapshot.size == expected == len(longer) + 1

@@ -279,3 +279,52 @@ def test_what_cannot_be_read_is_named(data: bytes) -> None:
     """A flag left out would be a flag lost, so loading fails, and says where."""
     with pytest.raises(StoredDataError, match="flag 'broken'"):
         decode_record(FLAG, "broken", data)
+
+
+def test_a_change_made_aside_is_the_same_and_seen_by_nobody_before() -> None:
+    """Whoever reads meanwhile has all of the state before."""
+    project, other = state(), state()
+    start = [Edit(FLAG, key, flag_record(key)) for key in ("b", "d")]
+    start.append(Edit(RecordKind.KEY, "k_1", key_record(KeyKind.SERVER)))
+    record = flag_record("c")
+    edits = (
+        Edit(FLAG, "a", flag_record("a")),
+        Edit(FLAG, "b", None),
+        Edit(FLAG, "c", changed(record, flag=changed(record.flag, tags=["new"]))),
+        Edit(RecordKind.KEY, "k_1", None),
+    )
+    for each in (project, other):
+        apply(each, *start)
+        each.snapshots["production"].body()
+    prepared = finish(project.prepare(edits))
+    step = project.next_step(prepared, "head", AT)
+    bodies = {name: snapshot.body() for name, snapshot in project.snapshots.items()}
+
+    def seen() -> tuple[object, ...]:
+        now = {name: snapshot.body() for name, snapshot in project.snapshots.items()}
+        pointers = [snapshot.pointer() for snapshot in project.snapshots.values()]
+        return list(project.flags), project.flag_order, project.head, pointers, now
+
+    before = ["b", "d"], ["b", "d"], project.head, *seen()[3:4], bodies
+    steps = project.after(prepared, step)
+    made = None
+    while made is None:
+        try:
+            next(steps)
+        except StopIteration as done:
+            made = done.value
+        assert seen() == before
+    other.apply(finish(other.prepare(edits)), step)
+    assert records_of(made) == records_of(other)
+    assert made.flag_order == other.flag_order == ["a", "c", "d"]
+    assert made.key_of_hash("h" * 64) is None
+    assert project.key_of_hash("h" * 64) is not None
+    facets = frozenset({"tag:new"})
+    assert made.facets.with_all(facets) == other.facets.with_all(facets)
+    assert project.facets.with_all(facets) == ((), frozenset())
+    for name, snapshot in other.snapshots.items():
+        assert made.snapshots[name].body() == snapshot.body()
+        assert made.snapshots[name].size == snapshot.size
+    finish(made.prepare((Edit(FLAG, "d", None),)))
+    apply(made, Edit(FLAG, "d", None))
+    assert seen() == before
