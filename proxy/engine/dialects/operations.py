@@ -1001,7 +1001,10 @@ def _items(members: _Members, compiler: Compiler, node: Any, place: Place) -> Cl
 
 
 def _as_items(value: Any, t: Any) -> Any:
-    return _again(value, t) if value.__class__ is dict else value
+    """Return a list from outside; other values there are no list to go through, and no error."""
+    if value.__class__ is list:
+        return value
+    return _again(value, t) if value.__class__ is dict else None
 
 
 def _applied(value: Any, t: Any) -> Any:

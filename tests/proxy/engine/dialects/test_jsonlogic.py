@@ -216,6 +216,11 @@ TABLE: list[tuple[Any, dict[str, Any], Any]] = [
     ({"set": [{"var": "o"}, "b", 2]}, {"o": {"a": 1}}, {"a": 1, "b": 2}),
     ({"set": ["x", "b", 2]}, {}, "x"),
     ({"?:": [False, 1, 2]}, {}, 2),
+    (
+        {"some": [{"var": "l"}, {"some": [{"var": "a"}, {"==": [1, 1]}]}]},
+        {"l": [1], "a": "x"},
+        False,
+    ),
 ]
 """What diegoholiveira/jsonlogic says, in 3.9.1 and in 3.10.1."""
 
@@ -230,6 +235,12 @@ CHANGED: list[tuple[Any, dict[str, Any], Any, Any]] = [
     ({"all": [{"var": "l"}, {"var": "on"}]}, {"l": [{"on": True}]}, FAILS, True),
     ({"missing_some": [1, "a"]}, {}, FAILS, []),
     ({"set": [{"var": "o"}, 1, 2]}, {"o": {"a": 1}}, FAILS, {"a": 1}),
+    (
+        {"some": [{"var": "l"}, {"some": [{"var": "a"}, {"==": [1, 1]}]}]},
+        {"l": [{"a": "x"}]},
+        False,
+        FAILS,
+    ),
 ]
 """What 3.9.1 says, and 3.10.1."""
 
