@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from proxy.contract.problems import Problem
+from proxy.contract.problems import Problem, pointer
 
 __all__ = ["ByItem", "by_item"]
 
@@ -37,12 +37,15 @@ def by_item(system: str, document: Any, problems: Iterable[Problem]) -> ByItem:
 
 
 def _item(system: str, document: Any, where: str) -> tuple[bool, str] | None:
-    """Return whether a place is in a segment, and of which key; None where it is in no item."""
+    """Return whether a place is in a segment, and of which key; None where it is in no item.
+
+    An item of a list that has no key is called by its place in the file.
+    """
     steps = [step.replace("~1", "/").replace("~0", "~") for step in where.split("/")[1:]]
     if system == "goff" and steps and steps[0] not in _FIRST_MEMBERS:
         return False, steps[0]
     node, above = document, ""
-    for step in steps[:_DEEPEST]:
+    for depth, step in enumerate(steps[:_DEEPEST], 1):
         is_table = isinstance(node, dict) and above in _TABLES
         if is_table:
             return above in _OF_SEGMENTS, step
@@ -55,9 +58,10 @@ def _item(system: str, document: Any, where: str) -> tuple[bool, str] | None:
             in_list = step in ("feature", "segment")
         else:
             return None
-        if in_list and isinstance(node, dict):
-            key = _key_of(system, node, is_segment=above in _OF_SEGMENTS)
-            return None if key is None else (above in _OF_SEGMENTS, key)
+        if in_list:
+            is_segment = above in _OF_SEGMENTS
+            key = _key_of(system, node, is_segment=is_segment) if isinstance(node, dict) else None
+            return is_segment, key or pointer(*steps[:depth])
     return None
 
 

@@ -33,6 +33,7 @@ SEGMENT = {
     "id": 1,
     "constraints": [{"contextName": "country", "operator": "IN", "values": ["DE"]}],
 }
+LD = {"on": True, "variations": [1, 2], "fallthrough": {"variation": 0}, "salt": "s"}
 UNLEASH = {"version": 2, "features": [TOGGLE], "segments": [SEGMENT]}
 
 
@@ -153,6 +154,27 @@ async def test_one_bad_flag_is_refused_and_the_rest_is_imported(api: Api) -> Non
     refused = {item["key"]: item["problems"] for item in plan["refused"]}
     assert refused.keys() == {"bad", "worse"}
     assert refused["bad"][0]["pointer"].startswith("/flags/bad")
+
+
+@pytest.mark.parametrize(
+    ("system", "lists", "place"),
+    [
+        ("unleash", {"features": [5, TOGGLE]}, "/features/0"),
+        ("unleash", {"features": [{"enabled": True}, TOGGLE]}, "/features/0"),
+        ("unleash", {"features": [TOGGLE], "segments": [None, SEGMENT]}, "/segments/0"),
+        ("launchdarkly", {"items": [{**LD, "key": "beta"}, None]}, "/items/1"),
+        ("launchdarkly", {"items": [{**LD, "key": 5}, {**LD, "key": "beta"}]}, "/items/0"),
+    ],
+)
+async def test_an_item_without_a_key_is_refused_by_its_place(
+    api: Api, system: str, lists: Any, place: str
+) -> None:
+    """The rest of the file is imported all the same."""
+    plan = await good(api, lists, system=system)
+    assert plan["created"] == ["beta"]
+    refused = [*plan["refused"], *plan["segments"]["refused"]]
+    assert [item["key"] for item in refused] == [place]
+    assert [p["pointer"] for p in refused[0]["problems"]] == [place]
 
 
 async def test_what_flags_share_costs_those_that_need_it(api: Api) -> None:
