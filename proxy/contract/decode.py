@@ -15,6 +15,7 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import FlagDefinition, SegmentDefinition, Unreadable
 from proxy.contract.malformed import malformed
 from proxy.contract.problems import Problem, pointer
+from proxy.contract.strict_json import number_out_of_range
 
 __all__ = ["decode"]
 
@@ -36,6 +37,7 @@ _KINDS = {
     "null": "null",
 }
 
+_OUT_OF_RANGE = ("Number out of range", "Integer value out of range")
 _PATH = re.compile(r" - at `(?P<path>[^`]*)`$")
 _STEP = re.compile(r"\.(?P<name>[^.\[]+)|\[(?P<index>\d+|\.\.\.)\]")
 
@@ -46,7 +48,7 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> tuple[T | None, list[Pro
         return msgspec.json.decode(data, type=kind), []
     except msgspec.ValidationError as error:
         told = _told(data) if kind in (FlagDefinition, SegmentDefinition) else []
-        return None, told or [_problem(str(error))]
+        return None, told or [_problem(str(error), data)]
     except (msgspec.DecodeError, UnicodeError):
         why = malformed(bytes(data))
         message = f"{why.message}, at line {why.place.line}, column {why.place.column}"
@@ -55,7 +57,7 @@ def decode(data: bytes | msgspec.Raw, kind: type[T]) -> tuple[T | None, list[Pro
         return None, [Problem("", ProblemCode.TOO_DEEP, "nested too deep to be read")]
 
 
-def _problem(text: str) -> Problem:
+def _problem(text: str, data: bytes | msgspec.Raw) -> Problem:
     """Return msgspec's message as a problem: its path becomes a pointer, its wording a code."""
     match = _PATH.search(text)
     message = text[: match.start()] if match else text
@@ -64,8 +66,11 @@ def _problem(text: str) -> Problem:
     known = list(takewhile(lambda step: step["index"] != "...", steps))
     where = pointer(*(step["name"] or step["index"] for step in known))
     there = len(known) == len(steps)
-    if message == "Number out of range":
+    if message in _OUT_OF_RANGE:
         message = "a number is larger than any that can be read"
+        place = number_out_of_range(bytes(data))
+        if place is not None:
+            message += f", at line {place.line}, column {place.column}"
         return Problem(where, ProblemCode.NUMBER_OUT_OF_RANGE, message, "write it as a string")
     if (unknown := _UNKNOWN.fullmatch(message)) is not None:
         name = unknown["name"]

@@ -17,7 +17,7 @@ import msgspec
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
 
-__all__ = ["MAX_DEPTH", "Location", "Place", "locate", "place_at", "scan"]
+__all__ = ["MAX_DEPTH", "Location", "Place", "locate", "number_out_of_range", "place_at", "scan"]
 
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays accepted in a document; a condition tree needs about 10."""
@@ -155,6 +155,23 @@ def place_at(data: bytes, byte: int) -> Place:
     before = data[:byte].decode("utf-8", "replace")
     after = data[byte : byte + 1].decode("latin-1")  # which may be the second half of a "\r\n"
     return _places(before + after, {len(before)})[len(before)]
+
+
+def number_out_of_range(data: bytes) -> Place | None:
+    """Return the place of the first number that a decoder cannot hold, None without one.
+
+    Takes any bytes; costs a decoding of each number, so it is for documents known to have one.
+    """
+    text = data.decode("utf-8", "replace")
+    for piece in _PIECES.finditer(text):
+        if piece[0][0] in "-0123456789":
+            try:
+                msgspec.json.decode(piece[0])
+            except msgspec.ValidationError:
+                return _places(text, {piece.start()})[piece.start()]
+            except msgspec.DecodeError:  # malformed, which is no matter of size
+                continue
+    return None
 
 
 def _insert(root: _Wanted, wanted: str) -> list[_Wanted]:

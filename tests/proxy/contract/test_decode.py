@@ -95,3 +95,12 @@ def test_problems_may_stand_in_the_place_of_a_definition() -> None:
     assert problems[0] == msgspec.structs.replace(told, message="m" * 500)
     _, [problem] = decode(data, FlagInput)
     assert problem.code == ProblemCode.UNKNOWN_FIELD
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e999", b"9" * 5_000], ids=["e", "-e", "long"])
+def test_a_number_that_cannot_be_held_is_found(number: bytes) -> None:
+    """By line and column, among others that look like it."""
+    data = b'{"1e400": [1e300, "1e500"],\n "b": %s, "c": 1e400}' % number
+    [problem] = decode(data, object)[1]
+    assert problem.code is ProblemCode.NUMBER_OUT_OF_RANGE
+    assert problem.message.endswith("at line 2, column 7")
