@@ -33,7 +33,7 @@ from proxy.contract.settings import SettingsError, add_arguments
 from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
-from proxy.listen import CannotListen, bind, bind_unix, urls
+from proxy.listen import CannotListen, bind, bind_unix, connections_for, urls
 from proxy.metrics import Metrics, measure_lag
 from proxy.ofrep.answering import Answering
 from proxy.ofrep.cors import Cors
@@ -118,7 +118,14 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
 
         limit = RateLimit(settings.rate_limit)
         cors = Cors(settings.cors_origins, settings.cors_headers)
-        limits = Limits(settings.max_connections, settings.keepalive_timeout_s)
+        max_connections = connections_for(settings.max_connections)
+        if max_connections < settings.max_connections:
+            _log.warning(
+                "--max-connections %d: only %d are possible, the limit of open files is too low",
+                settings.max_connections,
+                max_connections,
+            )
+        limits = Limits(max_connections, settings.keepalive_timeout_s)
         for sockets, is_open in (
             (ofrep, settings.loopback_only or settings.allow_anonymous),
             (unix, True),  # who may open the socket is the file system's to say

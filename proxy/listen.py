@@ -5,15 +5,17 @@ Sockets are bound before anything else is started, all hosts on one port. It kno
 
 import errno
 import os
+import resource
 import socket
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["CannotListen", "bind", "bind_unix", "urls"]
+__all__ = ["CannotListen", "bind", "bind_unix", "connections_for", "urls"]
 
 _BACKLOG = 1024  # connections that wait while the loop compiles a snapshot; Linux caps it anyway
 _FREE_PORT_ATTEMPTS = 10
+_OTHER_FILES = 200  # snapshot, cache, spool, admin port, control plane
 _MAX_UNIX_PATH_BYTES = 103  # 107 on Linux, 103 on macOS
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - how they are reached, not bound
 
@@ -77,6 +79,21 @@ def urls(sockets: Sequence[socket.socket]) -> list[str]:
         host = _WILDCARDS.get(host, host)
         found.append(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
     return found
+
+
+def connections_for(wanted: int) -> int:
+    """Return how many of the connections wanted this process may have open; at least one.
+
+    Each is a file. The limit of this process is raised as far as it may be.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    if soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(wanted, soft - _OTHER_FILES))
 
 
 class _PortTaken(Exception):

@@ -19,6 +19,7 @@ from tests.bench.control_plane import measure_api, measure_change
 from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
 from tests.bench.figures import Figure, render
+from tests.bench.front import measure_front
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
 
@@ -29,6 +30,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "compile": measure_compile,
     "dialects": measure_dialects,
     "fuzz": measure_fuzz,
+    "front": measure_front,
     "requests": measure_requests,
     "memory": measure_memory,
     "cold-start": measure_cold_start,
@@ -36,7 +38,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "control-plane": measure_api,
 }
 
-ON_REQUEST = frozenset({"fuzz"})
+ON_REQUEST = frozenset({"fuzz", "front"})
 """What takes minutes to show that nothing fails, and is no figure: only when it is named."""
 
 

@@ -2,6 +2,8 @@
 
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,22 @@ def test_a_unix_path_that_cannot_be_is_told(tmp_path: Path) -> None:
         bind_unix(tmp_path / ("x" * 120))
     with pytest.raises(CannotListen, match="--unix"):
         bind_unix(Path("/nowhere/s"))
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "possible"), [(256, 20_000, 10_000), (256, 1_000, 800), (64, 64, 1)]
+)
+def test_the_limit_of_open_files_is_raised_as_far_as_it_may_be(
+    soft: int, hard: int, possible: int
+) -> None:
+    """What is not possible even then is not promised."""
+    program = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from proxy.listen import connections_for
+print(connections_for(10_000), *resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert run.stdout.split() == [str(possible), str(min(hard, 10_200)), str(hard)]
