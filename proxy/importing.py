@@ -100,8 +100,9 @@ class _Command:
             if args.format == "json":
                 sys.stdout.write(json.dumps(answer) + "\n")
             else:
-                lines = [f"nothing is imported: {answer.get('detail', '')}"]
-                lines += [_problem(p, "/document") for p in answer.get("problems", [])]
+                problems = [_problem(p, "/document") for p in answer.get("problems", [])]
+                lines = ["nothing is imported:"] if problems else []
+                lines += problems or [f"nothing is imported: {answer.get('detail', '')}"]
                 sys.stdout.write("\n".join(lines) + "\n")
             return 1
         if args.format == "json":
@@ -243,7 +244,8 @@ def _listed(part: dict[str, Any], what: str) -> list[str]:
 
 
 def _problem(problem: dict[str, Any], prefix: str = "") -> str:
-    where = str(problem.get("pointer", "")).removeprefix(prefix) or "/"
+    where = str(problem.get("pointer", "")).removeprefix(prefix)
+    where = f"{where}: " if where else ""  # of all of it
     hint = f" ({problem['hint']})" if problem.get("hint") else ""
     severity, message = problem.get("severity", "error"), problem.get("message", "")
-    return f"{severity}: {where}: {message} [{problem.get('code', '')}]{hint}"
+    return f"{severity}: {where}{message} [{problem.get('code', '')}]{hint}"

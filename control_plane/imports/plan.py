@@ -52,7 +52,7 @@ from proxy.engine import (
     segment_source_names,
 )
 
-__all__ = ["Asked", "Outcome", "Plan", "planning"]
+__all__ = ["Asked", "Outcome", "Plan", "named_for", "planning"]
 
 T = TypeVar("T")
 
@@ -526,8 +526,7 @@ class _Planning:
             message = f"there are more notes than these {_MOST_NOTES}"
             self.plan.notes.append(_warning("", ProblemCode.TOO_MANY, message))
             return
-        if key not in problem.message:
-            problem = msgspec.structs.replace(problem, message=f"{key!r}: {problem.message}")
+        problem = named_for(key, problem)
         if problem not in self._notes:
             self._notes.add(problem)
             self.plan.notes.append(problem)
@@ -535,6 +534,13 @@ class _Planning:
     def _see(self, name: Name) -> Any:
         record = _record(self._state, name)
         return self.plan.seen.setdefault(name, record)
+
+
+def named_for(key: str | None, problem: Problem) -> Problem:
+    """Return a problem of a flag or segment with its key in the text, where that names it not."""
+    if key is None or repr(key) in problem.message or pointer(key) in problem.pointer:
+        return problem
+    return msgspec.structs.replace(problem, message=f"{key!r}: {problem.message}")
 
 
 class _Over(Mapping[str, T]):

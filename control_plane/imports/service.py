@@ -8,7 +8,7 @@ from has changed meanwhile; else it is worked out again.
 import asyncio
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import NamedTuple
 
 from control_plane.audit.model import Author
 from control_plane.documents import MAX_PROBLEMS, invalid
@@ -16,7 +16,7 @@ from control_plane.errors import Conflict
 from control_plane.flags.service import MAX_FLAGS, check_environment
 from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
 from control_plane.imports.places import by_item
-from control_plane.imports.plan import Asked, Plan, planning
+from control_plane.imports.plan import Asked, Plan, named_for, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
@@ -68,16 +68,11 @@ class ImportService:
             `contended`; Unavailable.
         """
         check_environment(self._replica.project(project), environment)
-        found, items = await asyncio.to_thread(_read, document, environment)
-        if has_errors(items.of_file):
-            raise invalid(under(_DOCUMENT, items.of_file))
-        bad_flags, bad_segments = _refused(items.flags), _refused(items.segments)
-        told = set(chain(*bad_flags.values(), *bad_segments.values()))
-        warnings = [p for p in found.problems if p.severity is not Severity.ERROR and p not in told]
+        read = await asyncio.to_thread(_read, document, environment)
         for _ in range(_ATTEMPTS):
             state = self._replica.project(project)
             asked = Asked(environment, document.system, document.options, replace)
-            steps = planning(state, asked, found, (bad_flags, bad_segments))
+            steps = planning(state, asked, read.found, read.refused)
             plan = await run_in_slices(steps)
             _check_counts(state, plan)
             applied = False
@@ -107,7 +102,7 @@ class ImportService:
                     refused=plan.segments.refusals(),
                     only_here=plan.segments.only_here,
                 ),
-                problems=[*warnings, *plan.notes],
+                problems=[*read.warnings, *plan.notes],
             )
         raise Conflict("others changed the project meanwhile, again and again", code="contended")
 
@@ -150,18 +145,36 @@ class _ChangedMeanwhileError(Exception):
     """Somebody wrote what a plan was worked out from."""
 
 
-def _read(document: ImportInput, environment: str) -> tuple[Import, Any]:
+class _Read(NamedTuple):
+    """A file, read: what is good of it, which flags and segments are refused, and warnings."""
+
+    found: Import
+    refused: tuple[dict[str, list[Problem]], dict[str, list[Problem]]]
+    warnings: list[Problem]
+
+
+def _read(document: ImportInput, environment: str) -> _Read:
+    """Return what a file holds; raises Invalid for one that as a whole cannot be read."""
     _check_options(document)
     found = import_document(document.system, document.document, document.options, [environment])
     items = by_item(document.system, document.document, found.problems)
+    if has_errors(items.of_file):
+        raise invalid(under(_DOCUMENT, items.of_file))
+    owners = {p: key for part in (items.segments, items.flags) for key in part for p in part[key]}
     for key, shared in found.refused.items():
         items.flags.setdefault(key, []).extend(shared)
+    refused = _refused(items.flags), _refused(items.segments)
+    told = set(chain(*refused[0].values(), *refused[1].values()))
+    warnings = [
+        named_for(owners.get(problem), problem)
+        for problem in found.problems
+        if problem.severity is not Severity.ERROR and problem not in told
+    ]
     if len(found.problems) >= MAX_PROBLEMS and len(found.problems) % MAX_PROBLEMS == 0:
         message = "there may be more problems than are told: looking ends at so many"
         hint = "mend these, and look again"
-        note = Problem("", ProblemCode.TOO_MANY, message, hint, Severity.WARNING)
-        found = found._replace(problems=[*found.problems, note])
-    return found, items
+        warnings.append(Problem("", ProblemCode.TOO_MANY, message, hint, Severity.WARNING))
+    return _Read(found, refused, warnings)
 
 
 def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:

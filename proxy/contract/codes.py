@@ -96,6 +96,7 @@ class ProblemCode(StrEnum):
     SOURCE_REMOVED = "source_removed"
     KEY_IN_USE = "key_in_use"
     ARCHIVED = "archived"
+    OTHER_SYSTEM = "other_system"
     OPTION_MISSING = "option_missing"
     OPTION_ASSUMED = "option_assumed"
     UNITS_MAY_MOVE = "units_may_move"

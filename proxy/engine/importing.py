@@ -22,6 +22,7 @@ from proxy.contract.definitions import (
 from proxy.contract.problems import Problem, pointer
 from proxy.engine.dialects import Named, Traits, option_problems
 from proxy.engine.limits import MAX_PROBLEMS
+from proxy.engine.recognising import NATIVE, whose
 from proxy.engine.shown import several
 from proxy.engine.translate import dialect, segments_of
 
@@ -76,6 +77,12 @@ def import_document(
     """
     document, secrets = without_secrets(document)
     found = dialect(system).read(document, options)
+    looks = whose(document)
+    # ours have flags as flagd's have them, and read as that they would lose their targeting
+    if looks not in (None, system) and (looks == NATIVE or not (found.flags or found.segments)):
+        message = f"this looks like a file of {looks}, not of {system}"
+        hint = f"matrixflag import {looks} takes it"
+        return Import([], [], [Problem("", ProblemCode.OTHER_SYSTEM, message, hint)])
     names = tuple(environments)
     flags = []
     sources: list[tuple[str, Source]] = []

@@ -422,6 +422,25 @@ async def test_companions_that_are_not_wanted_any_more_are_listed(api: Api) -> N
     assert (await served(api, "color.variant"))["value"] == "r"
 
 
+async def test_warnings_name_the_flag(api: Api) -> None:
+    """Also where its place in the file is a number."""
+    toggles = [{**TOGGLE, "name": name, "strategies": [{"name": "mine"}]} for name in ("a", "b")]
+    plan = await good(api, {"version": 2, "features": toggles, "segments": []}, system="unleash")
+    assert [p["message"].partition(":")[0] for p in plan["problems"]] == ["'a'", "'b'"]
+
+
+async def test_a_native_export_is_not_taken_for_flagds(api: Api) -> None:
+    """Read as that, every flag would lose its targeting."""
+    body = {"key": "mine", "type": "boolean", "value": True, "enabled": True}
+    assert (await api.ask("POST", FLAGS, json=body)).status == 201
+    flag = (await api.ask("GET", f"{FLAGS}/mine")).json
+    reply = await bring(api, {"flags": [flag], "segments": []}, "?replace=true")
+    assert reply.status == 422
+    [problem] = reply.json["problems"]
+    assert (problem["pointer"], problem["code"]) == ("/document", "other_system")
+    assert "import native" in problem["hint"]
+
+
 async def test_an_archived_flag_is_not_taken_for_imported(api: Api) -> None:
     """It is refused, as it answers nowhere; `replace` brings it back."""
     await good(api, FILE)

@@ -21,6 +21,7 @@ from proxy.engine.dialects.goff.programs import program_of
 from proxy.engine.dialects.goff.refusals import refuse
 from proxy.engine.dialects.model import Imported, ImportedFlag
 from proxy.engine.findings import Findings
+from proxy.engine.shown import several
 
 __all__ = ["ENRICHMENT", "read"]
 
@@ -46,9 +47,12 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
         given = document.get(ENRICHMENT)
         if given.__class__ is dict and given and ENRICHMENT not in options:
             options = {**options, ENRICHMENT: given}
+    elif not document:
+        message = "there is nothing in the file, not even a flag"
+        findings.add((), ProblemCode.MISSING_FIELD, message)
     kept = {name: value for name, value in options.items() if name == ENRICHMENT}
     flags: list[ImportedFlag] = []
-    timed = False
+    timed: list[str] = []
     for key, definition in found.items():
         at = (*path, str(key))
         if not _is_key(key):
@@ -56,15 +60,15 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
             findings.add(at, ProblemCode.INVALID_KEY, message, "put it in quotes, if it is none")
             continue
         flag, problems, is_timed = _flag(key, definition, kept)
-        timed = timed or is_timed
+        timed += [key] if is_timed else []
         room = limits.MAX_PROBLEMS - len(findings.problems)
         findings.problems += under(pointer(*at), problems)[: max(0, room)]
         if flag is not None:
             flags.append(flag)
     if timed:
         message = (
-            "some flags change over time; the time is the request's, and is not taken from "
-            "gofeatureflag.currentDateTime in a context"
+            f"flags change over time: {several(timed)}; the time is the request's, and is not "
+            "taken from gofeatureflag.currentDateTime in a context"
         )
         findings.add(path, ProblemCode.UNSUPPORTED, message, severity=Severity.WARNING)
     return Imported(tuple(flags), (), tuple(findings.problems))

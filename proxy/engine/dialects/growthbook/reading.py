@@ -19,7 +19,7 @@ from proxy.engine.shown import several
 
 __all__ = ["read"]
 
-_ENCRYPTED = ("encryptedFeatures", "encryptedExperiments", "encryptedSavedGroups")
+_ENCRYPTED = ("encryptedFeatures", "encryptedSavedGroups")
 
 _TYPES: dict[type, str] = {bool: "boolean", str: "string", int: "number", float: "number"}
 _TYPES[dict] = "object"
@@ -33,10 +33,10 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
         return Imported(problems=tuple(findings.problems))
     for name in _ENCRYPTED:
         if document.get(name):
-            message = "it is encrypted, and left out"
+            message = "it is encrypted, and cannot be read"
             hint = "download it from an SDK connection without encryption"
-            findings.add((name,), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)
-    if document.get("experiments"):
+            findings.add((name,), ProblemCode.UNSUPPORTED, message, hint)
+    if document.get("experiments") or document.get("encryptedExperiments"):
         message = "experiments on pages, of the visual editor and redirects, are left out"
         hint = "they are done in a browser; keep GrowthBook's script for them"
         findings.add(("experiments",), ProblemCode.UNSUPPORTED, message, hint, Severity.WARNING)

@@ -6,6 +6,7 @@ that clause never holds. Where the operator is unknown nothing matches, so negat
 that has the attribute. A clause whose attribute cannot be read is an error for whoever comes to it.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -144,8 +145,12 @@ class ClauseReader:
             if fault is None:
                 patterns.append(value)
             elif fault.code is ProblemCode.INVALID_PATTERN and len(fault.path) > 1:
-                message = f"{fault.message}; it matches nothing, as in LaunchDarkly's Go SDK"
-                self._findings.add(where, fault.code, message, fault.hint, Severity.WARNING)
+                if _ELSEWHERE.search(value):
+                    message = f"{fault.message}; SDKs other than Go's take it, and may match"
+                    self._findings.add(where, fault.code, message, _REWRITE)
+                else:
+                    message = f"{fault.message}; it matches nothing, as in LaunchDarkly"
+                    self._findings.add(where, fault.code, message, fault.hint, Severity.WARNING)
             else:  # too large for us, which is no reason to match nothing
                 self._findings.add(where, fault.code, fault.message, fault.hint)
         fault = _fault(patterns) if patterns else None
@@ -166,6 +171,12 @@ class ClauseReader:
 
 
 _MOST = 5
+
+_REWRITE = "write the pattern without; or with Go's SDK, which never matches it, take it out"
+_ELSEWHERE = re.compile(r"\(\?(?:<?[=!]|[>#(])|\\[1-9kuZGcXR]|[*+?}]\+|\{\d*,?\d{4,}")
+"""What RE2 has not and the expressions of other languages have: lookaround, backreferences, atomic
+groups, comments, conditions, escapes, possessive and large counts. Looked for in what RE2 refuses.
+"""
 
 
 def _fault(patterns: list[str]) -> Fault | None:

@@ -56,6 +56,7 @@ def read_file(document: Any, options: Mapping[str, Any]) -> Imported:
     reader = _Reader(options)
     reader.document(document)
     reader.tell_of_mobile_keys()
+    reader.tell_of_archived()
     reader.tell_of_big_segments()
     return Imported(
         tuple(reader.flags.values()), tuple(reader.segments.values()), tuple(reader.problems)
@@ -70,6 +71,7 @@ class _Reader:
         self.segments: dict[str, ImportedSegment] = {}
         self._findings = Findings()
         self._mobile_only: list[str] = []
+        self._archived: list[str] = []
         self._places: dict[str, _Where] = {}
         self._environment = options.get("environment")
         self._options = {"float": 32} if bits_of(options) == 32 else {}
@@ -90,11 +92,13 @@ class _Reader:
             self._left_out(document, path)
             for index, item in enumerate(document["items"]):
                 self._item(item, (*path, "items", index))
-            return None
+            return self._tell_of_pages(document, (*path, "items"))
         if "environments" in document or ("variations" in document and "key" in document):
             return self._item(document, path)
         if not _KNOWN & document.keys():
-            return self._wrong(path, "flags or segments as LaunchDarkly has them", document)
+            hint = "sdk.launchdarkly.com/sdk/latest-all answers a whole environment"
+            wanted = "flags or segments as LaunchDarkly has them"
+            return self._wrong(path, wanted, document, hint)
         self._left_out(document, path)
         for key, found in self._members(document, "segments", path):
             self._segment(key, found, (*path, "segments", key))
@@ -105,6 +109,22 @@ class _Reader:
             where = (*path, "flagValues", key)
             self._add_flag(key, made, where, _always(pointer(*where)))
         return None
+
+    def _tell_of_pages(self, document: dict[str, Any], path: Path) -> None:
+        """Say what of a list of the REST API is not imported."""
+        count, total = len(document["items"]), document.get("totalCount")
+        if isinstance(total, int) and total > count:
+            message = f"only {count} of {total} are in the file, which is one page of a list"
+            hint = "ask for all with limit and offset, or for what clients are sent"
+            code = ProblemCode.MISSING_FIELD
+            self._findings.add(path, code, message, hint, Severity.WARNING)
+
+    def tell_of_archived(self) -> None:
+        """Say which flags are left out because no client is sent them."""
+        if self._archived:
+            message = f"left out, as they are archived: {several(self._archived)}"
+            hint = "no client is sent them; restore there what is still asked"
+            self._findings.add((), ProblemCode.ARCHIVED, message, hint, Severity.WARNING)
 
     def tell_of_mobile_keys(self) -> None:
         """Say which flags more clients will see than did."""
@@ -162,6 +182,8 @@ class _Reader:
         key = item.get("key") if isinstance(item, dict) else None
         if not isinstance(key, str):
             return self._wrong(path, "a flag or a segment, with a key", item)
+        if item.get("archived") is True:
+            return self._archived.append(key)
         if "environments" not in item and "variations" not in item:
             return self._rest_segment(key, item, path)
         if "environments" not in item:
@@ -284,10 +306,10 @@ class _Reader:
                 placed = msgspec.structs.replace(problem, pointer=where(problem.pointer))
                 self.problems.append(placed)
 
-    def _wrong(self, path: Path, wanted: str, found: Any) -> None:
+    def _wrong(self, path: Path, wanted: str, found: Any, hint: str = "") -> None:
         # by its kind alone: what is no flag may be secret
         message = f"{json_kind(found)} is not {wanted}"
-        self._findings.add(path, ProblemCode.WRONG_TYPE, message)
+        self._findings.add(path, ProblemCode.WRONG_TYPE, message, hint)
 
     def _twice(self, path: Path, what: str, key: str) -> None:
         message = f"there is another {what} {compact(key)} before it"

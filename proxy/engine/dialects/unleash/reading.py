@@ -64,6 +64,9 @@ def read(document: Any, options: Mapping[str, Any]) -> Imported:
         if any(name in document for name in _ADMIN):
             reader.add((), ProblemCode.UNSUPPORTED, *_OF_ADMIN)
             return reader.imported([], [])
+        if any(_is_listed(item) for item in document["features"]):
+            reader.add((), ProblemCode.UNSUPPORTED, *_LISTED)
+            return reader.imported([], [])
         reader.replace(document, ())
     else:
         message = "no answer of Unleash's client API: it has neither `features` nor `events`"
@@ -82,6 +85,21 @@ _OF_ADMIN = (
     "an export of the admin API divides a toggle over several lists",
     "take what the SDKs get: curl -H 'Authorization: <client token>' <unleash>/api/client/features",
 )
+
+
+_LISTED = (
+    "a list of the admin API says of toggles that they are there, and not who gets them",
+    _OF_ADMIN[1],
+)
+_NEEDED = {
+    "enabled": "it is taken for switched off",
+    "strategies": "it is taken for one without, which is on for everybody",
+}
+
+
+def _is_listed(node: Any) -> bool:
+    """Return whether a toggle has its switch for each environment, as the admin API has it."""
+    return isinstance(node, dict) and isinstance(node.get("environments"), list)
 
 
 class _Placed(NamedTuple):
@@ -165,6 +183,10 @@ class _Reader:
         else:
             if once and name in self._toggles:
                 self._warn_twice((*path, "name"))
+            for member, taken in _NEEDED.items():
+                if node.get(member) is None:
+                    message = f"a toggle without {member}; {taken}"
+                    self.add(path, ProblemCode.MISSING_FIELD, message, "", Severity.WARNING)
             self._toggles[name] = _Placed(node, path)
 
     def _put_segment(self, node: Any, path: Path, once: bool = False) -> None:

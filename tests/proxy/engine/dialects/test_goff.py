@@ -782,3 +782,17 @@ def test_mutated_files() -> None:
         if isinstance(broken, dict):
             DIALECT.translate("k", broken, {}, True)
     assert evaluated > 3_000
+
+
+def test_an_empty_file_is_an_error_and_a_relay_without_flags_is_not() -> None:
+    """The one is somebody's mistake, the other an answer."""
+    assert [problem.code for problem in read({}).problems] == ["missing_field"]
+    assert read({"flags": {}}).problems == ()
+
+
+def test_flags_that_change_over_time_are_named() -> None:
+    """In one warning for all of them."""
+    plain = {"variations": {"a": 1, "b": 2}, "defaultRule": {"variation": "a"}}
+    dates = {"start": "2030-01-01T00:00:00Z", "end": "2031-01-01T00:00:00Z"}
+    [problem] = read({"plain": plain, "timed": {**plain, "experimentation": dates}}).problems
+    assert problem.message.startswith('flags change over time: "timed";')

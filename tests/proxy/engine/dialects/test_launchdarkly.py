@@ -312,8 +312,8 @@ def test_numbers_are_of_double_precision(value: Any, wanted: Any) -> None:
         ("after", ["2017-12-06T00:00:00.0001Z"], DAY, False),
         ("before", ["2017-12-06T00:00:00.0001Z"], DAY, True),
         ("matches", ["^a.c$"], "abc", True),
-        ("matches", ["b(?=c)"], "abc", False),
-        ("matches", ["b(?=c)", "a"], "abc", True),
+        ("matches", ["b(c"], "abc", False),
+        ("matches", ["b(c", "a"], "abc", True),
         ("matches", ["."], "\ud800", False),
         ("semVerEqual", ["2", "x"], "2.0.0", True),
         ("semVerLessThan", ["2", "3"], "2.5", True),
@@ -333,6 +333,20 @@ def test_operators(op: str, wanted: list[Any], value: Any, matches: bool) -> Non
 
 
 @pytest.mark.parametrize(
+    "pattern",
+    [r"b(?=c)", r"(?<!b)c", r"(a)\1", r"(?>a+)b", r"a++", r"a{1,2000}", r"(?P<q>a)\k<q>", r"a\Z"],
+)
+def test_a_pattern_that_other_sdks_take_is_refused(pattern: str) -> None:
+    """Matching nothing, as to Go's SDK, would move the users of all others."""
+    clause = {"attribute": "a", "op": "matches", "values": ["x", pattern]}
+    translation = translated(ruled(clause))
+    assert translation.program is None
+    [problem] = translation.problems
+    assert (problem.code, problem.severity) == (ProblemCode.INVALID_PATTERN, Severity.ERROR)
+    assert problem.pointer == "/rules/0/clauses/0/values/1"
+
+
+@pytest.mark.parametrize(
     ("clause", "where", "code"),
     [
         ({"attribute": "a", "op": "near", "values": [1]}, "/op", ProblemCode.UNKNOWN_OPERATOR),
@@ -342,7 +356,7 @@ def test_operators(op: str, wanted: list[Any], value: Any, matches: bool) -> Non
         ({"attribute": "a", "op": "semVerEqual", "values": ["v2"]}, "/values/0", None),
         ({"op": "segmentMatch", "values": [7]}, "/values/0", None),
         (
-            {"attribute": "a", "op": "matches", "values": [r"(a)\1"]},
+            {"attribute": "a", "op": "matches", "values": [r"(a"]},
             "/values/0",
             ProblemCode.INVALID_PATTERN,
         ),
@@ -1293,3 +1307,16 @@ def test_the_problems_are_of_the_contract() -> None:
     """Every one has a code and a place."""
     found = read({"flags": {"f": flag(rules=[{"clauses": [{"op": "?", "attribute": "a"}]}])}})
     assert all(isinstance(problem, Problem) for problem in found.problems)
+
+
+def test_archived_flags_and_other_pages_are_told() -> None:
+    """No client is sent the first, and a list of the REST API may be one page of many."""
+    rest = {"environments": {"production": {"on": True, "fallthrough": {"variation": 0}}}}
+    flag = {**rest, "variations": [{"value": 1}]}
+    items = [{**flag, "key": "live"}, {**flag, "key": "old", "archived": True}]
+    found = DIALECT.read({"items": items, "totalCount": 57}, {})
+    assert [item.key for item in found.flags] == ["live"]
+    told = {problem.code: problem for problem in found.problems}
+    assert told[ProblemCode.ARCHIVED].message.endswith('archived: "old"')
+    assert "2 of 57" in told[ProblemCode.MISSING_FIELD].message
+    assert {problem.severity for problem in found.problems} == {Severity.WARNING}

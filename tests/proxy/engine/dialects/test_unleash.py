@@ -887,6 +887,24 @@ def test_an_export_of_the_admin_api_is_told_apart() -> None:
     assert [str(problem.severity) for problem in imported.problems] == ["error"]
 
 
+def test_a_list_of_the_admin_api_is_told_apart() -> None:
+    """It has no strategies either; each toggle would be off, or on for all."""
+    listed = {"name": "a", "environments": [{"name": "production", "enabled": True}]}
+    imported = DIALECT.read({"version": 1, "features": [toggle(name="b"), listed]}, {})
+    assert not imported.flags
+    [problem] = imported.problems
+    assert problem.severity is Severity.ERROR
+    assert "/api/client/features" in problem.hint
+
+
+def test_a_toggle_without_switch_or_strategies_is_warned_of() -> None:
+    """It is off, or on for everybody, by what is not there."""
+    assert problems_of({"name": "a", "enabled": True}, {"name": "b", "strategies": []}) == [
+        ("/features/0", "missing_field", Severity.WARNING),
+        ("/features/1", "missing_field", Severity.WARNING),
+    ]
+
+
 def test_one_wrong_toggle_does_not_cost_the_others() -> None:
     """Each problem has its place in the file; a segment likewise."""
     features: list[Any] = [

@@ -121,15 +121,19 @@ def test_warnings_have_pointers_into_the_file() -> None:
     assert "none of an experiment here: " in found.problems[-1].message  # and of which flags
 
 
-def test_what_is_encrypted_or_of_pages_is_left_out_and_said() -> None:
+@pytest.mark.parametrize("member", ["experiments", "encryptedExperiments"])
+def test_what_is_of_pages_is_left_out_and_said(member: str) -> None:
     """The rest is read."""
-    document = FILE | {"encryptedSavedGroups": "abc.def", "experiments": [{"key": "x"}]}
-    found = DIALECT.read(document, {})
+    found = DIALECT.read(FILE | {member: [{"key": "x"}]}, {})
     assert len(found.flags) == 4
-    assert said(found, Severity.WARNING)[:2] == [
-        ("/encryptedSavedGroups", "unsupported"),
-        ("/experiments", "unsupported"),
-    ]
+    assert said(found, Severity.WARNING)[0] == ("/experiments", "unsupported")
+
+
+@pytest.mark.parametrize("member", ["encryptedFeatures", "encryptedSavedGroups"])
+def test_what_is_encrypted_is_an_error_of_the_file(member: str) -> None:
+    """What it says who gets what cannot be read."""
+    found = DIALECT.read({"features": {}, member: "abc.def"}, {})
+    assert said(found, Severity.ERROR) == [(f"/{member}", "unsupported")]
     assert "abc" not in repr(found)
 
 
