@@ -84,6 +84,7 @@ class Answering:
         self.held = ByteBudget(_MAX_HELD_BYTES)
         """Of the requests that are not whole."""
         self._holder = holder
+        self._same_headers = cors.headers(None) + _SERVER
 
     def must_wait(self, head: Head) -> bool:
         """Return whether a request cannot be answered as soon as its bytes are there.
@@ -196,6 +197,8 @@ class Answering:
 
     def more_headers(self, origin: str | None) -> Headers:
         """Return what every answer carries, errors too, besides its own headers."""
+        if origin is None and not self.settings.freshness_headers:
+            return self._same_headers
         headers = self.cors.headers(origin) + _SERVER
         if self.settings.freshness_headers and (served := self._holder.served) is not None:
             age_s = (self._holder.age_ms() or 0) // 1000

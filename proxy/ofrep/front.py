@@ -104,7 +104,9 @@ class FrontDoor:
         self.writer.tick(int(time.time()))
         self._server = server
         self._reading = reading
-        self._heads: dict[bytes, Head] = {}
+        self.heads: dict[
+            bytes, Head
+        ] = {}  # some of the ordinary ones that were read, by their bytes
         self.quick = answering.metrics.quick_seconds
         self._plain = not answering.settings.freshness_headers and not answering.limit.on
         self.connections: set[Connection] = set()
@@ -167,14 +169,18 @@ class FrontDoor:
 
     def head(self, raw: bytes) -> Head | None:
         """Return what a head says, None for one that is not ordinary."""
-        head = self._heads.get(raw)
+        head = self.heads.get(raw)
         if head is None:
             head = read_head(raw)
             if head is not None and len(raw) <= _MAX_KNOWN_BYTES:
-                if len(self._heads) >= _MAX_KNOWN:
-                    self._heads.clear()
-                self._heads[raw] = head
+                if len(self.heads) >= _MAX_KNOWN:
+                    self.heads.clear()
+                self.heads[raw] = head
         return head
+
+    def answers_at_once(self, head: Head) -> bool:
+        """Return whether a whole request is answered here, and the connection goes on after."""
+        return not (head.close or self.stopping or self.answering.must_wait(head))
 
     def learn(self, raw: bytes, head: Head) -> None:
         """Remember what a head comes to, if it is one for the hot path."""
@@ -301,9 +307,11 @@ class Connection(asyncio.Protocol):
             return
         started_s = _now_s()
         end = data.find(END_OF_HEAD) + _END
-        known = front.known.get(data[:end])
+        raw = data[:end]
+        known = front.known.get(raw)
         if known is None or len(data) - end != known.content_length:
-            self._hold(data)
+            if not self._answered(raw, data[end:]):
+                self._hold(data)
             return
         now_ms = _now_ns() // 1_000_000
         try:
@@ -325,6 +333,19 @@ class Connection(asyncio.Protocol):
             front.answering.tracked(answer, context, now_ms)
         self._transport.write(front.writer.ok[len(body)] + body)
         front.quick.observe(_now_s() - started_s)
+
+    def _answered(self, raw: bytes, body: bytes) -> bool:
+        """Answer a whole request of another kind, if its head was read before; else return False.
+
+        What `_go_on` does, for the most usual case and without keeping anything.
+        """
+        front = self._front
+        head = front.heads.get(raw)
+        if head is None or head.content_length != len(body) or not front.answers_at_once(head):
+            return False
+        front.learn(raw, head)
+        self._transport.write(front.write(front.answering.answer(head, body), head.origin))
+        return True
 
     def eof_received(self) -> bool:
         """Take note that no more comes; return whether to stay open for what is to be answered."""
