@@ -10,7 +10,7 @@ with an emoji was cut in the middle; only then is the slower decoder asked.
 
 import json
 import math
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 import orjson
 
