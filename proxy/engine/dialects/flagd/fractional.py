@@ -123,11 +123,9 @@ def _bucketing(key: tuple[bytes | p.Part, ...], version: Version, total: int) ->
 
 def _unit_key(flag: str, unit: Any, version: Version) -> bytes | None:
     """Return the key of who has no other: the flag and the targeting key."""
-    if unit.__class__ is not str:
+    if unit.__class__ is not str or not unit:
         return None
-    if version == 3:
-        return cbor.encode([flag, unit])
-    return utf8(flag + unit) if unit else None
+    return cbor.encode([flag, unit]) if version == 3 else utf8(flag + unit)
 
 
 def divided(values: list[Any], flag: str, unit: Any, version: Version) -> Any:
@@ -378,7 +376,7 @@ def _own_key(flag: str, version: Version) -> tuple[bytes | p.Part, ...]:
 
 
 def _text_or_none(value: Any) -> bytes | None:
-    return cbor.encode_text(value) if value.__class__ is str else None
+    return cbor.encode_text(value) if value.__class__ is str and value else None
 
 
 def _key_part(
