@@ -465,8 +465,11 @@ class _Planning:
         entries = yield from self._entries()
         blobs = {**self._state.blobs}
         snapshot: CompiledSnapshot = yield from compile_snapshot(entries, None, blobs)
+        # each is let go by itself: to free ten thousand at once is a long step
+        flags = snapshot.flags
         for key, _ in list(self.plan.flags.written()):
-            flag = snapshot.flags.get(key)
+            entries.pop(("flag", key), None)
+            flag = flags.pop(key, None)
             if flag is not None and flag.problems:
                 self.plan.flags.refuse(key, list(flag.problems))
                 self._flags.pop(key, None)
