@@ -39,6 +39,7 @@ _MAX_HEADERS_BYTES = 64 * 1024
 _CONCURRENCY = 8
 _TIMEOUT_S = 10.0
 _SHOWN_DIFFERENCES = 100
+_SHARES = 10  # one flag that is all different must not hide the others
 _SHOWN_CHARS = 200
 _SHOWN_FLAGS = 20
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
@@ -124,7 +125,8 @@ class _Command:
             type=int,
             default=_SHOWN_DIFFERENCES,
             metavar="N",
-            help=f"differences that are printed; all are counted [{_SHOWN_DIFFERENCES}]",
+            help="differences that are printed, a tenth of them at most of one flag; all are "
+            f"counted [{_SHOWN_DIFFERENCES}]",
         )
         parser.add_argument(
             "--concurrency",
@@ -343,6 +345,8 @@ class _Printer:
         self.differences = 0
         self._as_json = as_json
         self._limit = limit
+        self._limit_of_one = max(limit // _SHARES, 1)
+        self._printed = 0
         self._aspects = aspects
         self._contexts = 0
         self._evaluations = 0
@@ -362,7 +366,9 @@ class _Printer:
         for difference in asked.found:
             self.differences += 1
             self._by_flag[difference.flag] += 1
-            if self.differences <= self._limit:
+            shown = self._by_flag[difference.flag] <= self._limit_of_one
+            if shown and self._printed < self._limit:
+                self._printed += 1
                 made = self._json if self._as_json else self._text
                 sys.stdout.write(made(difference, asked))
 
@@ -381,8 +387,8 @@ class _Printer:
             summary = {**counts, "compared": [*self._aspects, "error"], "by_flag": by_flag}
             sys.stdout.write(json.dumps({"summary": summary}) + "\n")
             return
-        if self.differences > self._limit:
-            sys.stdout.write(f"... and {self.differences - self._limit} more differences\n")
+        if self.differences > self._printed:
+            sys.stdout.write(f"... and {self.differences - self._printed} more differences\n")
         if self.differences:
             sys.stdout.write("\ndifferences by flag\n")
             for flag, count in self._by_flag.most_common():

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -100,6 +101,30 @@ def test_text_is_bounded_and_all_is_counted(
     out = capsys.readouterr().out
     assert out.count("  value    false  |  true\n") == 1
     assert "more differences\n\ndifferences by flag\n" in out
+
+
+def test_one_flag_does_not_hide_the_others(
+    servers: tuple[str, str],
+    contexts: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """At most a tenth of what is printed is of it, but one."""
+    less = project(25_000)
+    less["flags"].pop(0)  # asked for before `split`, and different in every context
+    (tmp_path / "flags.json").write_text(json.dumps(less))
+    with running_sidecar(tmp_path, "--snapshot", tmp_path / "flags.json") as other:
+        both = other.ofrep, servers[1]
+        for arguments, shares in (
+            (("--limit", "20"), {"hello": 2, "split": 2}),
+            (("--limit", "30", "--flags", "hello,split"), {"hello": 3, "split": 3}),
+            (("--limit", "1", "--flags", "hello"), {"hello": 1}),
+            (("--limit", "0"), {}),
+        ):
+            assert compare(*both, contexts, *arguments, "--format", "json") == 1
+            *found, last = map(json.loads, capsys.readouterr().out.splitlines())
+            assert Counter(each["flag"] for each in found) == shares
+            assert last["summary"]["by_flag"]["hello"] == 201
 
 
 def test_bulk_and_one_by_one_find_the_same(
