@@ -56,10 +56,13 @@ _log = logging.getLogger(__name__)
 
 HEAD_TIMEOUT_S = 10  # nginx: 60, uvicorn and aiohttp: none; our clients are on the same machine
 WRITE_TIMEOUT_S = 30
+LINGER_S = 2
+"""A connection that was refused may go on sending for so long, for nothing."""
 
 _MAX_UNSENT_BYTES = 67_108_864
 _MAX_HANDED_OVER = 1_000
 """Connections that aiohttp reads at a time: it keeps up to 8 MB of a head that is not whole."""
+_MAX_LINGERING = 100
 _MAX_KNOWN = 1_024
 _MAX_KNOWN_BYTES = 2_048  # a head that is longer is not likely to come again
 _TURN_S = 0.005
@@ -115,6 +118,7 @@ class FrontDoor:
         self._all_lost = asyncio.Event()
         self.seconds = 0  # ticks since the beginning
         self.unsent_bytes = 0
+        self.lingering = 0  # connections that were told to end
         # of the snapshot being served
         self.known: dict[bytes, _Known] = {}
 
@@ -231,7 +235,8 @@ class FrontDoor:
     @property
     def full(self) -> bool:
         """Whether there is no room for another connection."""
-        return len(self.connections) + len(self.handed_over) >= self.limits.max_connections
+        there = len(self.connections) - self.lingering + len(self.handed_over)
+        return there >= self.limits.max_connections
 
     @property
     def busy(self) -> bool:
@@ -255,6 +260,7 @@ class Connection(asyncio.Protocol):
         "_looked_at",
         "_paused",
         "_raw",
+        "_refused",
         "_scheduled",
         "_seen",
         "_slow",
@@ -270,6 +276,7 @@ class Connection(asyncio.Protocol):
         self._seen = front.seconds
         self._ended = False  # the client sends no more
         self._unsent = 0
+        self._refused = -1  # the tick at which it was told to end, -1 for not
         self._paused = -1  # the tick since when the client has not taken its answers, -1 for none
         # of what was received and is not answered
         self._slow = False  # there is some, or it may not be answered now
@@ -285,16 +292,17 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; or say at once that there are too many."""
         self._transport = cast(asyncio.Transport, transport)
-        front = self._front
-        if front.full:
-            _end(self._transport, front.write(_refused("too many connections"), close=True))
-        else:
-            front.connections.add(self)
+        full = self._front.full
+        self._front.connections.add(self)
+        if full:
+            self._refuse(_refused("too many connections"))
 
     def connection_lost(self, _error: BaseException | None) -> None:
         """End."""
         self._front.lost(self)
         self._drop()
+        if self._refused >= 0:
+            self._front.lingering -= 1
         self._front.unsent_bytes -= self._unsent
         self._unsent = 0
 
@@ -349,6 +357,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Take note that no more comes; return whether to stay open for what is to be answered."""
+        if self._refused >= 0:
+            return False
         self._ended = True
         return self._scheduled or self._paused >= 0
 
@@ -374,7 +384,10 @@ class Connection(asyncio.Protocol):
 
     def check(self, seconds: int) -> None:
         """End the connection if its time is over; `seconds` is the tick."""
-        if self._paused >= 0:
+        if self._refused >= 0:
+            if seconds - self._refused > LINGER_S:
+                self._transport.abort()
+        elif self._paused >= 0:
             if seconds - self._paused > WRITE_TIMEOUT_S:
                 self._transport.abort()
         elif self._waiting >= 0:
@@ -388,7 +401,7 @@ class Connection(asyncio.Protocol):
 
     def end_if_idle(self) -> None:
         """Close the connection if nothing is under way on it."""
-        if not self._slow:
+        if not self._slow or self._refused >= 0:
             self._transport.close()
 
     def abort(self) -> None:
@@ -397,6 +410,8 @@ class Connection(asyncio.Protocol):
 
     def _hold(self, data: bytes) -> None:
         """Keep what cannot be answered on the hot path, and go on with it unless that must wait."""
+        if self._refused >= 0:
+            return
         self._slow = True
         if not self._front.answering.held.take(len(data)):
             self._refuse(_refused("too many requests are being received"))
@@ -408,7 +423,7 @@ class Connection(asyncio.Protocol):
     def _go_on(self) -> None:
         """Answer all requests that are whole, one after the other."""
         self._scheduled = False
-        if self._transport.is_closing():
+        if self._transport.is_closing() or self._refused >= 0:
             return
         self._waiting, waiting = -1, self._waiting
         turn_ends_s = _now_s() + _TURN_S
@@ -483,10 +498,21 @@ class Connection(asyncio.Protocol):
         return _OVER
 
     def _refuse(self, answer: OfrepAnswer) -> None:
-        """End the connection with an error; what it sent is dropped."""
-        self._front.answering.count_other(answer)
+        """End the connection with an error; what it sent, and may still send, is dropped.
+
+        To close at once, with bytes unread, would reset it, and the client might not see why.
+        """
+        front = self._front
+        front.answering.count_other(answer)
         self._drop()
-        _end(self._transport, self._front.write(answer, close=True))
+        self._slow = True
+        self._transport.write(front.write(answer, close=True))
+        if front.lingering < _MAX_LINGERING and self._transport.can_write_eof():
+            self._refused = front.seconds
+            front.lingering += 1
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def _let_go(self, count: int) -> None:
         """Drop the request that the bytes held begin with."""

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from proxy.ofrep import front as front_module
-from proxy.ofrep.front import HEAD_TIMEOUT_S, WRITE_TIMEOUT_S, Limits
+from proxy.ofrep.front import HEAD_TIMEOUT_S, LINGER_S, WRITE_TIMEOUT_S, Limits
 from proxy.ofrep.routes import BODY_TIMEOUT_S
 from tests.proxy.ofrep.mutations import request
 from tests.proxy.ofrep.server import FLAGS, Server, running_server
@@ -240,6 +240,23 @@ async def test_who_never_takes_the_answers_is_dropped(server: Server) -> None:
             front_module._MAX_UNSENT_BYTES = kept
     assert server.front.unsent_bytes == 0
     await held(server, 0)
+
+
+async def test_who_is_refused_sees_why_though_it_still_sends(server: Server) -> None:
+    """A reset would take the answer away; who sends on and on is cut off after a while."""
+    async with connected(server) as client:
+        await client.sent(b"POST / HTTP/1.1\r\nX: " + b"a" * 66_000)
+        await until(lambda: server.front.lingering)
+        for _ in range(20):
+            await client.sent(b"a" * 66_000)
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (431, "close")
+        assert await client.ended()
+        seconds(server, LINGER_S)
+        assert server.front.connections
+        seconds(server, 1)
+        await connections(server, 0)
+    assert server.front.lingering == 0
 
 
 async def test_many_requests_at_once_do_not_keep_others_waiting(

@@ -72,6 +72,12 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         self.close()
 
+    def can_write_eof(self) -> bool:
+        return True
+
+    def write_eof(self) -> None:
+        pass
+
     def is_closing(self) -> bool:
         return self.closed
 
