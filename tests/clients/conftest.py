@@ -21,11 +21,12 @@ from tests.support.processes import running_sidecar
 
 @dataclass(frozen=True)
 class Served:
-    """A running sidecar and the file it serves."""
+    """A running sidecar, the file it serves, and its process id."""
 
     url: str
     admin: str
     file: Path
+    pid: int
 
     def write(self, definitions: dict[str, Any]) -> None:
         """Replace the definitions as editors and deployments do: a new file takes the name."""
@@ -47,7 +48,7 @@ def serving(
     file = directory / "flags.json"
     write_definitions(file, definitions or DEFINITIONS)
     with running_sidecar(directory, "--snapshot", file, *arguments) as sidecar:
-        yield Served(sidecar.ofrep, sidecar.admin, file)
+        yield Served(sidecar.ofrep, sidecar.admin, file, sidecar.pid)
 
 
 @pytest.fixture(scope="session")

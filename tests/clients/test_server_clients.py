@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
@@ -145,6 +146,25 @@ def test_a_url_may_end_with_a_slash(client: str, served: Served) -> None:
     """The providers of JavaScript then ask for a path that begins with two."""
     with asking(client, served.url + "/") as ask:
         assert ask(_TEXT).outcome == _TEXT.expected
+
+
+def test_one_connection_does_for_all_evaluations(client: str, changeable: Served) -> None:
+    """The sidecar keeps it; a provider whose connection is gone has a default to give, no retry."""
+    with asking(client, changeable.url) as ask:
+        ask(_TEXT)  # one that waits for the first snapshot ends its connection, and says so
+        assert ask(_TEXT).outcome == _TEXT.expected
+        connections = _connections(changeable)
+        assert len(connections) == 1
+        for case in CASES:  # errors of every status among them
+            ask(case)
+        assert _connections(changeable) == connections
+
+
+def _connections(served: Served) -> list[object]:
+    """Return from where the evaluation port is connected to."""
+    port = int(served.url.rpartition(":")[2])
+    connections = psutil.Process(served.pid).net_connections("tcp")
+    return [c.raddr for c in connections if c.raddr and c.laddr.port == port]
 
 
 def test_localhost_is_the_sidecar_beside(client: str, served: Served) -> None:
