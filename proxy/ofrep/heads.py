@@ -32,10 +32,11 @@ _LOOKED_AT = 256  # of a part of a line again, each time that more of it has com
 _METHODS = (b"POST /", b"OPTIONS /")
 _LENGTH = re.compile(rb"[0-9]{1,10}")
 
-_NOT_ORDINARY = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer"}
-)
+_NOT_ORDINARY = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"trailer"})
 _CLOSES = {b"keep-alive": False, b"close": True}
+_OFFER_OF_HTTP_2 = (b"upgrade, http2-settings", b"h2c")
+"""`Connection` and `Upgrade` of every request of Java's client: an offer, which may be ignored."""
+
 _MAX_FIELDS = 100  # aiohttp refuses more than 128
 
 
@@ -74,7 +75,12 @@ def read_head(head: bytes) -> Head | None:
             return None
         fields[name] = value.strip(b" \t")
     length = fields.get(b"content-length", b"0")
-    close = _CLOSES.get(fields.get(b"connection", b"keep-alive").lower())
+    connection = fields.get(b"connection", b"keep-alive").lower()
+    if b"upgrade" in fields:
+        if (connection, fields[b"upgrade"].lower()) != _OFFER_OF_HTTP_2:
+            return None
+        connection = b"keep-alive"
+    close = _CLOSES.get(connection)
     if close is None or b"host" not in fields or not _LENGTH.fullmatch(length):
         return None
     if len(fields) > _MAX_FIELDS:

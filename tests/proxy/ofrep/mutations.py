@@ -46,6 +46,11 @@ def request(
     return b"%bContent-Length: %d\r\n\r\n%b" % (head, length, body)
 
 
+_OFFER_OF_HTTP_2 = (
+    b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
+)
+
+
 def ordinary_requests() -> list[bytes]:
     """Return requests that no server has trouble with, one of each kind."""
     context = json.dumps({"context": {"targetingKey": "u-1", "plan": "pro", "n": [1, {}]}}).encode()
@@ -68,6 +73,7 @@ def ordinary_requests() -> list[bytes]:
         request("/elsewhere"),
         request(headers=_HEADERS + b"Connection: close\r\n"),
         request(headers=_HEADERS + b"Connection: Keep-Alive\r\nUser-Agent: a/1 (b; c)\r\n"),
+        request(headers=_HEADERS + _OFFER_OF_HTTP_2),
         b"POST %b HTTP/1.1\r\nHost: a\r\n\r\n" % FLAGS.encode(),
     ]
 

@@ -34,6 +34,12 @@ def test_all_that_matters_is_read() -> None:
     )
 
 
+def test_an_offer_of_http_2_is_left_alone() -> None:
+    """Java's client makes one with every request, and goes on when it is not taken."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAEAAEAA\r\nUpgrade: h2c\r\n"
+    assert read_head(head(offer)) == read_head(head())
+
+
 def test_a_head_without_more_means_the_defaults() -> None:
     """As a POST without a body is sent."""
     assert read_head(head()) == Head("POST", Target(Endpoint.SINGLE, "a"))
@@ -47,6 +53,10 @@ def test_a_head_without_more_means_the_defaults() -> None:
         b"Expect: 100-continue\r\n",
         b"Upgrade: h2c\r\n",
         b"Trailer: a\r\n",
+        b"Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        b"Upgrade: websocket\r\nConnection: Upgrade, HTTP2-Settings\r\n",
+        b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings, close\r\n",
+        b"Connection: Upgrade, HTTP2-Settings\r\n",
         b"Connection: keep-alive, upgrade\r\n",
         b"X: 1\r\nX: 2\r\n",
         b"host: b\r\n",
