@@ -66,11 +66,16 @@ def failure(
     headers: Headers = (),
 ) -> OfrepAnswer:
     """Return an error; with `key` it is about that flag, else about the whole request."""
-    subject = {} if key is None else {"key": key}
-    body = orjson.dumps(subject | {"errorCode": code, "errorDetails": details})
+    subject = {} if key is None else {"key": _text(key)}
+    body = orjson.dumps(subject | {"errorCode": code, "errorDetails": _text(details)})
     return OfrepAnswer(status, body, JSON_HEADERS + headers)
 
 
 def not_ready(key: str | None, details: str) -> OfrepAnswer:
     """Return 503: a client that is told 401 or 404 while we start gives up for good."""
     return failure(503, details, key=key, headers=(("Retry-After", "1"),))
+
+
+def _text(text: str) -> str:
+    """Return text with `?` in place of what was no UTF-8 when it was received."""
+    return text.encode("utf-8", "replace").decode()

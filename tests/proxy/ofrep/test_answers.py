@@ -2,6 +2,7 @@
 
 import json
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,3 +27,10 @@ def test_not_ready_asks_to_come_back_in_whole_seconds() -> None:
     answer = not_ready("a", "why")
     assert answer.status == 503
     assert dict(answer.headers)["Retry-After"].isdigit()
+
+
+def test_what_was_no_text_is_shown_as_question_marks() -> None:
+    """A header or a path may hold any bytes; an answer about them is an answer all the same."""
+    answer = failure(417, "there is no way to meet Expect: \udcff", key="a\udc80")
+    assert orjson.loads(answer.body)["errorDetails"].endswith("Expect: ?")
+    assert orjson.loads(answer.body)["key"] == "a?"

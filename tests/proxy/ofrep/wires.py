@@ -137,6 +137,8 @@ class Ends:
             end = answered + received
             ways.append((data[:answered], data[answered:end], *parts[given:]))
         ways.append(tuple(bytes([byte]) for byte in data))
+        if b"HTTP/1.1 500 " in front:
+            return f"{parts!r}\nfront door: {front!r}"
         for way in ways:
             plain = bytes((await self.plain(way)).written)
             if _same(front, plain):
