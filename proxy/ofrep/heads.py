@@ -19,7 +19,10 @@ MAX_HEAD_BYTES = 65_536
 """Of an ordinary head: some clients put a whole context into a query."""
 
 _LINE = rb"(POST|OPTIONS) (/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)(?:\?[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*)?"
-_FIELD = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*\r\n"
+_FIELD = (
+    rb"(?:(?i:content-length):[\t ]*[0-9]+[\t ]*"
+    rb"|(?!(?i:content-length):)[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*)\r\n"
+)
 _HEAD = re.compile(rb"%b HTTP/1\.1\r\n((?:%b)*)\r\n" % (_LINE, _FIELD))
 _FIRST_LINES = re.compile(rb"%b HTTP/1\.1\r\n(?:%b)*" % (_LINE, _FIELD))
 _MORE_LINES = re.compile(rb"(?:%b)*" % _FIELD)

@@ -141,7 +141,7 @@ class Ends:
             return f"{parts!r}\nfront door: {front!r}"
         for way in ways:
             plain = bytes((await self.plain(way)).written)
-            if _same(front, plain):
+            if _same(front, plain, handed_over=wire.handed_over is not None):
                 return ""
         return f"{parts!r}\nfront door: {front!r}\naiohttp:    {plain!r}"
 
@@ -154,11 +154,10 @@ class Ends:
         return wire
 
 
-def _same(front: bytes, plain: bytes) -> bool:
+def _same(front: bytes, plain: bytes, *, handed_over: bool) -> bool:
     ours, theirs = _comparable(front), _comparable(plain)
-    if ours == theirs:
-        return True
-    return ours != b"" and front.count(_CLOSE) == 1 and theirs.startswith(ours)
+    ends = handed_over or _CLOSE in front
+    return ours == theirs or (ends and ours != b"" and theirs.startswith(ours))
 
 
 def _comparable(answers: bytes) -> bytes:
