@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from proxy.contract.confidential import without_secrets
+from proxy.contract.problems import Problem
 from proxy.file_documents import UnreadableFile, read_file_document
 
 __all__ = ["COMMAND"]
 
-SYSTEMS = ("flagd", "unleash", "growthbook", "launchdarkly", "goff")
+SYSTEMS = ("flagd", "unleash", "growthbook", "launchdarkly", "goff", "native")
 
 _URL = "http://localhost:8000"
 _MAX_BYTES = 32 * 1024 * 1024
@@ -49,15 +50,15 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 class _Command:
     """`matrixflag import`."""
 
-    help = "import flagd, Unleash, GrowthBook, LaunchDarkly or GO Feature Flag definitions"
+    help = "import definitions of other systems, or a native export"
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
-        parser.add_argument("system", choices=SYSTEMS, help="whose file it is")
+        parser.add_argument("system", choices=SYSTEMS, help="whose file it is; native is our own")
         parser.add_argument("file", metavar="FILE", help="JSON or YAML; - reads standard input")
         parser.add_argument("--project", default="default", help="the project [default]")
         parser.add_argument(
-            "--environment", default="production", help="the environment [production]"
+            "--environment", help="the environment [production; native: all that are in the file]"
         )
         parser.add_argument("--dry-run", action="store_true", help="only say what would be done")
         parser.add_argument(
@@ -87,7 +88,9 @@ class _Command:
         try:
             document = _read(args.file)
             options = _options(args.option)
-            document, secrets = without_secrets(document)
+            secrets: list[Problem] = []
+            if args.system != "native":  # which has none but what its author wrote into flags
+                document, secrets = without_secrets(document)
             if secrets:
                 names = {problem.pointer.rpartition("/")[2] for problem in secrets}
                 told = ", ".join(sorted(names))
@@ -161,7 +164,8 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
     base = (args.url or os.environ.get("MATRIXFLAG_URL") or _URL).rstrip("/")
     if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
         raise _Unusable(f"--url: {base!r} is no http:// or https:// address")
-    query: dict[str, str] = {"project": args.project, "environment": args.environment}
+    query: dict[str, str] = {"project": args.project}
+    query |= {} if args.environment is None else {"environment": args.environment}
     query |= {"dry_run": "true"} if args.dry_run else {}
     query |= {"replace": "true"} if args.replace else {}
     headers = {"Content-Type": "application/json", "Accept": "application/json"}

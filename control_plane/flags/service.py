@@ -57,6 +57,7 @@ __all__ = [
     "flag_change",
     "new_salt",
     "new_salts",
+    "unix_ms",
 ]
 
 MAX_FLAGS = 50_000
@@ -254,12 +255,12 @@ class FlagService:
                 _, (at, draft, old), warnings = done
             else:
                 at = self._now()
-                draft, old = build(state, _unix_ms(at))
+                draft, old = build(state, unix_ms(at))
                 if old is None and len(state.flags) >= MAX_FLAGS:
                     raise Conflict(f"{MAX_FLAGS} flags are all a project can have", code="too_many")
                 steps = checking(draft, old, state, simple=simple)
                 warnings = at_once(state, (at, draft, old), steps)
-            flag, now_ms = draft.flag, _unix_ms(at)
+            flag, now_ms = draft.flag, unix_ms(at)
             if old is not None:
                 check_consent(old.flag, flag, now_ms, rebucket=rebucket)
                 if flag.archived and not old.flag.archived:
@@ -344,7 +345,8 @@ def circumstances(state: ProjectState, environment: str, key: str, now_ms: int) 
     return Circumstances(state.environments.keys(), environment, new_salt, now_ms, needed)
 
 
-def _unix_ms(at: str) -> int:
+def unix_ms(at: str) -> int:
+    """Return an RFC 3339 time as Unix milliseconds."""
     return round(datetime.fromisoformat(at).timestamp() * 1000)
 
 

@@ -1,19 +1,23 @@
 """What an import is asked with, and what it answers: the plan, whether it was applied or not."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from proxy.contract.definitions import DialectName
 from proxy.contract.problems import Problem
 
-__all__ = ["ImportAnswer", "ImportInput", "ImportItem", "ImportedRecords"]
+__all__ = ["FileSystem", "ImportAnswer", "ImportInput", "ImportItem", "ImportedRecords"]
+
+
+FileSystem = DialectName | Literal["native"]
+"""Whose file it is; native is our own, as `matrixflag export native` writes it."""
 
 
 class ImportInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of another system, as it is, and how to read it."""
+    """A file of another system, or of our own, as it is, and how to read it."""
 
-    system: DialectName
+    system: FileSystem
     document: Any
     options: dict[str, Any] = {}
 
@@ -49,7 +53,7 @@ class ImportAnswer(msgspec.Struct, frozen=True):
     the environment and that the file has not any more; they stay.
     """
 
-    system: DialectName
+    system: FileSystem
     dry_run: bool
     applied: bool
     revision: int

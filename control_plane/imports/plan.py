@@ -52,11 +52,24 @@ from proxy.engine import (
     segment_source_names,
 )
 
-__all__ = ["Asked", "Outcome", "Plan", "named_for", "planning"]
+__all__ = [
+    "RESERVED",
+    "Asked",
+    "Outcome",
+    "Over",
+    "Plan",
+    "Written",
+    "asks_refused",
+    "changes_of",
+    "named_for",
+    "planning",
+]
 
 T = TypeVar("T")
 
-_RESERVED = "units"  # as the last part of a segment's key, see control_plane.segments
+RESERVED = "units"
+"""As the last part of a segment's key no segment can have it, see `control_plane.segments`."""
+
 _MOST_NAMES = 10
 _MOST_NOTES = 100
 
@@ -70,7 +83,7 @@ class Asked(NamedTuple):
     replace: bool
 
 
-class _Written(NamedTuple):
+class Written(NamedTuple):
     """A flag or a segment that is to be stored, and the record it takes the place of, if any."""
 
     document: Any
@@ -81,8 +94,8 @@ class _Written(NamedTuple):
 class Outcome:
     """What becomes of the flags, or of the segments, of a file, by key."""
 
-    created: dict[str, _Written] = field(default_factory=dict)
-    changed: dict[str, _Written] = field(default_factory=dict)
+    created: dict[str, Written] = field(default_factory=dict)
+    changed: dict[str, Written] = field(default_factory=dict)
     unchanged: list[str] = field(default_factory=list)
     refused: dict[str, list[Problem]] = field(default_factory=dict)
     changes: list[ImportItem] = field(default_factory=list)
@@ -91,7 +104,7 @@ class Outcome:
     """What changes do to units, by key."""
     only_here: list[str] = field(default_factory=list)
 
-    def written(self) -> Iterator[tuple[str, _Written]]:
+    def written(self) -> Iterator[tuple[str, Written]]:
         """Yield what is to be stored, by key."""
         yield from self.created.items()
         yield from self.changed.items()
@@ -116,7 +129,7 @@ class Outcome:
         """Find out what changes."""
         for key in sorted(self.changed):
             written = self.changed[key]
-            found = _changes(_document(written.old), written.document)
+            found = changes_of(_document(written.old), written.document)
             self.changes.append(ImportItem(key, found, self.warnings.get(key, [])))
             yield
 
@@ -133,6 +146,10 @@ class Plan:
     segments: Outcome = field(default_factory=Outcome)
     notes: list[Problem] = field(default_factory=list)
     seen: dict[Name, Any] = field(default_factory=dict)
+
+    def see(self, state: ProjectState, name: Name) -> Any:
+        """Return the record of a state that is planned with, None for none."""
+        return self.seen.setdefault(name, _record(state, name))
 
     def holds(self, state: ProjectState) -> bool:
         """Return whether nothing has changed that it was worked out from."""
@@ -190,7 +207,7 @@ class _Planning:
             if segment.key not in outcome.refused:
                 self._segment(segment)
             yield
-        everything = _Over(self._segments, self._state.segment_documents)
+        everything = Over(self._segments, self._state.segment_documents)
         for key, written in list(outcome.written()):
             problems = yield from checking_segment(written.document, everything)
             if has_errors(problems):
@@ -204,7 +221,7 @@ class _Planning:
                 bad = [name for name in named if name in outcome.refused]
                 if bad and key not in outcome.refused:
                     left = True
-                    outcome.refuse(key, [_asks_refused(bad)])
+                    outcome.refuse(key, [asks_refused(bad)])
                 yield
         for key in outcome.refused:
             self._segments.pop(key, None)
@@ -212,13 +229,13 @@ class _Planning:
     def _segment(self, segment: Segment) -> None:
         key, outcome = segment.key, self.plan.segments
         old: SegmentRecord | None = self._see(Name(RecordKind.SEGMENT, key))
-        if key.rpartition("/")[2] == _RESERVED:
-            message = f"the last part of a segment's key cannot be {_RESERVED!r}"
+        if key.rpartition("/")[2] == RESERVED:
+            message = f"the last part of a segment's key cannot be {RESERVED!r}"
             outcome.refuse(key, [Problem("/key", ProblemCode.INVALID_KEY, message)])
             return
         if old is None:
             self._segments[key] = segment
-            outcome.created[key] = _Written(segment, None)
+            outcome.created[key] = Written(segment, None)
             return
         now = old.segment
         owner = None if isinstance(now.source, UnsetType) else now.source.dialect
@@ -245,7 +262,7 @@ class _Planning:
             description=segment.description or now.description,
         )
         self._segments[key] = made
-        outcome.changed[key] = _Written(made, old)
+        outcome.changed[key] = Written(made, old)
 
     def _asked_elsewhere(self, key: str) -> list[str]:
         """Return the flags that ask a segment, itself or through others, in other environments."""
@@ -276,8 +293,8 @@ class _Planning:
             if flag.key not in outcome.refused:
                 self._flag(flag)
             yield
-        segments = _Over(self._segments, self._state.segment_documents)
-        flags = _Over(self._flags, self._state.flag_documents)
+        segments = Over(self._segments, self._state.segment_documents)
+        flags = Over(self._flags, self._state.flag_documents)
         for key, written in list(outcome.written()):
             problems = yield from checking_flag(
                 written.document,
@@ -300,14 +317,14 @@ class _Planning:
         config = flag.environments[self._environment]
         bad = [n.key for n in names_in(config) if n.key in self.plan.segments.refused]
         if bad:
-            outcome.refuse(key, [_asks_refused(bad)])
+            outcome.refuse(key, [asks_refused(bad)])
             return
         variants = normalise_values(flag.type, flag.variants)
         if old is None:
             environments = {self._environment: _with_salt(config, None)}
             made = msgspec.structs.replace(flag, variants=variants, environments=environments)
             self._flags[key] = made
-            outcome.created[key] = _Written(made, None)
+            outcome.created[key] = Written(made, None)
             return
         now = old.flag
         before = now.environments.get(self._environment)
@@ -370,7 +387,7 @@ class _Planning:
         if same_document(made, now):
             outcome.unchanged.append(key)
         else:
-            outcome.changed[key] = _Written(made, old)
+            outcome.changed[key] = Written(made, old)
 
     def _may_change(
         self,
@@ -535,8 +552,7 @@ class _Planning:
             self.plan.notes.append(problem)
 
     def _see(self, name: Name) -> Any:
-        record = _record(self._state, name)
-        return self.plan.seen.setdefault(name, record)
+        return self.plan.see(self._state, name)
 
 
 def named_for(key: str | None, problem: Problem) -> Problem:
@@ -546,7 +562,7 @@ def named_for(key: str | None, problem: Problem) -> Problem:
     return msgspec.structs.replace(problem, message=f"{key!r}: {problem.message}")
 
 
-class _Over(Mapping[str, T]):
+class Over(Mapping[str, T]):
     """Some documents in front of others, without copying either."""
 
     def __init__(self, first: Mapping[str, T], others: Mapping[str, T]) -> None:
@@ -704,7 +720,7 @@ _STANDS_FOR_ANOTHER = Problem(
 )
 
 
-def _asks_refused(names: list[str]) -> Problem:
+def asks_refused(names: list[str]) -> Problem:
     shown = ", ".join(map(repr, names[:_MOST_NAMES]))
     message = f"it asks {shown}, which is refused"
     return Problem("", ProblemCode.UNKNOWN_SEGMENT, message)
@@ -719,7 +735,7 @@ def _warning(where: str, code: ProblemCode, message: str) -> Problem:
     return Problem(where, code, message, severity=Severity.WARNING)
 
 
-def _changes(old: Any, new: Any) -> list[str]:
+def changes_of(old: Any, new: Any) -> list[str]:
     """Return the names of members that differ; of environments, what differs in them."""
     names = [n for n in new.__struct_fields__ if n != "environments"]
     found = [n for n in names if not _same(getattr(old, n), getattr(new, n))]

@@ -25,7 +25,12 @@ async def import_file(request: web.Request) -> web.StreamResponse:
     body = await read_body(request, MAX_IMPORT_BYTES)
     document = await asyncio.to_thread(decode_document, body, ImportInput)
     answer = await ImportService(request.app[REPLICA]).run(
-        *scope, document, author_of(request), dry_run=dry_run, replace=replace
+        *scope,
+        document,
+        author_of(request),
+        dry_run=dry_run,
+        replace=replace,
+        every="environment" not in request.query,
     )
     return json_response(answer)
 
@@ -64,6 +69,7 @@ ROUTES = (
         responses={200: ImportAnswer},
         description="The system's own definitions are stored and evaluated as it would. All of the "
         "file that is good is applied in one change; the answer tells what became of each flag and "
-        "segment. The same file again changes nothing. Only the named environment is written.",
+        "segment. The same file again changes nothing. Only the named environment is written; of "
+        "a file of our own (`native`), where none is named, all that it has.",
     ),
 )

@@ -6,15 +6,16 @@ from has changed meanwhile; else it is worked out again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from control_plane.audit.model import Author
 from control_plane.documents import MAX_PROBLEMS, invalid
 from control_plane.errors import Conflict
-from control_plane.flags.service import MAX_FLAGS, check_environment
+from control_plane.flags.service import MAX_FLAGS, check_environment, unix_ms
 from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
+from control_plane.imports.native import NativeFile, planning_native, read_native
 from control_plane.imports.places import by_item
 from control_plane.imports.plan import Asked, Plan, named_for, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
@@ -29,9 +30,10 @@ from control_plane.publishing.state import (
 )
 from control_plane.segments.service import MAX_SEGMENTS
 from proxy.contract.codes import ProblemCode, Severity
+from proxy.contract.definitions import DialectName
 from proxy.contract.problems import Problem, has_errors, under
 from proxy.contract.steps import Steps
-from proxy.engine import Import, check_import_options, import_document
+from proxy.engine import NATIVE, Import, check_import_options, import_document
 
 __all__ = ["MAX_IMPORT_BYTES", "ImportService", "edits_of"]
 
@@ -60,19 +62,31 @@ class ImportService:
         *,
         dry_run: bool,
         replace: bool,
+        every: bool = False,
     ) -> ImportAnswer:
         """Import a file into an environment, all that is good of it at once; or tell the plan.
+
+        `every`: of a native file, all environments that it has are written.
 
         Raises:
             NotFound; Invalid: the file as a whole cannot be read; Conflict: `too_many`,
             `contended`; Unavailable.
         """
-        check_environment(self._replica.project(project), environment)
+        state = self._replica.project(project)
+        if every and document.system == NATIVE and environment not in state.environments:
+            environment = min(state.environments)  # whose revision is told
+        check_environment(state, environment)
+        only = None if every else environment
         read = await asyncio.to_thread(_read, document, environment)
+        warnings = [] if isinstance(read, NativeFile) else read.warnings
         for _ in range(_ATTEMPTS):
             state = self._replica.project(project)
-            asked = Asked(environment, document.system, document.options, replace)
-            steps = planning(state, asked, read.found, read.refused)
+            if isinstance(read, NativeFile):
+                now_ms = unix_ms(self._now())
+                steps = planning_native(state, read, only, now_ms, replace=replace)
+            else:
+                asked = Asked(environment, read.system, document.options, replace)
+                steps = planning(state, asked, read.found, read.refused)
             plan = await run_in_slices(steps)
             _check_counts(state, plan)
             applied = False
@@ -102,7 +116,7 @@ class ImportService:
                     refused=plan.segments.refusals(),
                     only_here=plan.segments.only_here,
                 ),
-                problems=[*read.warnings, *plan.notes],
+                problems=[*warnings, *plan.notes],
             )
         raise Conflict("others changed the project meanwhile, again and again", code="contended")
 
@@ -148,16 +162,26 @@ class _ChangedMeanwhileError(Exception):
 class _Read(NamedTuple):
     """A file, read: what is good of it, which flags and segments are refused, and warnings."""
 
+    system: DialectName
     found: Import
     refused: tuple[dict[str, list[Problem]], dict[str, list[Problem]]]
     warnings: list[Problem]
 
 
-def _read(document: ImportInput, environment: str) -> _Read:
+def _read(document: ImportInput, environment: str) -> _Read | NativeFile:
     """Return what a file holds; raises Invalid for one that as a whole cannot be read."""
-    _check_options(document)
-    found = import_document(document.system, document.document, document.options, [environment])
-    items = by_item(document.system, document.document, found.problems)
+    system = document.system
+    if system == NATIVE:
+        if document.options:
+            message = "there are none for a file of our own"
+            raise invalid([Problem(_OPTIONS, ProblemCode.UNKNOWN_FIELD, message)])
+        file = read_native(document.document)
+        if file.of_file:
+            raise invalid(under(_DOCUMENT, file.of_file))
+        return file
+    _check_options(system, document.options)
+    found = import_document(system, document.document, document.options, [environment])
+    items = by_item(system, document.document, found.problems)
     if has_errors(items.of_file):
         raise invalid(under(_DOCUMENT, items.of_file))
     owners = {p: key for part in (items.segments, items.flags) for key in part for p in part[key]}
@@ -174,7 +198,7 @@ def _read(document: ImportInput, environment: str) -> _Read:
         message = "there may be more problems than are told: looking ends at so many"
         hint = "mend these, and look again"
         warnings.append(Problem("", ProblemCode.TOO_MANY, message, hint, Severity.WARNING))
-    return _Read(found, refused, warnings)
+    return _Read(system, found, refused, warnings)
 
 
 def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
@@ -182,9 +206,9 @@ def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:
     return {key: problems for key, problems in items.items() if has_errors(problems)}
 
 
-def _check_options(document: ImportInput) -> None:
+def _check_options(system: DialectName, options: Mapping[str, Any]) -> None:
     """Raise Invalid for an option that the system does not have, or does not take."""
-    problems = check_import_options(document.system, document.options)
+    problems = check_import_options(system, options)
     if problems:
         raise invalid(under(_OPTIONS, problems))
 

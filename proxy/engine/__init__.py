@@ -28,6 +28,7 @@ from proxy.engine.importing import (
 )
 from proxy.engine.memo import Memo
 from proxy.engine.ramps import ramp_arms
+from proxy.engine.recognising import NATIVE, whose
 from proxy.engine.times import parse_moment
 from proxy.engine.timing import Timing
 from proxy.engine.validate import (
@@ -65,6 +66,7 @@ __all__ = [
     "checking_flag",
     "checking_segment",
     # read other systems' files
+    "NATIVE",
     "Import",
     "check_import_options",
     "flag_source_names",
@@ -72,6 +74,7 @@ __all__ = [
     "flag_source_traits",
     "import_document",
     "segment_source_names",
+    "whose",
     # split units
     "bucket",
     "ramp_arms",
