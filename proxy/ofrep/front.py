@@ -47,7 +47,6 @@ from proxy.ofrep.context import SUSPICIOUS_UNITS
 from proxy.ofrep.heads import END_OF_HEAD, MAX_HEAD_BYTES, Head, begins_ordinary, read_head
 from proxy.ofrep.paths import Endpoint
 from proxy.ofrep.routes import BODY_TIMEOUT_S, Reading, late_body
-from proxy.ofrep.views import View
 from proxy.ofrep.wire import Writer
 
 __all__ = ["FrontDoor", "Limits"]
@@ -86,7 +85,6 @@ class _Known(NamedTuple):
 
     content_length: int
     evaluate: Callable[[dict[str, Any], int], Any]
-    view: View
     until_ms: float
     """When the key that was presented expires."""
     track: bool
@@ -214,9 +212,7 @@ class FrontDoor:
             return  # a context may have to be changed before
         if len(self.known) >= _MAX_KNOWN:
             self.known.clear()
-        until_ms = granted.until_ms
-        known = _Known(head.content_length, flag.evaluate, view, until_ms, flag.track)
-        self.known[raw] = known
+        self.known[raw] = _Known(head.content_length, flag.evaluate, granted.until_ms, flag.track)
 
     def write(
         self, answer: OfrepAnswer, origin: str | None = None, *, close: bool = False
@@ -314,21 +310,25 @@ class Connection(asyncio.Protocol):
             self._hold(data)
             return
         started_s = _now_s()
-        end = data.find(END_OF_HEAD) + _END
+        end = data.find(b"{")  # where nearly all bodies begin, and found in a third of the time
         raw = data[:end]
         known = front.known.get(raw)
-        if known is None or len(data) - end != known.content_length:
+        if known is None:
             if not self._answered(raw, data[end:]):
                 self._hold(data)
             return
+        content_length, evaluate, until_ms, track = known
         now_ms = _now_ns() // 1_000_000
+        if len(data) - end != content_length or now_ms >= until_ms:
+            self._hold(data)
+            return
         try:
             context = _loads(data[end:])["context"]
             unit = context.get("targetingKey")
-            if now_ms >= known.until_ms or (unit.__class__ is str and unit in SUSPICIOUS_UNITS):
+            if unit.__class__ is str and unit in SUSPICIOUS_UNITS:
                 self._hold(data)
                 return
-            answer = known.evaluate(context, now_ms)
+            answer = evaluate(context, now_ms)
             body = answer.body
         except Exception:  # no JSON, no object, no context: what it is, `_go_on` finds out
             self._hold(data)
@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
             self._hold(data)
             return
         answer.evaluations += 1
-        if known.track and answer.variant:
+        if track and answer.variant:
             front.answering.tracked(answer, context, now_ms)
         self._transport.write(front.writer.ok[len(body)] + body)
         front.quick.observe(_now_s() - started_s)
