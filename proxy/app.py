@@ -41,7 +41,14 @@ from proxy.ofrep.current import Current
 from proxy.ofrep.front import Limits
 from proxy.ofrep.limits import RateLimit
 from proxy.ofrep.port import MAX_LINE_BYTES, serving
-from proxy.parts import Work, admin_settings, make_exposures, make_source, ofrep_settings
+from proxy.parts import (
+    Work,
+    admin_settings,
+    make_exposures,
+    make_source,
+    make_streams,
+    ofrep_settings,
+)
 from proxy.settings import ProxySettings
 from proxy.supervise import supervise
 from proxy.sync import SyncStatus
@@ -130,14 +137,20 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
             (ofrep, settings.loopback_only or settings.allow_anonymous),
             (unix, True),  # who may open the socket is the file system's to say
         ):
+            asked = ofrep_settings(settings, open_without_keys=is_open)
+            streams = make_streams(settings, asked.access, current, metrics)
+            if streams is not None:
+                holder.subscribe(streams.swapped)
+                await _supervised(stack, "event streams", streams.run, metrics)
             answering = Answering(
-                ofrep_settings(settings, open_without_keys=is_open),
+                asked,
                 current=current,
                 holder=holder,
                 metrics=metrics,
                 recorder=recorder,
                 cors=cors,
                 limit=limit,
+                streams=streams,
             )
             port = serving(answering, lifecycle, sockets, limits, finish_s=_FINISH_S)
             front = await stack.enter_async_context(port)

@@ -60,7 +60,7 @@ METRICS: tuple[MetricRow, ...] = (
         "matrixflag_requests_total",
         "counter",
         ("route", "status"),
-        "Requests answered. Routes: single, bulk, exposures, other.",
+        "Requests answered. Routes: single, bulk, exposures, stream, other.",
     ),
     MetricRow(
         "matrixflag_request_seconds",
@@ -89,6 +89,26 @@ METRICS: tuple[MetricRow, ...] = (
         f"Series of matrixflag_evaluations_total in use, of at most {MAX_SERIES}.",
     ),
     MetricRow("matrixflag_rate_limited_total", "counter", (), "Requests answered 429."),
+    MetricRow("matrixflag_streams", "gauge", (), "Event streams that are open."),
+    MetricRow(
+        "matrixflag_stream_events_total",
+        "counter",
+        (),
+        "Times that a stream was told to evaluate again.",
+    ),
+    MetricRow(
+        "matrixflag_streams_dropped_total",
+        "counter",
+        ("reason",),
+        "Streams that were ended. Reasons: slow, the client did not read; key, its key is not valid"
+        " any more.",
+    ),
+    MetricRow(
+        "matrixflag_streams_refused_total",
+        "counter",
+        (),
+        "Streams answered 503: there were as many as there may be.",
+    ),
     MetricRow("matrixflag_snapshot_revision", "gauge", (), "Revision served; absent before one."),
     MetricRow(
         "matrixflag_snapshot_age_seconds",
@@ -221,6 +241,10 @@ class Metrics:
         """Of single evaluations answered 200 as they arrived, from bytes to bytes; they are in no
         other of these counts, but rendered as if they were."""
         self.rate_limited = 0
+        self.streams_open = 0
+        self.stream_events = 0
+        self.streams_dropped: Counter[str] = Counter(dict.fromkeys(("key", "slow"), 0))
+        self.streams_refused = 0
         self.background_failures: Counter[str] = Counter()
         self.loop_lag = Histogram(_LAG_BOUNDS_S)
         self._swaps = 0
@@ -285,6 +309,10 @@ class Metrics:
         suspicious = _labelled(self._current.suspicious_units)
         yield _metric("matrixflag_suspicious_units_total", suspicious)
         yield _metric("matrixflag_rate_limited_total", [((), self.rate_limited)])
+        yield _metric("matrixflag_streams", [((), self.streams_open)])
+        yield _metric("matrixflag_stream_events_total", [((), self.stream_events)])
+        yield _metric("matrixflag_streams_dropped_total", _labelled(self.streams_dropped))
+        yield _metric("matrixflag_streams_refused_total", [((), self.streams_refused)])
         yield _metric("matrixflag_background_failures_total", _labelled(self.background_failures))
         yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})
         yield from self._snapshot()

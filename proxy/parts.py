@@ -15,13 +15,17 @@ from proxy.exposures.recorder import Recorder
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.exposures.spool import Spool
 from proxy.holder import Holder
+from proxy.metrics import Metrics
 from proxy.ofrep.answering import OfrepSettings
 from proxy.ofrep.auth import Access
+from proxy.ofrep.current import Current
+from proxy.ofrep.streams import Pace, Streams
 from proxy.settings import ProxySettings
 from proxy.sync import SyncSettings, SyncStatus
 from proxy.sync.source import run_control_plane_source
 
-__all__ = ["Work", "admin_settings", "make_exposures", "make_source", "ofrep_settings"]
+__all__ = ["Work", "admin_settings", "make_exposures", "make_source", "make_streams"]
+__all__ += ["ofrep_settings"]
 
 Work = Callable[[], Awaitable[None]]
 """Something that runs until it is cancelled, for `proxy.supervise`."""
@@ -71,6 +75,16 @@ def make_exposures(
         unit_hash_key=settings.unit_hash_key,
     )
     return Recorder(buffer), ExposureReporter(buffer, session, reporting, spool)
+
+
+def make_streams(
+    settings: ProxySettings, access: Access, current: Current, metrics: Metrics
+) -> Streams | None:
+    """Return the event streams of one evaluation port, None where they are off."""
+    if not settings.event_streams:
+        return None
+    pace = Pace(settings.max_streams, settings.streams_heartbeat_s)
+    return Streams(access, current, metrics, pace, settings.streams_prefix)
 
 
 def admin_settings(settings: ProxySettings) -> AdminSettings:

@@ -25,6 +25,7 @@ __all__ = ["LogFormat", "ProxySettings"]
 LogFormat = Literal["text", "json"]
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+){0,16}")
 _MAX_KEY_FILE_BYTES = 4096
 _MAX_INSTANCE_CHARS = 128  # it travels in a header
 
@@ -41,6 +42,13 @@ def _url(text: str) -> str:
     if parts.query or parts.fragment:
         raise ValueError("must not have a query or fragment")
     return text.rstrip("/")
+
+
+def _path_prefix(text: str) -> str:
+    prefix = text.rstrip("/")
+    if not _PATH_PREFIX.fullmatch(prefix):
+        raise ValueError("is not the beginning of a path, like /flags")
+    return prefix
 
 
 def _header_names(text: str) -> tuple[str, ...]:
@@ -139,6 +147,25 @@ class ProxySettings:
     )
     max_body_bytes: int = setting(
         1_048_576, "Largest request body", parse=number(int, 1024, 67_108_864)
+    )
+
+    event_streams: bool = setting(
+        True, "Offer pages event streams, which tell them of changes", parse=boolean
+    )
+    max_streams: int = setting(
+        1_000,
+        "Event streams at a time, besides other connections; further ones get 503",
+        parse=number(int, 1, 100_000),
+    )
+    streams_heartbeat_s: float = setting(
+        15.0,
+        "Event streams are kept alive this often; proxies cut what is silent for a minute",
+        parse=number(float, 1.0, 60.0),
+    )
+    streams_prefix: str = setting(
+        "",
+        "Path that a reverse proxy puts before ours, as pages must ask for streams: /flags",
+        parse=_path_prefix,
     )
 
     exposures_interval_s: float = setting(

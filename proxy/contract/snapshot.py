@@ -24,6 +24,7 @@ __all__ = [
     "KINDS",
     "MAX_SNAPSHOT_BYTES",
     "SCHEMA",
+    "FILE_EPOCH",
     "Entry",
     "EntryKind",
     "Snapshot",
@@ -40,6 +41,9 @@ __all__ = [
 
 SCHEMA = "1.2"
 """Version of the snapshot format. Another major is refused; a newer minor is served."""
+
+FILE_EPOCH = "file"
+"""Of snapshots made from a file: their revisions count from the start of one process."""
 
 MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 """Largest body a sidecar reads; the control plane refuses to publish half of it."""

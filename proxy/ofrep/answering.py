@@ -7,9 +7,10 @@ anything that would tell what exists; then how often; only then is the body pars
 to it that there are views: before the first snapshot requests wait, then get `not_ready`, because
 clients that are told 401 or 404 at the start give up for good.
 
-It knows neither sockets nor aiohttp, and awaits nothing.
+It knows neither sockets nor aiohttp, and an answer awaits nothing.
 """
 
+import asyncio
 import logging
 import time
 from dataclasses import dataclass
@@ -37,17 +38,23 @@ from proxy.ofrep.cors import Cors
 from proxy.ofrep.current import Current
 from proxy.ofrep.heads import Head
 from proxy.ofrep.limits import ByteBudget, RateLimit
-from proxy.ofrep.paths import ALLOWED_METHODS, Endpoint
+from proxy.ofrep.news import is_newer
+from proxy.ofrep.paths import Endpoint
 from proxy.ofrep.single import evaluate_single
+from proxy.ofrep.streams import Streams
 from proxy.ofrep.views import Views
 
 __all__ = ["Answering", "OfrepSettings", "internal_error", "starting", "too_large"]
+__all__ += ["turned_away"]
 
 _log = logging.getLogger(__name__)
 
 _NOTHING_HERE = "there is nothing at this path; evaluate at POST /ofrep/v1/evaluate/flags/{key}"
 _STARTING = "no flags yet: the sidecar has not received its first snapshot"
 _MAX_HELD_BYTES = 67_108_864  # 64 requests of the largest size, or 10,000 of 6 kB
+_CATCH_UP_S = 1.0  # snapshots are with all sidecars within some 0.1 s
+_MAX_WAITING = 500
+"""Requests that catch up at a time; further ones are answered with what is here."""
 _SERVER: Headers = (("Server", "matrix-flag"),)  # and not which version of what
 
 
@@ -74,6 +81,7 @@ class Answering:
         recorder: Recorder,
         cors: Cors,
         limit: RateLimit,
+        streams: Streams | None = None,
     ) -> None:
         self.settings = settings
         self.current = current
@@ -81,17 +89,53 @@ class Answering:
         self.recorder = recorder
         self.cors = cors
         self.limit = limit
+        self.streams = streams
+        """None where no event streams are offered."""
         self.held = ByteBudget(_MAX_HELD_BYTES)
         """Of the requests that are not whole."""
         self._holder = holder
         self._same_headers = cors.headers(None) + _SERVER
+        self._waiting = 0  # requests that catch up
 
     def must_wait(self, head: Head) -> bool:
         """Return whether a request cannot be answered as soon as its bytes are there.
 
-        Before the first snapshot, and when its body is over the bound, which is not waited for.
+        Before the first snapshot; when its body is over the bound, which is not waited for; and
+        when a stream told of flags that are not here yet.
         """
-        return self.current.views is None or head.content_length > self.settings.max_body_bytes
+        return (
+            self.current.views is None
+            or head.content_length > self.settings.max_body_bytes
+            or (self.is_behind(head) and self._waiting < _MAX_WAITING)
+        )
+
+    def is_behind(self, head: Head) -> bool:
+        """Return whether a stream told the client of flags that are not here yet."""
+        views = self.current.views
+        return (
+            head.config_etag is not None
+            and head.target.endpoint is Endpoint.BULK
+            and views is not None
+            and is_newer(head.config_etag, views.header)
+        )
+
+    async def catch_up(self, head: Head) -> None:
+        """Wait until this is not behind any more, but not for long, nor if too many do."""
+        if self._waiting >= _MAX_WAITING:
+            return
+        swapped = asyncio.Event()
+        unsubscribe = self._holder.subscribe(lambda _old, _new: swapped.set())
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_CATCH_UP_S):
+                while self.is_behind(head):
+                    swapped.clear()
+                    await swapped.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting -= 1
+            unsubscribe()
 
     def wants_body(self, head: Head) -> bool:
         """Return whether the body matters: not where nothing is, nor to who is turned away."""
@@ -135,15 +179,15 @@ class Answering:
 
     def without_body(self, head: Head) -> OfrepAnswer | None:
         """Return the answer that needs neither flags, credentials nor a body; None if they do."""
-        target = head.target
-        if target.endpoint is Endpoint.OTHER:
+        endpoint, key = head.target
+        if endpoint is Endpoint.OTHER or (endpoint is Endpoint.STREAM and self.streams is None):
             return failure(404, _NOTHING_HERE)
+        allow = (("Allow", endpoint.allowed_methods),)
         if head.method == "OPTIONS":
-            allowed = self.cors.preflight(head.origin)
-            return OfrepAnswer(204, b"", (("Allow", ALLOWED_METHODS), *allowed))
-        if head.method != "POST":
-            details = f"{head.method} is not for this path; use POST"
-            return failure(405, details, key=target.key, headers=(("Allow", ALLOWED_METHODS),))
+            return OfrepAnswer(204, b"", allow + self.cors.preflight(head.origin, endpoint))
+        if head.method != endpoint.method:
+            details = f"{head.method} is not for this path; use {endpoint.method}"
+            return failure(405, details, key=key, headers=allow)
         return None
 
     def granted(self, head: Head, views: Views) -> Granted | Denied:
@@ -164,8 +208,7 @@ class Answering:
         key = head.target.key
         granted = self.granted(head, views)
         if isinstance(granted, Denied):
-            challenge = (("WWW-Authenticate", "Bearer"),) if granted.status == 401 else ()
-            return failure(granted.status, granted.details, key=key, headers=challenge)
+            return turned_away(granted, key)
         retry_after_s = self.limit.take(granted.identity, time.monotonic())
         if retry_after_s:
             self.metrics.rate_limited += 1
@@ -187,7 +230,10 @@ class Answering:
                 if answer.tracked is not None:
                     self.recorder.evaluated(*answer.tracked, views.header, now_ms)
             case Endpoint.BULK:
-                asked = OfrepRequest(None, body, head.if_none_match, may_override)
+                offer = b""
+                if self.streams is not None:
+                    offer = self.streams.offers.of(granted.identity, now_ms)
+                asked = OfrepRequest(None, body, head.if_none_match, may_override, offer)
                 answer = evaluate_bulk(view, asked, now_ms)
             case _:
                 answer = self._report(head, views, granted, body, now_ms)
@@ -245,6 +291,12 @@ def internal_error(head: Head) -> OfrepAnswer:
 def starting(key: str | None) -> OfrepAnswer:
     """Return the answer before the first snapshot."""
     return not_ready(key, _STARTING)
+
+
+def turned_away(denied: Denied, key: str | None) -> OfrepAnswer:
+    """Return the answer to who may not ask."""
+    challenge = (("WWW-Authenticate", "Bearer"),) if denied.status == 401 else ()
+    return failure(denied.status, denied.details, key=key, headers=challenge)
 
 
 def too_large(limit: int, key: str | None) -> OfrepAnswer:

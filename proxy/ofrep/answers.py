@@ -15,6 +15,7 @@ from proxy.engine import Answer
 
 __all__ = [
     "JSON_HEADERS",
+    "STREAM_HEADERS",
     "Headers",
     "OfrepAnswer",
     "OfrepRequest",
@@ -27,18 +28,27 @@ Headers = tuple[tuple[str, str], ...]
 
 JSON_HEADERS: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
 
+STREAM_HEADERS: Headers = (
+    ("Content-Type", "text/event-stream; charset=utf-8"),
+    ("Cache-Control", "no-cache, no-store, no-transform"),
+    ("X-Accel-Buffering", "no"),
+)
+"""Of an event stream; the last two keep proxies from holding back what does not fill a buffer."""
+
 
 class OfrepRequest(NamedTuple):
     """What decides an answer besides the snapshot, the scope and the time.
 
     `key` is None for bulk. `if_none_match` is the header, several joined by commas. `may_override`
-    is whether the caller may choose variations by its context, which no browser may.
+    is whether the caller may choose variations by its context, which no browser may. `streams` is
+    the member `eventStreams` of a bulk answer, with the comma before it; empty for none.
     """
 
     key: str | None
     body: bytes
     if_none_match: str | None = None
     may_override: bool = False
+    streams: bytes = b""
 
 
 class Tracked(NamedTuple):

@@ -17,6 +17,7 @@ from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import KeyDefinition
 
 __all__ = ["ANONYMOUS", "Access", "Denied", "Granted", "Scope", "authorise"]
+__all__ += ["authorise_identity"]
 
 ANONYMOUS = ""
 """The identity of requests that needed no key."""
@@ -74,11 +75,18 @@ def authorise(
     keys: Mapping[str, KeyDefinition], presented: str | None, now_ms: int, access: Access
 ) -> Granted | Denied:
     """Return what a caller may see. `keys` are by hash; `now_ms` is Unix time."""
+    identity = None if presented is None else hash_key(presented)
+    return authorise_identity(keys, identity, now_ms, access)
+
+
+def authorise_identity(
+    keys: Mapping[str, KeyDefinition], identity: str | None, now_ms: int, access: Access
+) -> Granted | Denied:
+    """Return what the caller may see whose key has this hash; None for one without a key."""
     if not keys:
         return _OPEN if access.open_without_keys else _NO_KEYS
-    if presented is None:
+    if identity is None:
         return _MISSING
-    identity = hash_key(presented)
     found = keys.get(identity)
     if found is None:
         return _SIDECAR if identity == access.own_key_hash else _WRONG

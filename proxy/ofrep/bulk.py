@@ -1,13 +1,14 @@
 """`POST /ofrep/v1/evaluate/flags`: all flags that the caller may see, for one context. Pure.
 
 Each item is the very bytes of the single answer. A bulk answer is never an exposure: its values
-are fetched in advance, and clients report what they used.
+are fetched in advance, and clients report what they used. `eventStreams`, where there are any,
+comes last, so that what is kept of an answer is the same for all keys.
 """
 
 from proxy.contract.codes import ErrorCode
 from proxy.ofrep.answers import OfrepAnswer, OfrepRequest, failure
 from proxy.ofrep.context import BadContext, is_suspicious, read_context
-from proxy.ofrep.etag import matches, result_etag
+from proxy.ofrep.etag import matches, result_etag, with_streams
 from proxy.ofrep.views import View
 
 __all__ = ["evaluate_bulk"]
@@ -22,10 +23,14 @@ def evaluate_bulk(view: View, request: OfrepRequest, now_ms: int) -> OfrepAnswer
     if is_suspicious(context):
         view.suspicious_units[context["targetingKey"]] += 1
     wanted = request.if_none_match
-    etag = view.etag(context, now_ms)
+    streams = request.streams
+    tag = view.etag(context, now_ms)
+    etag = with_streams(tag, streams) if streams and tag is not None else tag
     if etag is not None and wanted is not None and matches(wanted, etag):
         return _not_modified(etag)
-    body = view.render(context, now_ms, etag)
+    body = view.render(context, now_ms, tag)
+    if streams:
+        body = b"".join((memoryview(body)[:-1], streams, b"}"))
     if etag is None:
         etag = result_etag(body)
         if wanted is not None and matches(wanted, etag):

@@ -8,11 +8,11 @@ than an error: the browser does the refusing.
 from collections.abc import Iterable
 
 from proxy.ofrep.answers import Headers
-from proxy.ofrep.paths import ALLOWED_METHODS
+from proxy.ofrep.paths import Endpoint
 
 __all__ = ["Cors"]
 
-_ALLOWED_HEADERS = ("authorization", "content-type", "if-none-match", "x-api-key")
+_ALLOWED_HEADERS = ("authorization", "content-type", "if-none-match", "last-event-id", "x-api-key")
 _EXPOSED = "ETag, Retry-After, Matrixflag-Revision, Matrixflag-Age"
 _MAX_AGE_S = 600  # Chromium caps at 7200, Safari at 600
 
@@ -27,7 +27,6 @@ class Cors:
         self._any = "*" in self._origins
         self._vary: Headers = (("Vary", "Origin"),) if self._origins and not self._any else ()
         self._preflight: Headers = (
-            ("Access-Control-Allow-Methods", ALLOWED_METHODS),
             ("Access-Control-Allow-Headers", ", ".join(sorted({*_ALLOWED_HEADERS, *headers}))),
             ("Access-Control-Max-Age", str(_MAX_AGE_S)),
         )
@@ -43,9 +42,11 @@ class Cors:
             *self._vary,
         )
 
-    def preflight(self, origin: str | None) -> Headers:
+    def preflight(self, origin: str | None, endpoint: Endpoint) -> Headers:
         """Return what the answer to `OPTIONS` carries besides `headers`."""
-        return self._preflight if self._allows(origin) else ()
+        if not self._allows(origin):
+            return ()
+        return (("Access-Control-Allow-Methods", endpoint.allowed_methods), *self._preflight)
 
     def _allows(self, origin: str | None) -> bool:
         return origin is not None and (self._any or origin.lower() in self._origins)

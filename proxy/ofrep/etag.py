@@ -22,7 +22,7 @@ from proxy.ofrep.auth import Scope
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["context_etag", "etag_seed", "matches", "result_etag"]
+__all__ = ["context_etag", "etag_seed", "matches", "result_etag", "slice_name", "with_streams"]
 
 _DIGITS = 32  # 128 bits: no two results meet by accident
 
@@ -73,6 +73,18 @@ def context_etag(
 def result_etag(body: bytes) -> str:
     """Return the tag of an answer by its bytes."""
     return _quoted(sha256(body))
+
+
+def with_streams(etag: str, streams: bytes) -> str:
+    """Return the tag of an answer that has the member `eventStreams` besides."""
+    return _quoted(sha256(etag.encode() + streams))
+
+
+def slice_name(seed: "_Hash", since_ms: int | None) -> str:
+    """Return a name of what all contexts evaluate to in a slice of time; no context has it."""
+    name = seed.copy()
+    name.update(b"\nsince %d" % (-1 if since_ms is None else since_ms))
+    return name.hexdigest()[:_DIGITS]
 
 
 def matches(if_none_match: str, etag: str) -> bool:

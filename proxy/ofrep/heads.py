@@ -10,15 +10,20 @@ out of it; when in doubt, leave it out. `tests/proxy/ofrep/test_front.py` compar
 import re
 from typing import NamedTuple
 
-from proxy.ofrep.paths import Target, find_target
+from proxy.ofrep.paths import Target, find_parameter, find_target
 
-__all__ = ["END_OF_HEAD", "MAX_HEAD_BYTES", "Head", "begins_ordinary", "read_head"]
+__all__ = ["CONFIG_ETAG", "END_OF_HEAD", "MAX_HEAD_BYTES", "Head", "begins_ordinary", "read_head"]
+
+CONFIG_ETAG = "flagConfigEtag"
+"""The parameter of a bulk request that says of which version of the flags a stream told."""
 
 END_OF_HEAD = b"\r\n\r\n"
 MAX_HEAD_BYTES = 65_536
 """Of an ordinary head: some clients put a whole context into a query."""
 
-_LINE = rb"(POST|OPTIONS) (/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)(?:\?[A-Za-z0-9._~%!$&'()*+,;=:@/?-]*)?"
+_LINE = (
+    rb"(POST|OPTIONS) (/[A-Za-z0-9._~%!$&'()*+,;=:@/-]*)(?:\?([A-Za-z0-9._~%!$&'()*+,;=:@/?-]*))?"
+)
 _FIELD = (
     rb"(?:(?i:content-length):[\t ]*[0-9]+[\t ]*"
     rb"|(?!(?i:content-length):)[A-Za-z0-9!#$%&'*+.^_`|~-]+:[\t\x20-\x7e]*)\r\n"
@@ -47,7 +52,8 @@ class Head(NamedTuple):
     """What of a request decides its answer, besides the body. Header values are as they were sent.
 
     `if_none_match` is None without one; several are joined by commas. `content_length` is 0 without
-    one. `close`: the client wants no further answer on this connection.
+    one. `close`: the client wants no further answer on this connection. `config_etag` is the value
+    of that parameter, None without one.
     """
 
     method: str
@@ -59,6 +65,7 @@ class Head(NamedTuple):
     content_type: str = ""
     content_length: int = 0
     close: bool = False
+    config_etag: str | None = None
 
 
 def read_head(head: bytes) -> Head | None:
@@ -69,7 +76,7 @@ def read_head(head: bytes) -> Head | None:
     match = _HEAD.fullmatch(head) if len(head) <= MAX_HEAD_BYTES else None
     if match is None:
         return None
-    method, path, lines = match.groups()
+    method, path, query, lines = match.groups()
     fields: dict[bytes, bytes] = {}
     for line in lines.splitlines():
         name, _, value = line.partition(b":")
@@ -98,6 +105,7 @@ def read_head(head: bytes) -> Head | None:
         fields.get(b"content-type", b"").decode(),
         int(length),
         close,
+        None if query is None else find_parameter(query.decode(), CONFIG_ETAG),
     )
 
 

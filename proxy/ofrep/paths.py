@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote
 
-__all__ = ["ALLOWED_METHODS", "Endpoint", "Target", "find_target"]
+__all__ = ["STREAMS", "Endpoint", "Target", "find_parameter", "find_target"]
 
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _EXPOSURES = "/v1/exposures"
+STREAMS = "/ofrep/v1/streams"
 
-ALLOWED_METHODS = "POST, OPTIONS"
-"""Of every path here."""
+_MAX_PARAMETER_CHARS = 256
 
 
 class Endpoint(StrEnum):
@@ -23,7 +23,18 @@ class Endpoint(StrEnum):
     SINGLE = "single"
     BULK = "bulk"
     EXPOSURES = "exposures"
+    STREAM = "stream"
     OTHER = "other"
+
+    @property
+    def method(self) -> str:
+        """The one method that asks for it."""
+        return "GET" if self is Endpoint.STREAM else "POST"
+
+    @property
+    def allowed_methods(self) -> str:
+        """As `Allow` lists them."""
+        return f"{self.method}, OPTIONS"
 
 
 class Target(NamedTuple):
@@ -35,6 +46,7 @@ class Target(NamedTuple):
 
 _BULK = Target(Endpoint.BULK)
 _REPORT = Target(Endpoint.EXPOSURES)
+_STREAM = Target(Endpoint.STREAM)
 _OTHER = Target(Endpoint.OTHER)
 
 
@@ -52,4 +64,19 @@ def find_target(raw_path: str) -> Target:
             return Target(Endpoint.SINGLE, unquote(key) if "%" in key else key)
     elif raw_path in {_EXPOSURES, _EXPOSURES + "/"}:
         return _REPORT
+    elif raw_path == STREAMS:
+        return _STREAM
     return _OTHER
+
+
+def find_parameter(raw_query: str, name: str) -> str | None:
+    """Return the value of a parameter of a query, percent-encoded as it was sent.
+
+    None when it is not there, and when it is too long to be one of ours.
+    """
+    for pair in raw_query.split("&"):
+        found, _, value = pair.partition("=")
+        if found == name:
+            value = unquote(value)
+            return value if len(value) <= _MAX_PARAMETER_CHARS else None
+    return None

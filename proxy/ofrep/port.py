@@ -31,8 +31,9 @@ async def serving(
 ) -> AsyncIterator[FrontDoor]:
     """Answer on the sockets until the context is left.
 
-    Then no new connections are taken, idle ones are closed, and requests under way have `finish_s`
-    seconds to end. Obligations: `watch` of what is yielded has to run, and `swapped` to be called.
+    Then no new connections are taken, event streams are cut, idle connections are closed, and
+    requests under way have `finish_s` seconds to end. Obligations: `watch` of what is yielded has
+    to run, and `swapped` to be called.
     """
     handler = OfrepHandler(answering, lifecycle)
     server = web.Server(handler.handle, handler_cancellation=True)
@@ -57,4 +58,6 @@ async def serving(
     finally:
         for listener in listening:
             listener.close()
+        if answering.streams is not None:
+            answering.streams.close()  # whose clients come back at once, and find another instance
         await front.close(finish_s)

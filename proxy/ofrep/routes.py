@@ -14,18 +14,23 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import hdrs, http_exceptions, web
 from multidict import CIMultiDict
 
+from proxy.contract.access import hash_key, key_from_headers
 from proxy.contract.codes import ErrorCode
 from proxy.lifecycle import Lifecycle
-from proxy.ofrep.answering import Answering, internal_error, starting, too_large
-from proxy.ofrep.answers import OfrepAnswer, failure, not_ready
-from proxy.ofrep.heads import Head
-from proxy.ofrep.paths import find_target
+from proxy.ofrep.answering import Answering, internal_error, starting, too_large, turned_away
+from proxy.ofrep.answers import STREAM_HEADERS, OfrepAnswer, failure, not_ready
+from proxy.ofrep.auth import Denied
+from proxy.ofrep.heads import CONFIG_ETAG, Head
+from proxy.ofrep.offers import TOKEN
+from proxy.ofrep.paths import Endpoint, find_parameter, find_target
+from proxy.ofrep.streams import Listener
 from proxy.ofrep.views import Views
+from proxy.ofrep.wire import begin
 
 __all__ = ["BODY_TIMEOUT_S", "OfrepHandler", "Reading", "late_body", "refusal"]
 
@@ -57,7 +62,10 @@ class OfrepHandler:
         started_s = time.perf_counter()
         head = _head(request)
         try:
-            answer = await self._answer(request, head)
+            if head.target.endpoint is Endpoint.STREAM and head.method == "GET":
+                answer = await self._stream(request, head)
+            else:
+                answer = await self._answer(request, head)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
@@ -79,9 +87,48 @@ class OfrepHandler:
         body = await self._read(request, head.target.key)
         if isinstance(body, OfrepAnswer):
             return body
+        if answering.is_behind(head):
+            caught_up = asyncio.ensure_future(answering.catch_up(head))
+            await self._lifecycle.unless_stopping(caught_up)
+            again = answering.granted(head, answering.current.views or views)
+            if isinstance(again, Denied):
+                return turned_away(again, head.target.key)
+            granted = again
         # While a body trickled in, another snapshot may have come; the old one is counted out.
         views = answering.current.views or views
         return answering.evaluate(head, views, granted, body)
+
+    async def _stream(self, request: web.BaseRequest, head: Head) -> OfrepAnswer:
+        """Return why there is no stream; if there is one, the connection is not aiohttp's any more.
+
+        Before the first snapshot nobody can tell who may listen. A browser that is refused does not
+        come back by itself, so such a stream begins, and tells nothing until then.
+        """
+        answering, streams = self._answering, self._answering.streams
+        answer = answering.without_body(head)
+        if streams is None or answer is not None:
+            return answer or internal_error(head)
+        presented = key_from_headers(head.authorization, head.api_key)
+        listener = Listener(
+            None if presented is None else hash_key(presented),
+            find_parameter(request.rel_url.raw_query_string, TOKEN),
+            request.headers.get("Last-Event-ID"),
+        )
+        granted = streams.admit(listener)
+        if isinstance(granted, Denied):
+            return turned_away(granted, None)
+        if streams.full:
+            answering.metrics.streams_refused += 1
+            return not_ready(None, "too many event streams; try again")
+        chunked = request.version >= (1, 1)
+        began = OfrepAnswer(200, b"", STREAM_HEADERS)
+        answering.count(head, began, 0.0)
+        more = answering.more_headers(head.origin)
+        text = begin(began, more, int(time.time()), chunked=chunked)
+        reading = cast(Reading, request.protocol)
+        transport = reading.give_away()
+        transport.set_protocol(streams.open(transport, listener, text, chunked=chunked))
+        raise asyncio.CancelledError  # as if it had ended, which is all that aiohttp knows of it
 
     async def _first_views(self) -> Views | None:
         """Return the views once there is a snapshot; None after a while, or when stopping."""
@@ -154,6 +201,17 @@ class Reading(web.RequestHandler):
         super().connection_lost(exc)
         if self._lost is not None:
             self._lost(self)
+            self._lost = None
+
+    def give_away(self) -> asyncio.Transport:
+        """Return the connection, and have nothing to do with it any more."""
+        transport = self.transport
+        if transport is None:
+            raise ConnectionResetError
+        self.transport = None  # or it would be closed
+        self.connection_lost(None)
+        transport.resume_reading()
+        return transport
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Log what went wrong, unless it is that a client's body cannot be read."""
@@ -172,7 +230,7 @@ class Reading(web.RequestHandler):
         """Return what a request is answered with that could not be read, or failed."""
         self.head_read = True
         if status < 500:
-            _log.debug("a request cannot be read: %s", message)
+            _log.debug("a request cannot be read: %s", type(exc).__name__)  # its text may be secret
             answer = refusal(exc)
         else:
             _log.error("answering failed", exc_info=exc)
@@ -206,4 +264,5 @@ def _head(request: web.BaseRequest) -> Head:
         headers.get(hdrs.ORIGIN),
         ",".join(headers.getall(hdrs.IF_NONE_MATCH, ())) or None,
         headers.get(hdrs.CONTENT_TYPE, ""),
+        config_etag=find_parameter(request.rel_url.raw_query_string, CONFIG_ETAG),
     )

@@ -18,12 +18,12 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.engine import Answer, CompiledFlag, CompiledSnapshot, Evaluate, Memo
 from proxy.ofrep.auth import Scope
-from proxy.ofrep.etag import context_etag, etag_seed
+from proxy.ofrep.etag import context_etag, etag_seed, slice_name
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ["View", "Views"]
+__all__ = ["LIVE_PACE_MS", "Slice", "View", "Views"]
 
 
 class _Changing(NamedTuple):
@@ -36,6 +36,17 @@ class _Changing(NamedTuple):
     live: list[tuple[int, int, CompiledFlag]]
     """From when until before when a flag may change at any moment."""
 
+
+class Slice(NamedTuple):
+    """A span of time, Unix ms, None for no end: within it nothing new has to be told."""
+
+    since_ms: int | None
+    until_ms: int | None
+
+
+LIVE_PACE_MS = 60_000
+"""How often it is worth while to look again at what may change at any moment. A ramp of an hour
+has moved by 1.7 % then; a page that asks costs as much as one that polls once a minute."""
 
 _MAX_KEPT_BYTES = 8_388_608  # 80 bodies of 350 flags; a sidecar has some 60 MB in all
 _MAX_KEPT_BODY = _MAX_KEPT_BYTES // 8
@@ -109,10 +120,7 @@ class View:
 
     def etag(self, context: dict[str, Any], now_ms: int) -> str | None:
         """Return the ETag of all flags for a context, or None when only the result can tell."""
-        changing = self._changing
-        if changing is None:
-            flags = [flag for flag in self.flags.values() if not flag.static]
-            changing = self._changing = _changing(flags)
+        changing = self._what_changes()
         passed = bisect_right(changing.moments, now_ms)
         since_ms = changing.moments[passed - 1] if passed else None
         live = [
@@ -121,6 +129,25 @@ class View:
             if start_ms <= now_ms < end_ms
         ]
         return context_etag(self._seed, context, changing.relevant, since_ms, live)
+
+    def slice(self, now_ms: int) -> Slice:
+        """Return the present slice of time, as who is told of changes must know it.
+
+        It ends when an answer changes by itself, or may have, and it is time to look.
+        """
+        changing = self._what_changes()
+        passed = bisect_right(changing.moments, now_ms)
+        since = changing.moments[:passed][-1:]
+        until = changing.moments[passed : passed + 1]
+        if any(start_ms <= now_ms < end_ms for start_ms, end_ms, _ in changing.live):
+            looked_ms = now_ms - now_ms % LIVE_PACE_MS
+            since.append(looked_ms)
+            until.append(looked_ms + LIVE_PACE_MS)
+        return Slice(max(since, default=None), min(until, default=None))
+
+    def name(self, present: Slice) -> str:
+        """Return a name of what all contexts evaluate to in a slice of time, 32 digits."""
+        return slice_name(self._seed, present.since_ms)
 
     def render(self, context: dict[str, Any], now_ms: int, tag: str | None = None) -> bytes:
         """Return the body of a bulk answer, every flag evaluated and counted.
@@ -143,6 +170,12 @@ class View:
         if tag is not None:
             self._keep(tag, body, answers)
         return body
+
+    def _what_changes(self) -> _Changing:
+        if self._changing is None:
+            flags = [flag for flag in self.flags.values() if not flag.static]
+            self._changing = _changing(flags)
+        return self._changing
 
     def _keep(self, tag: str, body: bytes, answers: list[Answer]) -> None:
         """Keep a body if its tag was here before, the oldest ones making room."""

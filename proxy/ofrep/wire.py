@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from proxy.ofrep.answers import JSON_HEADERS, Headers, OfrepAnswer
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "begin"]
 
 _EMPTY = frozenset({204, 304})
 """Statuses whose answers have no body, and so no length (RFC 9110, section 8.6)."""
@@ -68,6 +68,14 @@ class Writer:
                 answer.body,
             )
         )
+
+
+def begin(answer: OfrepAnswer, more: Headers, now_s: int, *, chunked: bool) -> bytes:
+    """Return the head of an answer whose body ends with the connection; chunks follow, or text."""
+    framing: Headers = (("Transfer-Encoding", "chunked"),) if chunked else ()
+    date = (("Date", formatdate(now_s, usegmt=True)), ("Connection", "close"))
+    lines = _lines(answer.headers + more + framing + date)
+    return b"%b%b\r\n" % (_STATUS_LINES[answer.status], lines)
 
 
 def _lines(headers: Headers) -> bytes:

@@ -29,7 +29,13 @@ from watchfiles import awatch
 from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
-from proxy.contract.snapshot import SCHEMA, SnapshotHeader, SnapshotRefused, encode_snapshot
+from proxy.contract.snapshot import (
+    FILE_EPOCH,
+    SCHEMA,
+    SnapshotHeader,
+    SnapshotRefused,
+    encode_snapshot,
+)
 from proxy.holder import Holder
 from proxy.slices import run_in_slices
 from proxy.supervise import supervise
@@ -37,11 +43,10 @@ from proxy.sync.definitions_file import FileContent, FileUnreadable, read_defini
 from proxy.sync.pace import wait
 from proxy.sync.status import SyncStatus
 
-__all__ = ["FILE_EPOCH", "FILE_PROJECT", "run_file_source"]
+__all__ = ["FILE_PROJECT", "run_file_source"]
 
 _log = logging.getLogger(__name__)
 
-FILE_EPOCH = "file"
 FILE_PROJECT = "default"
 
 _YAML = (".yaml", ".yml")

@@ -18,7 +18,7 @@ from tests.clients.keyed import PUBLIC, SECRET, running_keyed
 from tests.clients.page import Page
 from tests.support.processes import running_sidecar
 
-_POLL_MS = 200
+_POLLING = {"changeDetection": "polling", "pollInterval": 200}
 _NOTICED_S = 10.0  # bound, not expectation: the file is watched, and polled every few seconds
 _CHANGED = "PROVIDER_CONFIGURATION_CHANGED"
 _GREEN = with_flag(DEFINITIONS, simple("text", "string", "green"))
@@ -48,7 +48,7 @@ async def test_60_the_second_poll_is_a_304_and_a_change_is_noticed(
     page: Page, served: Served
 ) -> None:
     """The page can read the ETag and sends it back; only a poll with news tells the page."""
-    await page.start(served.url, {"targetingKey": "u-1"}, pollInterval=_POLL_MS)
+    await page.start(served.url, {"targetingKey": "u-1"}, **_POLLING)
     await page.until("fetched.length > 2")
     first, *polls = await page.fetched()
     assert first["sent"] is None
@@ -75,7 +75,7 @@ async def test_60_a_context_change_that_keeps_the_key_gives_the_new_context_s_va
         )
     )
     assert other.context["targetingKey"] == european.context["targetingKey"]
-    await page.start(served.url, other.context, cacheMode=cache)
+    await page.start(served.url, other.context, cacheMode=cache, changeDetection="none")
     assert (await page.ask(other)).outcome == other.expected
     await page.change(european.context)
     # with a cache the provider starts from it, and tells the page when the answer is there
@@ -116,7 +116,7 @@ async def test_60_without_flags_the_page_has_its_defaults(page: Page, tmp_path: 
 async def test_60_a_page_that_asks_too_often_keeps_its_values(page: Page, tmp_path: Path) -> None:
     """429: the provider can read for how long to pause, goes stale, and then is served again."""
     with serving(tmp_path, "--rate-limit=1", f"--cors-origins={page.origin}") as served:
-        await page.start(served.url, {}, pollInterval=_POLL_MS)
+        await page.start(served.url, {}, **_POLLING)
         await page.until("fetched.some(({ status }) => status === 429)")
         assert (await page.ask(_TEXT)).outcome == _TEXT.expected
         served.write(_GREEN)
@@ -128,7 +128,7 @@ async def test_60_a_restart_loses_no_page(page: Page, tmp_path: Path, unused_tcp
     """While nobody answers the values stay; the tag holds after it, and changes go on arriving."""
     arguments = (f"--cors-origins={page.origin}", f"--port={unused_tcp_port}")
     with serving(tmp_path, *arguments) as served:
-        await page.start(served.url, {}, pollInterval=_POLL_MS)
+        await page.start(served.url, {}, **_POLLING)
         await page.until("fetched.length > 1")
     await page.until("state() === 'STALE'")
     assert (await page.ask(_TEXT)).outcome == _TEXT.expected

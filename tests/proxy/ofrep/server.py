@@ -28,6 +28,7 @@ from proxy.ofrep.current import Current
 from proxy.ofrep.front import FrontDoor, Limits
 from proxy.ofrep.limits import RateLimit
 from proxy.ofrep.port import serving
+from proxy.ofrep.streams import Pace, Streams
 from proxy.sync import SyncStatus
 from tests.support.snapshots import make_snapshot
 
@@ -203,16 +204,23 @@ async def running_server(
     max_body_bytes: int = 100_000,
     freshness_headers: bool = False,
     limits: Limits = LIMITS,
+    pace: Pace | None = None,
+    streams_prefix: str = "",
 ) -> AsyncIterator[Server]:
-    """Run an evaluation port; `flags` None leaves it without a snapshot."""
+    """Run an evaluation port; `flags` None leaves it without a snapshot.
+
+    `pace` is of event streams; without it there are none.
+    """
     holder, current, lifecycle = WatchedHolder(), Current(), Lifecycle()
     metrics = Metrics(holder, SyncStatus(), current)
     holder.subscribe(current.swapped)
     holder.subscribe(metrics.swapped)
     recorder = Recorder(ExposureBuffer(1000))
+    access = Access(open_without_keys, hash_key(SIDECAR_KEY))
+    streams = None if pace is None else Streams(access, current, metrics, pace, streams_prefix)
     answering = Answering(
         OfrepSettings(
-            access=Access(open_without_keys, hash_key(SIDECAR_KEY)),
+            access=access,
             first_snapshot_wait_s=wait_s,
             max_body_bytes=max_body_bytes,
             freshness_headers=freshness_headers,
@@ -223,14 +231,24 @@ async def running_server(
         recorder=recorder,
         cors=Cors(origins, cors_headers),
         limit=RateLimit(rate_limit),
+        streams=streams,
     )
     sockets = bind(("127.0.0.1",), 0, "--")
     port = serving(answering, lifecycle, sockets, limits, finish_s=1.0)
     async with port as front, aiohttp.ClientSession() as session:
         holder.subscribe(front.swapped)
+        telling = None
+        if streams is not None:
+            holder.subscribe(streams.swapped)
+            telling = asyncio.create_task(streams.run())
         server = Server(
             urls(sockets)[0], holder, lifecycle, metrics, recorder, answering, front, session
         )
         if flags is not None:
             await server.offer(flags, more)
-        yield server
+        try:
+            yield server
+        finally:
+            if telling is not None:
+                assert not telling.done()
+                telling.cancel()

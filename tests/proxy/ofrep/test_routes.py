@@ -798,7 +798,7 @@ async def test_54_a_preflight_needs_no_key(path: str) -> None:
         assert reply.headers["Access-Control-Allow-Methods"] == "POST, OPTIONS"
         allowed = set(reply.headers["Access-Control-Allow-Headers"].split(", "))
         assert allowed == {
-            *("authorization", "content-type", "if-none-match", "x-api-key"),
+            *("authorization", "content-type", "if-none-match", "last-event-id", "x-api-key"),
             "x-more",
         }
         assert int(reply.headers["Access-Control-Max-Age"]) > 0
