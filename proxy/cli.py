@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
 
 import proxy
-from proxy.commands import GROUP, Command
+from proxy.commands import GROUP, Command, drop_output
 
 __all__ = ["main"]
 
@@ -45,7 +45,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = ", ".join(sorted(commands)) or "none is installed"
         return _fail(f"there is no command {name!r}; commands: {known}")
     try:
-        command = _load(commands[name])
+        return _run(name, commands[name], arguments[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nmatrixflag {name}: interrupted\n")
+        return 130  # what shells report for a program ended by Ctrl-C
+    except BrokenPipeError:
+        drop_output()
+        return 141  # and for one that nobody reads any more
+
+
+def _run(name: str, entry: EntryPoint, arguments: list[str]) -> int:
+    """Return the exit status of a command."""
+    try:
+        command = _load(entry)
     except _Unavailable as error:
         return _fail(str(error))
     # A secret is no argument, but people try; so `--key SECRET` is not taken for `--key-file`, and
@@ -54,14 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog=f"matrixflag {name}", description=command.help, allow_abbrev=False
     )
     command.configure(parser)
-    parsed, unknown = parser.parse_known_args(arguments[1:])
+    parsed, unknown = parser.parse_known_args(arguments)
     if unknown:
         names = [word.partition("=")[0] for word in unknown if word.startswith("-")]
-        parser.error(f"unknown arguments: {', '.join(names) or 'words without a flag'}")
-    try:
-        return command.run(parsed)
-    except KeyboardInterrupt:
-        return 130  # what shells report for a program ended by Ctrl-C
+        parser.error(f"unknown arguments: {', '.join(names) or 'more words than it takes'}")
+    status = command.run(parsed)
+    sys.stdout.flush()  # here, where it can be told that nobody reads
+    return status
 
 
 def _load(entry: EntryPoint) -> Command:

@@ -18,6 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+from proxy.admin_token import REFUSED, BadTokenError, add_token_file, admin_token
+from proxy.commands import print_out, printable
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
 from proxy.file_documents import UnreadableFile, read_file_document
@@ -75,11 +77,7 @@ class _Command:
         parser.add_argument(
             "--url", help=f"the control plane; MATRIXFLAG_URL in the environment [{_URL}]"
         )
-        parser.add_argument(
-            "--token-file",
-            metavar="FILE",
-            help="holds the administrator's token; or MATRIXFLAG_TOKEN in the environment",
-        )
+        add_token_file(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Read, send, print, and return the exit status."""
@@ -94,24 +92,25 @@ class _Command:
             if secrets:
                 names = {problem.pointer.rpartition("/")[2] for problem in secrets}
                 told = ", ".join(sorted(names))
-                sys.stderr.write(f"matrixflag import: secrets were not sent: {told}\n")
+                sys.stderr.write(printable(f"matrixflag import: secrets were not sent: {told}\n"))
             status, answer = _ask(args, {"system": args.system, "options": options}, document)
-        except (_Unusable, UnreadableFile) as error:
-            sys.stderr.write(f"matrixflag import: {error}\n")
+        except (_Unusable, UnreadableFile, BadTokenError) as error:
+            sys.stderr.write(printable(f"matrixflag import: {error}\n"))
             return 2
         if status == 422:
             if args.format == "json":
-                sys.stdout.write(json.dumps(answer) + "\n")
+                print_out(json.dumps(answer) + "\n")
             else:
                 problems = [_problem(p, "/document") for p in answer.get("problems", [])]
                 lines = ["nothing is imported:"] if problems else []
                 lines += problems or [f"nothing is imported: {answer.get('detail', '')}"]
-                sys.stdout.write("\n".join(lines) + "\n")
+                lines = list(map(_one_line, lines))
+                print_out("\n".join(lines) + "\n")
             return 1
         if args.format == "json":
-            sys.stdout.write(json.dumps(answer) + "\n")
+            print_out(json.dumps(answer) + "\n")
         else:
-            sys.stdout.write(_told(answer))
+            print_out(_told(answer))
         return 1 if answer["refused"] or answer["segments"]["refused"] else 0
 
 
@@ -169,7 +168,7 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
     query |= {"dry_run": "true"} if args.dry_run else {}
     query |= {"replace": "true"} if args.replace else {}
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    token = _token(args.token_file)
+    token = admin_token(args.token_file)
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
@@ -190,22 +189,29 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
             answer = None
         if error.code == 422 and isinstance(answer, dict):
             return 422, answer
-        detail = answer.get("detail") if isinstance(answer, dict) else None
-        raise _Unusable(f"{base} answers {error.code}: {detail or error.reason}") from None
+        if not isinstance(answer, dict) or "code" not in answer:
+            why = "no control plane answers like that; a sidecar takes no imports"
+            raise _Unusable(f"{base} answers {error.code} {error.reason}: {why}") from None
+        hint = REFUSED if error.code in (401, 403) else ""
+        raise _Unusable(f"{base} answers {error.code}: {answer.get('detail')}{hint}") from None
     except urllib.error.URLError as error:
         raise _Unusable(f"{base} cannot be reached: {error.reason}") from None
+    except TimeoutError:
+        raise _Unusable(f"{base} did not answer within {_TIMEOUT_S:g} s{_perhaps(args)}") from None
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nmatrixflag import: there was no answer yet{_perhaps(args)}\n")
+        raise
     except (OSError, ValueError, http.client.HTTPException) as error:
-        why = str(error) or type(error).__name__
-        raise _Unusable(f"{base} cannot be asked: {why}") from None
+        why = type(error).__name__ if isinstance(error, ValueError) else str(error)
+        why = why or type(error).__name__
+        raise _Unusable(f"{base} cannot be asked: {why}{_perhaps(args)}") from None
 
 
-def _token(path: str | None) -> str:
-    if path is None:
-        return os.environ.get("MATRIXFLAG_TOKEN", "")
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeError) as error:
-        raise _Unusable(f"--token-file {path}: {type(error).__name__}") from None
+def _perhaps(args: argparse.Namespace) -> str:
+    """Return what is not known of a request without an answer."""
+    if args.dry_run:
+        return ""
+    return "; it may have been applied: the same import again finishes it, or finds nothing to do"
 
 
 # What people read
@@ -227,7 +233,12 @@ def _told(answer: dict[str, Any]) -> str:
         end = "nothing was written: a dry run"
     elif not answer["applied"]:
         end = f"nothing to write, {end}"
-    return "\n".join([*lines, f"flags: {counts}{segments}; {end}"]) + "\n"
+    lines.append(f"flags: {counts}{segments}; {end}")
+    return "".join(f"{_one_line(line)}\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    return printable(text).replace("\n", "\\n")
 
 
 def _listed(part: dict[str, Any], what: str) -> list[str]:

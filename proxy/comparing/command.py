@@ -157,7 +157,11 @@ class _Command:
         try:
             plan = _plan(args)
             printer = _Printer(args.format == "json", max(args.limit, 0), plan.aspects)
-            asyncio.run(_compare(plan, printer))
+            try:
+                asyncio.run(_compare(plan, printer))
+            except KeyboardInterrupt:
+                printer.summary(interrupted=True)
+                raise
         except (_Unusable, NotAnswered) as error:
             sys.stderr.write(f"matrixflag compare: {error}\n")
             return 2
@@ -372,8 +376,8 @@ class _Printer:
                 made = self._json if self._as_json else self._text
                 sys.stdout.write(made(difference, asked))
 
-    def summary(self) -> None:
-        """Print the counts."""
+    def summary(self, *, interrupted: bool = False) -> None:
+        """Print the counts; `interrupted` says that they are those of some of the contexts."""
         counts = {
             "contexts": self._contexts,
             "flags": len(self._flags),
@@ -385,6 +389,7 @@ class _Printer:
             by_flag = dict(self._by_flag.most_common())
             counts["same_errors"] = counts.pop("same errors")
             summary = {**counts, "compared": [*self._aspects, "error"], "by_flag": by_flag}
+            summary |= {"interrupted": True} if interrupted else {}
             sys.stdout.write(json.dumps({"summary": summary}) + "\n")
             return
         if self.differences > self._printed:
@@ -395,7 +400,9 @@ class _Printer:
                 sys.stdout.write(f"  {count:>6}  {_shown(flag)}\n")
             sys.stdout.write("\n")
         shown = ", ".join(f"{count:,} {what}" for what, count in counts.items())
-        sys.stdout.write(f"{shown}; compared: {', '.join([*self._aspects, 'error'])}\n")
+        so_far = "interrupted; so far " if interrupted else ""
+        compared = ", ".join([*self._aspects, "error"])
+        sys.stdout.write(f"{so_far}{shown}; compared: {compared}\n")
 
     def unknown(self) -> str | None:
         """Return that flags, or all, were not there to be compared; None where they were."""

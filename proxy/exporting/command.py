@@ -17,6 +17,8 @@ from typing import Any
 import msgspec
 from yarl import URL
 
+from proxy.admin_token import BadTokenError, add_token_file, admin_token
+from proxy.commands import printable
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Flag, Segment
 from proxy.exporting.flagd import Remark, to_flagd
@@ -58,9 +60,7 @@ class _Command:
         parser.add_argument(
             "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
         )
-        parser.add_argument(
-            "--token", metavar="TOKEN", help="its token; better in MATRIXFLAG_TOKEN"
-        )
+        add_token_file(parser)
         parser.add_argument(
             "--format",
             choices=("text", "json"),
@@ -73,12 +73,12 @@ class _Command:
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
-            token = _token(args.token or os.environ.get("MATRIXFLAG_TOKEN") or "")
+            token = admin_token(args.token_file)
             found = asyncio.run(read_project(url, token, args.project))
             document, remarks = _document(found, args.system, args.environment)
             _write(document, args.output)
-        except (_Unusable, NotRead) as error:
-            sys.stderr.write(f"matrixflag export: {error}\n")
+        except (_Unusable, NotRead, BadTokenError) as error:
+            sys.stderr.write(printable(f"matrixflag export: {error}\n"))
             return 2
         _tell(remarks, args.format)
         return int(any(remark.left_out for remark in remarks))
@@ -96,12 +96,6 @@ def _url(text: str) -> str:
     if not usable or url.query_string or url.fragment or url.password is not None:
         raise _Unusable(f"--url: a URL such as {_DEFAULT_URL}, without user, query and fragment")
     return text.rstrip("/")
-
-
-def _token(text: str) -> str:
-    if not all(" " < char < "\x7f" for char in text):
-        raise _Unusable("the token has characters that no token has")
-    return text
 
 
 def _document(
@@ -194,7 +188,8 @@ def _tell(remarks: list[Remark], form: str) -> None:
         return
     for remark in remarks:
         what = "left out" if remark.left_out else "note"
-        sys.stderr.write(f"{what}: {remark.kind} {remark.key}: {remark.text}\n")
+        line = printable(f"{what}: {remark.kind} {remark.key}: {remark.text}")
+        sys.stderr.write(line.replace("\n", "\\n") + "\n")
     out = len({(remark.kind, remark.key) for remark in remarks if remark.left_out})
     if out:
         sys.stderr.write(f"matrixflag export: of {out} something is not in the file\n")

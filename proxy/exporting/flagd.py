@@ -162,7 +162,10 @@ class _Project:
         self._used |= kept.pop("$evaluators", {})
         version = source.options.get("fractional", _FRACTIONAL)
         if version != _FRACTIONAL and "fractional" in _operations([kept, self._used]):
-            self._reasons.append(f"its fractional is of {version}, and ours of {_FRACTIONAL}")
+            self._reasons.append(
+                f"its fractional is of {version}, and the file's of {_FRACTIONAL}: keep the file"
+                " that it was imported from, which a flagd of that version takes"
+            )
         return {name: value for name, value in kept.items() if name not in _OURS}
 
     def _native(self, flag: FlagDefinition) -> Json:

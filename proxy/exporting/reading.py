@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
+from proxy.admin_token import REFUSED
+
 __all__ = ["Definitions", "NotRead", "read_project"]
 
 _PAGE = 500
@@ -95,10 +97,20 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> Any:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotRead(f"{url}: {str(error) or type(error).__name__}") from None
     if status != 200:
-        shown = repr(data.decode(errors="replace")[:_SHOWN_CHARS])
-        hint = "; MATRIXFLAG_TOKEN is the token of ADMIN_TOKEN" if status in (401, 403) else ""
-        raise NotRead(f"{url}: status {status}, {shown}{hint}")
+        hint = REFUSED if status in (401, 403) else ""
+        raise NotRead(f"{url.origin()} answers {status}: {_detail(data)}{hint}")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):
         raise NotRead(f"{url}: what is answered is no JSON") from None
+
+
+def _detail(data: bytes | bytearray) -> str:
+    """Return what an answer says went wrong."""
+    try:
+        said = json.loads(data)
+    except (ValueError, RecursionError):
+        said = None
+    if isinstance(said, dict) and "code" in said and "detail" in said:
+        return str(said["detail"])[:_SHOWN_CHARS]
+    return "no control plane answers like that; a sidecar has no definitions to export"

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from proxy.cli import main
 from tests.support.api import ADMIN_TOKEN, Api
+from tests.support.processes import running_sidecar
 
 FLAGD = """
 $schema: https://flagd.dev/schema/v0/flags.json
@@ -148,3 +151,94 @@ async def test_a_control_plane_that_does_not_answer_is_told(
     assert await asyncio.to_thread(main, ["import", "flagd", file]) == 2
     assert "cannot be reached" in capsys.readouterr().err
     assert await asyncio.to_thread(main, ["import", "flagd", file, "--url", "file:///x"]) == 2
+
+
+@pytest.mark.parametrize("around", ["{}\n", "  {}\r\n", "{}"])
+async def test_space_around_a_token_is_not_of_it(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, around: str
+) -> None:
+    """As mounted secrets have it, in the environment and in a file."""
+    file, token = written(tmp_path, FLAGD), around.format(ADMIN_TOKEN)
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", token)
+    assert await run(api, "flagd", file) == 0
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", "wrong")
+    assert await run(api, "flagd", file, "--token-file", written(tmp_path, token, "t")) == 0
+
+
+@pytest.mark.parametrize("bad", ["sesame\nsesame", "sesame\u00fc", "se same", "", "\n"])
+async def test_a_token_is_never_printed(
+    api: Api,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    bad: str,
+) -> None:
+    """Nor is an empty file taken for none."""
+    file = written(tmp_path, FLAGD)
+    assert await run(api, "flagd", file, "--token-file", written(tmp_path, bad, "t")) == 2
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", bad)
+    assert await run(api, "flagd", file) == 2
+    captured = capsys.readouterr()
+    assert "same" not in captured.out + captured.err
+    assert "token" in captured.err.lower()
+
+
+async def test_what_a_terminal_obeys_is_written_out(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In keys and in what is said of them; one line stays one."""
+    flag = {"state": "ENABLED", "variants": {"on": True}, "defaultVariant": "on"}
+    keys = ["a\x1b[31mRED\x07", "b\nc", "ü ok"]
+    file = written(tmp_path, json.dumps({"flags": dict.fromkeys(keys, flag)}), "f.json")
+    assert await run(api, "flagd", file) == 1
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    assert "! flag a\\x1b[31mRED\\x07 is refused\n" in out
+    assert "! flag b\\nc is refused\n" in out
+    assert "+ flag ü ok\n" in out
+
+
+@pytest.mark.parametrize(("arguments", "perhaps"), [((), True), (("--dry-run",), False)])
+async def test_an_interrupt_says_what_is_not_known(
+    tmp_path: Path, arguments: tuple[str, ...], perhaps: bool
+) -> None:
+    """A server that has the request and does not answer may have applied it."""
+    asked = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        command = ["-m", "proxy", "import", "flagd", written(tmp_path, FLAGD), *arguments]
+        running = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *command,
+            "--url",
+            f"http://127.0.0.1:{port}",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(60):
+            await asked.wait()
+            running.send_signal(signal.SIGINT)
+            out, err = await running.communicate()
+    assert (running.returncode, out) == (130, b"")
+    assert b"interrupted" in err
+    assert b"Traceback" not in err
+    assert (b"may have been applied" in err) is perhaps
+
+
+async def test_a_sidecar_is_told_from_a_control_plane(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It answers 404 to whatever it does not know."""
+    snapshot = written(tmp_path, '{"flags": []}', "native.json")
+    with running_sidecar(tmp_path, "--snapshot", Path(snapshot)) as sidecar:
+        arguments = ["import", "flagd", written(tmp_path, FLAGD), "--url", sidecar.ofrep]
+        assert await asyncio.to_thread(main, arguments) == 2
+    assert "a sidecar takes no imports" in capsys.readouterr().err

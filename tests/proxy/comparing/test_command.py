@@ -1,10 +1,14 @@
 """`matrixflag compare` on real sidecars, and on servers that answer badly."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -292,3 +296,61 @@ def test_headers_come_from_a_file(contexts: Path, tmp_path: Path) -> None:
     with server(200, b'{"flags": [{"key": "a", "value": 1}]}') as (url, seen):
         assert compare(url, url, contexts, "--header", f"@{path}") == 0
         assert {key for _, key in seen} == {"Bearer 1"}
+
+
+def process(first: str, second: str, *arguments: str, stdout: Any) -> subprocess.Popen[str]:
+    """Start the command as a process of its own."""
+    command = [sys.executable, "-m", "proxy", "compare", "--ofrep", first, "--ofrep", second]
+    return subprocess.Popen(
+        [*command, *arguments], stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_reader_that_goes_ends_it_quietly(servers: tuple[str, str], contexts: Path) -> None:
+    """As `| head -1` does."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    with process(*servers, "--contexts", str(contexts), stdout=theirs) as running:
+        os.close(theirs)
+        _, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (141, "")
+
+
+def test_an_interrupt_tells_what_was_compared(servers: tuple[str, str], tmp_path: Path) -> None:
+    """The counts so far, and no traceback."""
+    asked = threading.Event()
+    waiting = threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if json.loads(self.rfile.read(int(self.headers["Content-Length"])))["context"] == {}:
+                asked.set()
+                waiting.wait(60)
+            body = b'{"flags": []}'
+            with suppress(OSError):  # the command has gone
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    contexts = tmp_path / "contexts.ndjson"
+    contexts.write_text('{"targetingKey": "u"}\n{}\n')
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        slow = f"http://127.0.0.1:{server.server_port}"
+        arguments = ("--contexts", str(contexts), "--concurrency", "1")
+        with process(slow, slow, *arguments, stdout=subprocess.PIPE) as running:
+            assert asked.wait(60)
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+    finally:
+        waiting.set()
+        server.shutdown()
+        server.server_close()
+    assert running.returncode == 130
+    assert out.startswith("interrupted; so far 1 contexts, ")
+    assert err == "\nmatrixflag compare: interrupted\n"

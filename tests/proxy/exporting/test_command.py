@@ -145,8 +145,9 @@ async def test_flagd_with_a_report(
     [
         (("--environment", "prod"), "there is no environment 'prod'"),
         (("--project", "gone"), "404"),
-        (("--token", "another"), "MATRIXFLAG_TOKEN"),
-        (("--token", "a b"), "the token has"),
+        (("--token-file", "another"), "MATRIXFLAG_TOKEN"),
+        (("--token-file", "a b"), "--token-file"),
+        (("--token-file", ""), "there is no token in it"),
         (("--url", "http://127.0.0.1:1"), "127.0.0.1:1"),
         (("--url", "http://u:p@127.0.0.1:1"), "--url: "),
         (("--url", "localhost:8000"), "--url: "),
@@ -154,12 +155,21 @@ async def test_flagd_with_a_report(
     ],
 )
 async def test_what_cannot_be_done_is_status_2(
-    control_plane: Api, arguments: tuple[str, ...], said: str, capfd: pytest.CaptureFixture[str]
+    control_plane: Api,
+    arguments: tuple[str, ...],
+    said: str,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """With the reason, and nothing on stdout."""
+    if arguments[0] == "--token-file":
+        (tmp_path / "token").write_text(arguments[1])
+        arguments = ("--token-file", str(tmp_path / "token"))
     assert await export("native", *arguments) == 2
     out, err = capfd.readouterr()
     assert said in err
+    assert "{" not in err
+    assert "a b" not in err
     assert out == ""
 
 
@@ -169,6 +179,9 @@ async def test_a_file_that_is_there_stays_when_nothing_can_be_read(
     """Nor is anything left beside it."""
     path = tmp_path / "flags.json"
     path.write_text("old")
-    assert await export("native", "--token", "another", "--output", str(path)) == 2
+    (tmp_path / "token").write_text("another")
+    given = ("--token-file", str(tmp_path / "token"))
+    assert await export("native", *given, "--output", str(path)) == 2
     assert path.read_text() == "old"
+    (tmp_path / "token").unlink()
     assert os.listdir(tmp_path) == [path.name]

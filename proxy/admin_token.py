@@ -1,0 +1,52 @@
+"""The administrator's token, for commands that ask a control plane: from a file or the environment.
+
+It is no argument, because those are seen in the list of processes. Space around it is not of it:
+files and mounted secrets end in a newline. It is never part of a message.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+__all__ = ["REFUSED", "VARIABLE", "BadTokenError", "add_token_file", "admin_token"]
+
+VARIABLE = "MATRIXFLAG_TOKEN"
+
+REFUSED = f"; the token is the control plane's ADMIN_TOKEN, in {VARIABLE} or --token-file"
+"""What is to be known where a control plane takes none, or another."""
+
+
+class BadTokenError(Exception):
+    """There is no token where it is said to be, or what is there cannot be one."""
+
+
+def add_token_file(parser: argparse.ArgumentParser) -> None:
+    """Declare the argument `--token-file`."""
+    parser.add_argument(
+        "--token-file",
+        metavar="FILE",
+        help=f"holds the control plane's ADMIN_TOKEN; or {VARIABLE} in the environment",
+    )
+
+
+def admin_token(path: str | None) -> str:
+    """Return the token; empty where none is given, for control planes that need none.
+
+    Raises:
+        BadTokenError: the file cannot be read or is empty, or what is given is no token.
+    """
+    where = VARIABLE if path is None else f"--token-file {path}"
+    if path is None:
+        token = os.environ.get(VARIABLE, "").strip()
+    else:
+        try:
+            token = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise BadTokenError(f"{where}: {error.strerror or type(error).__name__}") from None
+        except UnicodeError:
+            raise BadTokenError(f"{where}: what is in it is no token") from None
+        if not token:
+            raise BadTokenError(f"{where}: there is no token in it")
+    if not all(" " < char < "\x7f" for char in token):
+        raise BadTokenError(f"{where}: it has characters that no token has, as a second line")
+    return token
