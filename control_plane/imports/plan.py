@@ -49,6 +49,7 @@ from proxy.engine import (
     compile_snapshot,
     flag_source_options,
     flag_source_traits,
+    idle_source_options,
     segment_source_names,
 )
 
@@ -242,7 +243,7 @@ class _Planning:
         if owner != self._asked_for.system and not self._replace:
             outcome.refuse(key, [_taken("a segment", owner, self._asked_for.system)])
             return
-        if now.source is not UNSET and same_document(now.source, segment.source):
+        if _same_source(now.source, segment.source):
             self._segments[key] = now
             outcome.unchanged.append(key)
             return
@@ -336,11 +337,7 @@ class _Planning:
             outcome.refuse(key, [_ARCHIVED])
             return
         others = {n: c for n, c in now.environments.items() if n != self._environment}
-        same = (
-            before is not None
-            and before.source is not UNSET
-            and same_document(before.source, config.source)
-        )
+        same = before is not None and _same_source(before.source, config.source)
         if before is None:
             config = _with_salt(config, None)
         elif same:
@@ -616,6 +613,15 @@ def _stands_for(source: Source) -> list[str]:
     Nobody can give those with a file.
     """
     return [n for n, v in source.options.items() if check_import_options(source.dialect, {n: v})]
+
+
+def _same_source(old: Source | UnsetType, new: Source | UnsetType) -> bool:
+    """Return whether two sources say the same: options that decide nothing may be others."""
+    if isinstance(old, UnsetType) or isinstance(new, UnsetType) or not _same_definition(old, new):
+        return False
+    idle = idle_source_options(new)
+    was, now = ({n: v for n, v in s.options.items() if n not in idle} for s in (old, new))
+    return same_document(was, now)
 
 
 def _same_definition(old: Source | UnsetType, new: Source | UnsetType) -> bool:

@@ -23,6 +23,7 @@ from proxy.engine.importing import (
     flag_source_names,
     flag_source_options,
     flag_source_traits,
+    idle_source_options,
     import_document,
     segment_source_names,
 )
@@ -72,6 +73,7 @@ __all__ = [
     "flag_source_names",
     "flag_source_options",
     "flag_source_traits",
+    "idle_source_options",
     "import_document",
     "segment_source_names",
     "whose",

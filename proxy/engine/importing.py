@@ -32,6 +32,7 @@ __all__ = [
     "flag_source_names",
     "flag_source_options",
     "flag_source_traits",
+    "idle_source_options",
     "import_document",
     "segment_source_names",
 ]
@@ -80,7 +81,8 @@ def import_document(
     looks = whose(document)
     # ours have flags as flagd's have them, and read as that they would lose their targeting
     if looks not in (None, system) and (looks == NATIVE or not (found.flags or found.segments)):
-        message = f"this looks like a file of {looks}, not of {system}"
+        whom = "our own, a native export" if looks == NATIVE else looks
+        message = f"this looks like a file of {whom}, not of {system}"
         hint = f"matrixflag import {looks} takes it"
         return Import([], [], [Problem("", ProblemCode.OTHER_SYSTEM, message, hint)])
     names = tuple(environments)
@@ -163,6 +165,14 @@ def flag_source_options(source: Source) -> frozenset[str]:
         return dialect(source.dialect).depends(source.definition)
     except Exception:
         return frozenset()  # checking it says what is wrong
+
+
+def idle_source_options(source: Source) -> frozenset[str]:
+    """Return the options that could decide who gets what, and do not by this definition."""
+    known = dialect(source.dialect).options
+    return frozenset(n for n, option in known.items() if option.assumed) - flag_source_options(
+        source
+    )
 
 
 def segment_source_names(source: Source) -> Named:

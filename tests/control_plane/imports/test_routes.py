@@ -377,6 +377,7 @@ async def test_a_forgotten_option_moves_nobody(api: Api) -> None:
     plan = await divided("?dry_run=true")
     [item] = plan["refused"]
     assert (item["key"], item["problems"][0]["code"]) == ("split", "option_missing")
+    assert plan["unchanged"] == ["plain"]  # for which it decides nothing
     assert "fractional v1 -> v2" in item["problems"][0]["message"]
     [told] = assumed(plan)
     assert "v2" in told
@@ -384,7 +385,7 @@ async def test_a_forgotten_option_moves_nobody(api: Api) -> None:
     assert "plain" not in told
     # said, it is done, told, and no flag is switched on by it
     plan = await divided(fractional="v2")
-    item = next(item for item in plan["changed"] if item["key"] == "split")
+    [item] = plan["changed"]
     assert item["changes"] == ["environments/production/source"]
     assert item["problems"][0]["code"] == "units_may_move"
     assert "fractional v1 -> v2" in item["problems"][0]["message"]
