@@ -154,7 +154,10 @@ class _FileSource:
         else:
             body = encode_snapshot(self._header(content, read.modified_s), content.lines)
             served = await self._holder.offer(body, "file")
-            _log.info("%s: revision %d", self._path, served.header.revision)
+            count = len(served.compiled.flags)
+            emptied = not count and held is not None and len(held.compiled.flags) > 0
+            level = logging.WARNING if emptied else logging.INFO
+            _log.log(level, "%s: revision %d, %d flags", self._path, served.header.revision, count)
         self._good_digest = content.digest
         self._complaint = ""
         _log_problems(self._path, content.problems)

@@ -262,6 +262,22 @@ async def test_a_missing_file_is_logged_once(
     assert caplog.text.count("cannot be served, nothing is served") == 1
 
 
+async def test_a_file_that_was_emptied_is_told(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is served, as it may be meant, and a warning says how many flags there are."""
+    caplog.set_level("INFO")
+    async with running(path) as sidecar:
+        await sidecar.swapped()
+        path.write_text('{"flags": []}')
+        await sidecar.swapped()
+        told = [(r.levelname, r.getMessage()) for r in caplog.records if ": revision" in r.msg]
+    assert [(level, said.rpartition(", ")[2]) for level, said in told] == [
+        ("INFO", "1 flags"),
+        ("WARNING", "0 flags"),
+    ]
+
+
 async def test_an_unchanged_file_is_confirmed(path: Path) -> None:
     """Reading it is what says that it is current."""
     async with running(path) as sidecar:

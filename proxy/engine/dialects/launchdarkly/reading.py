@@ -273,6 +273,7 @@ class _Reader:
             message = "a flag without variations answers nothing"
             self._report([Problem("", ProblemCode.NO_VARIANTS, message)], _always(where_to))
             return None
+        self._tell_of_types(variants, where("/variations"))
         if is_mobile_only(made):
             self._mobile_only.append(key)
         self._places[key] = where
@@ -287,6 +288,18 @@ class _Reader:
             **more,
         )
         return None
+
+    def _tell_of_types(self, variants: Mapping[str, Any], place: str) -> None:
+        """Warn of values that some clients do not take."""
+        kinds = {json_kind(value) for value in variants.values() if value is not None}
+        if "an array" in kinds:
+            message = "a value is a list, which some of OpenFeature's clients do not take"
+            found = Problem("", ProblemCode.ARRAY_VALUE, message, "", Severity.WARNING)
+            self._report([found], _always(place))
+        if len({_NUMBER.get(kind, kind) for kind in kinds}) > 1:
+            message = "the variations are of several types; they are served as they are"
+            found = Problem("", ProblemCode.VALUE_TYPE, message, "", Severity.WARNING)
+            self._report([found], _always(place))
 
     def _add_segment(
         self, key: str, made: dict[str, Any], path: Path, description: str = ""
@@ -380,6 +393,9 @@ def _rest_serve(serve: Any) -> Any:
     if isinstance(made.get("rollout"), dict):
         made["rollout"] = _only(made["rollout"], _ROLLOUT)
     return made
+
+
+_NUMBER = {"an integer": "a number"}
 
 
 def _type_of(translation: Translation) -> str:

@@ -1320,3 +1320,17 @@ def test_archived_flags_and_other_pages_are_told() -> None:
     assert told[ProblemCode.ARCHIVED].message.endswith('archived: "old"')
     assert "2 of 57" in told[ProblemCode.MISSING_FIELD].message
     assert {problem.severity for problem in found.problems} == {Severity.WARNING}
+
+
+def test_values_that_some_clients_do_not_take_are_warned_of() -> None:
+    """Lists, and several types in one flag; whole numbers beside others are one."""
+    plain = {"on": True, "fallthrough": {"variation": 0}}
+    flags = {
+        "list": {**plain, "variations": [[1], [2]]},
+        "mixed": {**plain, "variations": [1, "a", None]},
+        "numbers": {**plain, "variations": [1, 2.5, None]},
+    }
+    assert codes(DIALECT.read({"flags": flags}, {}).problems) == [
+        ("/flags/list/variations", ProblemCode.ARRAY_VALUE),
+        ("/flags/mixed/variations", ProblemCode.VALUE_TYPE),
+    ]
