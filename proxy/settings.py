@@ -154,7 +154,7 @@ class ProxySettings:
     )
     max_streams: int = setting(
         1_000,
-        "Event streams at a time, besides other connections; further ones get 503",
+        "Event streams at a time, of these connections; further ones get 503",
         parse=number(int, 1, 100_000),
     )
     streams_heartbeat_s: float = setting(

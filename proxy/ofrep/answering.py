@@ -95,7 +95,7 @@ class Answering:
         """Of the requests that are not whole."""
         self._holder = holder
         self._same_headers = cors.headers(None) + _SERVER
-        self._waiting = 0  # requests that catch up
+        self.catching_up = 0  # requests that wait for newer flags
 
     def must_wait(self, head: Head) -> bool:
         """Return whether a request cannot be answered as soon as its bytes are there.
@@ -106,7 +106,7 @@ class Answering:
         return (
             self.current.views is None
             or head.content_length > self.settings.max_body_bytes
-            or (self.is_behind(head) and self._waiting < _MAX_WAITING)
+            or (self.is_behind(head) and self.catching_up < _MAX_WAITING)
         )
 
     def is_behind(self, head: Head) -> bool:
@@ -121,11 +121,11 @@ class Answering:
 
     async def catch_up(self, head: Head) -> None:
         """Wait until this is not behind any more, but not for long, nor if too many do."""
-        if self._waiting >= _MAX_WAITING:
+        if self.catching_up >= _MAX_WAITING:
             return
         swapped = asyncio.Event()
         unsubscribe = self._holder.subscribe(lambda _old, _new: swapped.set())
-        self._waiting += 1
+        self.catching_up += 1
         try:
             async with asyncio.timeout(_CATCH_UP_S):
                 while self.is_behind(head):
@@ -134,7 +134,7 @@ class Answering:
         except TimeoutError:
             pass
         finally:
-            self._waiting -= 1
+            self.catching_up -= 1
             unsubscribe()
 
     def wants_body(self, head: Head) -> bool:

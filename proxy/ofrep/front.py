@@ -232,6 +232,8 @@ class FrontDoor:
     def full(self) -> bool:
         """Whether there is no room for another connection."""
         there = len(self.connections) - self.lingering + len(self.handed_over)
+        if self.answering.streams is not None:
+            there += len(self.answering.streams)
         return there >= self.limits.max_connections
 
     @property

@@ -127,7 +127,11 @@ class OfrepHandler:
         text = begin(began, more, int(time.time()), chunked=chunked)
         reading = cast(Reading, request.protocol)
         transport = reading.give_away()
-        transport.set_protocol(streams.open(transport, listener, text, chunked=chunked))
+        try:
+            streams.open(transport, listener, text, chunked=chunked)
+        except BaseException:
+            transport.abort()
+            raise
         raise asyncio.CancelledError  # as if it had ended, which is all that aiohttp knows of it
 
     async def _first_views(self) -> Views | None:

@@ -21,6 +21,7 @@ import random
 import socket
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple, cast
 
@@ -94,6 +95,9 @@ class Streams:
     def __len__(self) -> int:
         return len(self._open)
 
+    def __iter__(self) -> Iterator["Stream"]:
+        return iter(self._open)
+
     @property
     def full(self) -> bool:
         """Whether there is no room for another stream, or no time."""
@@ -114,12 +118,10 @@ class Streams:
 
     def open(
         self, transport: asyncio.Transport, listener: Listener, head: bytes, *, chunked: bool
-    ) -> "Stream":
-        """Begin a stream on a connection; `head` is the head of the answer.
-
-        Obligation: the connection's protocol becomes what is returned, which was admitted.
-        """
+    ) -> None:
+        """Begin a stream, which was admitted, on a connection; `head` is that of the answer."""
         stream = Stream(self, transport, listener, chunked=chunked)
+        transport.set_protocol(stream)
         self._open.add(stream)
         self._metrics.streams_open += 1
         _bound(transport, 2 * self.pace.heartbeat_s)
@@ -127,7 +129,6 @@ class Streams:
         transport.write(head)
         stream.send(b"retry: %d\n\n" % retry_ms)
         self._attend(stream, _now_ms())
-        return stream
 
     def lost(self, stream: "Stream") -> None:
         """Take note that a stream ended."""
@@ -235,9 +236,9 @@ class Stream(asyncio.Protocol):
         "_listener",
         "_received",
         "_streams",
-        "_transport",
         "knows",
         "told",
+        "transport",
         "waiting_since_s",
     )
 
@@ -250,7 +251,7 @@ class Stream(asyncio.Protocol):
         chunked: bool,
     ) -> None:
         self._streams = streams
-        self._transport = transport
+        self.transport = transport
         self._listener = listener
         self._chunked = chunked
         self._received = 0
@@ -273,22 +274,23 @@ class Stream(asyncio.Protocol):
         """Write whole lines."""
         if self._chunked:
             text = b"%x\r\n%b\r\n" % (len(text), text)
-        self._transport.write(text)
+        if not self.transport.is_closing():
+            self.transport.write(text)
 
     def end(self) -> None:
         """Close the connection; what it does not take is dropped."""
         if self.waiting_since_s is not None:
-            self._transport.abort()
-        elif not self._transport.is_closing():
+            self.transport.abort()
+        elif not self.transport.is_closing():
             if self._chunked:
-                self._transport.write(_LAST_CHUNK)
-            self._transport.close()
+                self.transport.write(_LAST_CHUNK)
+            self.transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Ignore what comes, within bounds."""
         self._received += len(data)
         if self._received > _MAX_RECEIVED_BYTES:
-            self._transport.abort()
+            self.transport.abort()
 
     def pause_writing(self) -> None:
         """Send nothing until the client has taken what it was sent."""

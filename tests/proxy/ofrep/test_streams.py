@@ -1,15 +1,24 @@
 """Event streams over real sockets; items 41 to 51 of the acceptance list, by their numbers."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from proxy.ofrep.streams import Pace
-from tests.proxy.ofrep.listening import listening
+from proxy.ofrep.streams import Pace, Streams
+from tests.proxy.ofrep.listening import WAIT_S, listening
 from tests.proxy.ofrep.server import (
     CLIENT_KEY,
+    ON_OFF,
     SERVER_KEY,
+    SIDECAR_KEY,
     Server,
     flag,
     keys,
@@ -34,6 +43,35 @@ def uri_of(bulk: Any) -> str:
     (stream,) = bulk["eventStreams"]
     uri: str = stream["endpoint"]["requestUri"]
     return uri
+
+
+def without_client_key() -> dict[tuple[Any, str], Any]:
+    """Return all keys but the client's."""
+    return {name: entry for name, entry in keys().items() if entry["kind"] != "client"}
+
+
+def timed_flag(starts: datetime) -> Any:
+    """Return a flag that is on from a time on."""
+    always = {"attribute": "nobody-has-it", "op": "exists", "negate": True}
+    active = {"from": starts.isoformat().replace("+00:00", "Z")}
+    return flag(
+        "boolean",
+        ON_OFF,
+        "off",
+        rules=[{"id": "r", "when": always, "serve": {"variant": "on"}, "active": active}],
+    )
+
+
+async def until(holds: Callable[[], object]) -> None:
+    """Return once something that tells nobody is so."""
+    async with asyncio.timeout(WAIT_S):
+        while not holds():  # noqa: ASYNC110 - a number that is counted
+            await asyncio.sleep(0)
+
+
+def broken(*_args: Any, **_more: Any) -> None:
+    """Fail as nobody expects."""
+    raise RuntimeError("it is broken")
 
 
 @pytest.fixture
@@ -178,6 +216,317 @@ async def test_50_a_page_of_another_origin_may_read_a_stream() -> None:
         asked = await server.send("OPTIONS", STREAMS, None, {"Origin": shop})
         assert asked.status == 204
         assert asked.headers["Access-Control-Allow-Methods"] == "GET, OPTIONS"
+
+
+@pytest.fixture
+def moments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no test wait long for a clock that may be behind."""
+    monkeypatch.setattr("proxy.ofrep.streams._SKEW_MS", 5)
+
+
+async def newest(url: str) -> str:
+    """Return what streams call the flags that are being served there."""
+    async with listening(url, STREAMS) as stream:
+        etag: str = (await stream.event()).data["etag"]
+    return etag.strip('"')
+
+
+async def test_41_who_was_told_of_newer_flags_waits_for_them(server: Server) -> None:
+    """The replica that tells is ahead of the one that is asked, which answers when it has them."""
+    async with running_server(colours("red"), pace=PACE) as ahead:
+        await ahead.offer(colours("blue"))
+        etag = await newest(ahead.url)
+        asked = asyncio.create_task(server.bulk(query=f"?flagConfigEtag=%22{etag}%22"))
+        await until(lambda: server.answering.catching_up)
+        await server.offer(colours("blue"))
+        answer = (await asked).json
+        assert {item["key"]: item["value"] for item in answer["flags"]}["text"] == "blue"
+        assert server.answering.catching_up == 0
+
+
+async def test_41_nobody_waits_for_ever(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is here is better than nothing."""
+    monkeypatch.setattr("proxy.ofrep.answering._CATCH_UP_S", 0.05)
+    etag = await newest(server.url)
+    reply = await server.bulk(query="?flagConfigEtag=" + etag.replace("1-", "2-", 1))
+    assert reply.status == 200
+    assert reply.json["flags"]
+
+
+async def test_41_as_many_wait_as_may(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others get what is here at once."""
+    monkeypatch.setattr("proxy.ofrep.answering._MAX_WAITING", 1)
+    newer = (await newest(server.url)).replace("1-", "2-", 1)
+    first = asyncio.create_task(server.bulk(query=f"?flagConfigEtag={newer}"))
+    await until(lambda: server.answering.catching_up)
+    assert (await server.bulk(query=f"?flagConfigEtag={newer}")).status == 200
+    assert not first.done()
+    await server.offer(colours("blue"))
+    assert (await first).status == 200
+
+
+async def test_41_a_key_that_is_revoked_meanwhile_gets_nothing(keyed: Server) -> None:
+    """It is asked for again when the wait is over."""
+    async with listening(keyed.url, STREAMS, X_API_Key=CLIENT_KEY) as stream:
+        newer = str((await stream.event()).id).replace("1-", "2-", 1)
+    asked = asyncio.create_task(keyed.bulk(query=f"?flagConfigEtag={newer}", X_API_Key=CLIENT_KEY))
+    await until(lambda: keyed.answering.catching_up)
+    await keyed.offer(colours("blue"), without_client_key())
+    assert (await asked).status == 401
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?flagConfigEtag=",
+        "?flagConfigEtag=2",
+        "?flagConfigEtag=%22abc%22",
+        "?flagConfigEtag=2-00000000-" + "0" * 31,
+        "?flagConfigEtag=" + "9" * 20 + "-00000000-" + "0" * 32,
+        "?flagConfigEtag=2-00000000-" + "0" * 300,
+        "?flagConfigEtag=%ff%fe%00",
+        "?flagConfigEtag=%F0%9F%8E%88&flagConfigEtag=x",
+        "?flagConfigLastModified=2999-01-01T00:00:00Z",
+        "?flagConfigLastModified=nothing",
+    ],
+)
+async def test_40_what_says_nothing_is_neither_refused_nor_waited_for(
+    server: Server, query: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is what is here already."""
+    monkeypatch.setattr("proxy.ofrep.answering._CATCH_UP_S", 1_000.0)
+    async with asyncio.timeout(WAIT_S):
+        assert (await server.bulk(query=query)).status == 200
+        assert (
+            await server.bulk(query="?flagConfigEtag=" + await newest(server.url))
+        ).status == 200
+
+
+async def test_45_a_burst_is_told_together_and_to_the_end() -> None:
+    """Few events, and the last of them is of what is served then."""
+    async with (
+        running_server(colours("red"), pace=PACE._replace(together_s=0.2)) as server,
+        listening(server.url, STREAMS) as stream,
+    ):
+        seen = await stream.event()
+        for number in range(20):
+            await server.offer(colours("blue", ("red", "blue")[number % 2]))
+        while not str(seen.id).startswith(f"{server.revision}-"):
+            seen = await stream.event()
+        assert server.metrics.stream_events < 20
+
+
+async def test_45_who_sees_only_flags_for_clients_is_not_told_of_others(keyed: Server) -> None:
+    """What it has is still called by its newest name, so that a restart tells it nothing either."""
+    async with (
+        listening(keyed.url, STREAMS, X_API_Key=CLIENT_KEY) as client,
+        listening(keyed.url, STREAMS, Authorization=f"Bearer {SERVER_KEY}") as other,
+    ):
+        await client.event()
+        await other.event()
+        await keyed.offer(colours("red", "blue"), keys())
+        assert (await other.event()).data is not None
+        marked = await client.event()
+        assert marked.data is None
+        assert marked.id
+        await keyed.offer(colours("blue", "blue"), keys())
+        assert (await client.event()).data is not None
+        assert (await other.event()).data is not None
+    await keyed.offer(colours("blue", "red"), keys())
+    async with listening(
+        keyed.url, STREAMS, X_API_Key=CLIENT_KEY, Last_Event_ID=str(marked.id)
+    ) as again:
+        assert (await again.event()).data is not None
+
+
+@pytest.mark.usefixtures("moments")
+async def test_45_a_change_by_time_is_told_when_it_happens(server: Server) -> None:
+    """Nobody publishes anything, but what a page has is not what it would get."""
+    async with listening(server.url, STREAMS) as stream:
+        await stream.event()
+        starts = datetime.now(UTC) + timedelta(seconds=0.7)
+        timed = {**colours("red"), "timed": timed_flag(starts)}
+        await server.offer(timed)
+        first = await stream.event()
+        assert (await server.single("timed")).json["value"] is False
+        second = await stream.event()
+        assert (await server.single("timed")).json["value"] is True
+        assert second.id != first.id
+        assert await stream.until_comment() == []
+
+
+async def test_46_a_stream_that_was_opened_before_any_flags_waits_for_them() -> None:
+    """A browser whose stream is refused does not come back by itself."""
+    async with running_server(None, open_without_keys=False, pace=PACE) as server:
+        async with running_server(colours("red"), more=keys(), pace=PACE) as other:
+            good = uri_of((await other.bulk(X_API_Key=CLIENT_KEY)).json)
+        bad = STREAMS + "?token=1.2.3"
+        async with listening(server.url, good) as stream, listening(server.url, bad) as wrong:
+            assert (stream.status, wrong.status) == (200, 200)
+            assert await stream.until_comment() == []
+            await server.offer(colours("red"), keys())
+            assert (await stream.event()).data is not None
+            assert await wrong.next() is None
+            assert server.metrics.streams_dropped["key"] == 1
+
+
+async def test_48_a_client_of_http_1_0_gets_text_without_chunks(server: Server) -> None:
+    """As a proxy may be one."""
+    async with listening(server.url, STREAMS, version="1.0") as stream:
+        assert "transfer-encoding" not in stream.headers
+        assert (await stream.event()).data is not None
+        assert await stream.until_comment() == []
+
+
+async def test_49_a_token_is_the_same_on_every_replica_and_after_a_restart(keyed: Server) -> None:
+    """And so are the tag and the whole answer that it is in."""
+    before = await keyed.bulk(X_API_Key=CLIENT_KEY)
+    async with running_server(colours("red"), more=keys(), pace=PACE) as again:
+        after = await again.bulk(X_API_Key=CLIENT_KEY)
+        assert (after.body, after.headers["ETag"]) == (before.body, before.headers["ETag"])
+        async with listening(again.url, uri_of(before.json)) as stream:
+            assert stream.status == 200
+
+
+async def test_49_a_stream_ends_when_its_key_is_revoked(keyed: Server) -> None:
+    """With the snapshot that does not have it any more; others go on."""
+    uri = uri_of((await keyed.bulk(X_API_Key=CLIENT_KEY)).json)
+    async with (
+        listening(keyed.url, uri) as revoked,
+        listening(keyed.url, STREAMS, X_API_Key=SERVER_KEY) as other,
+    ):
+        await revoked.event()
+        await other.event()
+        await keyed.offer(colours("blue"), without_client_key())
+        assert await revoked.next() is None
+        assert (await other.event()).data is not None
+    async with listening(keyed.url, uri) as stream:
+        assert stream.status == 401
+        assert stream.headers["cache-control"] == "no-store"
+        assert (await stream.body())["errorCode"] == "GENERAL"
+    assert keyed.metrics.streams_dropped["key"] == 1
+
+
+async def test_49_open_streams_end_when_there_are_keys(server: Server) -> None:
+    """Who needed none does now."""
+    async with listening(server.url, STREAMS) as stream:
+        await stream.event()
+        await server.offer(colours("red"), keys())
+        assert await stream.next() is None
+
+
+async def test_49_the_key_of_a_sidecar_opens_no_stream(keyed: Server) -> None:
+    """It is not for evaluations."""
+    async with listening(keyed.url, STREAMS, X_API_Key=SIDECAR_KEY) as stream:
+        assert stream.status == 403
+
+
+async def test_49_no_token_is_ever_logged(
+    keyed: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever becomes of the request, and however much is logged."""
+    caplog.set_level(logging.DEBUG)
+    uri = uri_of((await keyed.bulk(X_API_Key=CLIENT_KEY)).json)
+    token = uri.partition("=")[2]
+    async with listening(keyed.url, uri) as stream:
+        await stream.event()
+    async with listening(keyed.url, uri + "x") as stream:
+        assert stream.status == 401
+    for odd in ({"method": "G E T"}, {"method": "POST"}, {"version": "1.1 x"}, {"A b": "c"}):
+        async with listening(keyed.url, uri, **odd) as stream:
+            assert stream.status in {400, 405}
+    with monkeypatch.context() as patch:
+        patch.setattr(Streams, "admit", broken)
+        async with listening(keyed.url, uri) as stream:
+            assert stream.status == 500
+    await until(lambda: not keyed.metrics.streams_open)
+    await keyed.offer(colours("blue"), keys())
+    monkeypatch.setattr("proxy.ofrep.streams.news", broken)
+    with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+        async with listening(keyed.url, STREAMS, X_API_Key=CLIENT_KEY) as stream:
+            await stream.head()
+    await until(lambda: not keyed.metrics.streams_open)
+    assert caplog.text.count("RuntimeError: it is broken") == 2
+    assert token not in caplog.text
+    assert token.rpartition(".")[2] not in caplog.text
+
+
+async def test_51_no_more_streams_than_there_may_be(server: Server) -> None:
+    """The next is told when to try again; evaluations go on."""
+    async with running_server(colours("red"), pace=PACE._replace(max_streams=2)) as few:
+        async with listening(few.url, STREAMS) as first, listening(few.url, STREAMS):
+            await first.event()
+            async with listening(few.url, STREAMS) as third:
+                assert third.status == 503
+                assert third.headers["retry-after"] == "1"
+                assert (await third.body())["errorCode"] == "GENERAL"
+            assert (await few.bulk()).status == 200
+            assert few.metrics.streams_refused == 1
+        await until(lambda: not few.metrics.streams_open)
+        async with listening(few.url, STREAMS) as third:
+            assert third.status == 200
+
+
+async def test_51_a_thousand_streams_are_told_and_stop_nothing() -> None:
+    """They are no requests that take long, so as many others are handed over as before."""
+    async with running_server(colours("red"), pace=Pace(heartbeat_s=0.5)) as server:
+        async with AsyncExitStack() as stack:
+            streams = [
+                await stack.enter_async_context(listening(server.url, STREAMS))
+                for _ in range(1_000)
+            ]
+            assert server.metrics.streams_open == 1_000
+            assert server.front.handed_over == {}
+            for stream in streams:
+                await stream.event()
+            await server.offer(colours("blue"))
+            for stream in streams:
+                assert str((await stream.event()).id).startswith(f"{server.revision}-")
+            assert (await server.single("text")).json["value"] == "blue"
+        await until(lambda: not server.metrics.streams_open)
+
+
+async def test_51_who_does_not_read_is_dropped_and_holds_up_nobody() -> None:
+    """Nor does what waits for it grow."""
+    pace = Pace(heartbeat_s=0.01, together_s=0.0, slow_s=0.05)
+    async with running_server(colours("red"), pace=pace) as server:
+        slow = socket.socket()
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        address = urlsplit(server.url)
+        slow.connect((address.hostname, address.port))
+        slow.sendall(f"GET {STREAMS} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        await until(lambda: server.metrics.streams_open)
+        (dull,) = server.answering.streams or ()
+        most = 0
+        async with listening(server.url, STREAMS) as stream, asyncio.timeout(WAIT_S):
+            seen = await stream.event()
+            while not server.metrics.streams_dropped["slow"]:
+                await server.offer(colours(("red", "blue")[server.revision % 2]))
+                while not str(seen.id).startswith(f"{server.revision}-"):
+                    seen = await stream.event()
+                most = max(most, dull.transport.get_write_buffer_size())
+        assert 0 < most < 16_384
+        slow.close()
+
+
+async def test_51_streams_end_at_once_when_the_port_closes() -> None:
+    """And not after what others have to finish: a browser comes back, and finds another."""
+    async with running_server(colours("red"), pace=PACE) as server:
+        stream = await AsyncExitStack().enter_async_context(listening(server.url, STREAMS))
+        await stream.event()
+    assert await stream.next() is None
+    assert server.metrics.streams_open == 0
+
+
+async def test_51_who_sends_on_and_on_is_cut(server: Server) -> None:
+    """There is nothing more to say on a stream."""
+    async with listening(server.url, STREAMS) as stream:
+        await stream.event()
+        stream.writer.write(b"x" * 100_000)
+        with contextlib.suppress(ConnectionError):
+            assert await stream.next() is None
+    await until(lambda: not server.metrics.streams_open)
 
 
 async def test_only_get_asks_for_a_stream(server: Server) -> None:
