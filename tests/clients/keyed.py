@@ -36,11 +36,26 @@ class Keyed:
             for kind in ("server", "client")
         )
 
+    def switch_off(self, case: Case) -> None:
+        """Switch a case's flag off."""
+        self._send("PATCH", f"flags/{case.flag}", {"enabled": False})
+
+    def revoke(self, key: str) -> None:
+        """Delete a key."""
+        listed = self._send("GET", "keys").json()["items"]
+        (identifier,) = (each["id"] for each in listed if key.startswith(each["prefix"]))
+        self._send("DELETE", f"keys/{identifier}")
+
+    def _send(
+        self, method: str, path: str, document: dict[str, Any] | None = None
+    ) -> requests.Response:
+        url = f"{self._api}/{path}"
+        answer = requests.request(method, url, json=document, headers=self._token, timeout=10)
+        assert answer.ok, answer.text
+        return answer
+
     def _create(self, collection: str, document: dict[str, Any]) -> dict[str, Any]:
-        url = f"{self._api}/{collection}"
-        answer = requests.post(url, json=document, headers=self._token, timeout=10)
-        assert answer.status_code == 201, answer.text
-        created: dict[str, Any] = answer.json()
+        created: dict[str, Any] = self._send("POST", collection, document).json()
         return created
 
     def arrived(self) -> bool:

@@ -1,7 +1,7 @@
 """Item 60: the published OFREP web provider in a real Chromium, its page from another origin.
 
-Every type, every error, polling with 304, a context change, and a change noticed, each told by what
-the page gets.
+Every type, every error, polling with 304, event streams, a context change, and a change noticed,
+each told by what the page gets.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.clients.asking import asked
@@ -138,6 +139,66 @@ async def test_60_a_restart_loses_no_page(page: Page, tmp_path: Path, unused_tcp
         assert (await page.fetched())[answered]["status"] == 304
         served.write(_GREEN)
         await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'green'")
+
+
+async def test_60_an_event_stream_tells_the_page_of_each_change(page: Page, served: Served) -> None:
+    """Without being asked for anything: it is what the provider does where a stream is offered."""
+    await page.start(served.url, {"targetingKey": "u-1"}, cacheMode="disabled")
+    await page.until("fetched.length > 1")  # a change may have come before the stream began
+    first, again = await page.fetched()
+    assert again == {"sent": first["tag"], "status": 304, "tag": first["tag"]}
+    assert await page.said(_CHANGED) == []
+    for value in ("green", "yellow", "green"):
+        served.write(with_flag(DEFINITIONS, simple("text", "string", value)))
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === {json.dumps(value)}")
+    assert await page.said(_CHANGED) == [["text"]] * 3
+    assert len(await page.fetched()) == 5
+
+
+async def test_60_a_page_comes_back_to_its_stream_after_a_restart(
+    page: Page, tmp_path: Path, unused_tcp_port: int
+) -> None:
+    """Nothing was missed, so nothing is fetched; what is published meanwhile is told at once."""
+    arguments = (f"--cors-origins={page.origin}", f"--port={unused_tcp_port}")
+    with serving(tmp_path, *arguments) as served:
+        await page.start(served.url, {}, cacheMode="disabled")
+        await page.until("fetched.length > 1")
+    await page.until("state() === 'STALE'")
+    assert (await page.ask(_TEXT)).outcome == _TEXT.expected
+    with serving(tmp_path, *arguments, definitions=_GREEN) as served:
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'green'")
+    await page.until("state() === 'STALE'")
+    fetched = len(await page.fetched())
+    with serving(tmp_path, *arguments, definitions=_GREEN) as served:
+        await streams_open(served.admin, 1)
+        served.write(DEFINITIONS)
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'blue'")
+        assert len(await page.fetched()) == fetched + 1
+
+
+async def test_60_a_page_with_a_key_gets_a_stream_that_knows_it(page: Page, tmp_path: Path) -> None:
+    """The browser sends no header with it; the URL says who may listen, and for what."""
+    with running_keyed(tmp_path, f"--cors-origins={page.origin}") as keyed:
+        header = ("X-API-Key", keyed.client_key)
+        await page.start(keyed.url, {}, headers=[header], cacheMode="disabled")
+        await page.until("fetched.length > 1")
+        await streams_open(keyed.admin, 1)
+        keyed.switch_off(PUBLIC)
+        await page.until(f"evaluate({json.dumps(asked(PUBLIC))}).reason === 'DISABLED'")
+        fetched = len(await page.fetched())
+        keyed.revoke(keyed.client_key)
+        await page.until(f"fetched.slice({fetched}).some(({{ status }}) => status === 401)")
+        await streams_open(keyed.admin, 0)
+
+
+async def streams_open(admin: str, count: int) -> None:
+    """Return once a sidecar says that it has so many event streams."""
+    async with aiohttp.ClientSession() as session, asyncio.timeout(_NOTICED_S):
+        while True:
+            async with session.get(f"{admin}/metrics") as response:
+                if f"matrixflag_streams {count}.0" in (await response.text()).splitlines():
+                    return
+            await asyncio.sleep(0.05)
 
 
 async def test_60_keys_decide_what_a_page_gets(page: Page, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
-"""Item 57 in a real browser: a page of another origin evaluates, and its second poll is a 304."""
+"""Items 50 and 57 in a real browser: a page of another origin evaluates, polls, and listens."""
 
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,9 @@ import pytest
 from aiohttp import web
 
 from proxy.listen import bind, urls
-from tests.proxy.ofrep.server import FLAGS, SERVER_KEY, keys, running_server
+from proxy.ofrep.streams import Pace
+from tests.proxy.ofrep.server import DEFINITIONS, FLAGS, SERVER_KEY, keys, running_server
+from tests.support.browser import running_browser
 from tests.support.tools import require
 
 PAGE = """<!doctype html><pre id="out">nothing ran</pre><script>
@@ -59,24 +63,35 @@ async def browse(url: str, profile: Path) -> list[Any]:
     return found
 
 
-@pytest.mark.timeout(180)
-async def test_57_a_page_of_an_allowed_origin_polls_and_any_other_cannot(tmp_path: Path) -> None:
-    """ETag is readable, 304 and 401 arrive, what was not allowed is kept back by the browser."""
-    page = ""
+@asynccontextmanager
+async def serving_page(page: Callable[[], str], hosts: tuple[str, ...]) -> AsyncIterator[list[str]]:
+    """Serve one page from some addresses, and yield their origins."""
 
     async def serve(_request: web.Request) -> web.Response:
-        return web.Response(text=page, content_type="text/html")
+        return web.Response(text=page(), content_type="text/html")
 
     app = web.Application()
     app.router.add_get("/", serve)
     runner = web.AppRunner(app)
     await runner.setup()
-    sockets = bind(("127.0.0.1", "127.0.0.2"), 0, "--")
+    sockets = bind(hosts, 0, "--")
     for each in sockets:
         await web.SockSite(runner, each).start()
-    allowed, other = urls(sockets)
+    try:
+        yield urls(sockets)
+    finally:
+        await runner.cleanup()
 
-    async with running_server(more=keys(), origins=(allowed,)) as server:
+
+@pytest.mark.timeout(180)
+async def test_57_a_page_of_an_allowed_origin_polls_and_any_other_cannot(tmp_path: Path) -> None:
+    """ETag is readable, 304 and 401 arrive, what was not allowed is kept back by the browser."""
+    page = ""
+    hosts = ("127.0.0.1", "127.0.0.2")
+    async with (
+        serving_page(lambda: page, hosts) as (allowed, other),
+        running_server(more=keys(), origins=(allowed,)) as server,
+    ):
         page = PAGE.replace("URL_", json.dumps(server.url + FLAGS))
         page = page.replace("KEY", json.dumps(SERVER_KEY))
         first, second, third, denied, unknown = await browse(allowed, tmp_path / "a")
@@ -90,4 +105,53 @@ async def test_57_a_page_of_an_allowed_origin_polls_and_any_other_cannot(tmp_pat
         assert all(
             "Failed to fetch" in str(each[0]) for each in await browse(other, tmp_path / "b")
         )
-    await runner.cleanup()
+
+
+LISTENING = """<!doctype html><pre id="out">nothing ran</pre><script>
+window.told = []; window.errors = [];
+const body = JSON.stringify({context: {}});
+const headers = {"Content-Type": "application/json", "X-API-Key": KEY};
+fetch(URL_ + PATH, {method: "POST", headers, body}).then((reply) => reply.json()).then((bulk) => {
+  const [stream] = bulk.eventStreams;
+  window.uri = stream.endpoint.requestUri;
+  window.source = new EventSource(new URL(window.uri, URL_));
+  window.source.onmessage = ({data, lastEventId}) => told.push([JSON.parse(data), lastEventId]);
+  window.source.onerror = () => errors.push(window.source.readyState);
+}).catch((error) => errors.push(String(error)));
+</script>"""
+
+
+@pytest.mark.timeout(180)
+async def test_50_a_page_of_another_origin_listens_with_the_browser_s_own_event_source(
+    tmp_path: Path,
+) -> None:
+    """It is told of changes, comes back with its last event by itself, and ends with its key."""
+    pace = Pace(heartbeat_s=0.1)
+    origins = ("*",)
+    async with running_server(DEFINITIONS, more=keys(), origins=origins, pace=pace) as server:
+        page = LISTENING.replace("URL_", json.dumps(server.url)).replace("PATH", json.dumps(FLAGS))
+        page = page.replace("KEY", json.dumps(SERVER_KEY))
+        async with (
+            serving_page(lambda: page, ("127.0.0.1",)) as (origin,),
+            running_browser(tmp_path) as it,
+        ):
+            await it.open(origin)
+            await it.until("told.length === 1")
+            await server.offer({**DEFINITIONS, "more": DEFINITIONS["bool"]}, keys())
+            await it.until("told.length === 2")
+            data, name = await it.run("told[1]")
+            assert data["type"] == "refetchEvaluation"
+            assert data["etag"] == f'"{name}"'
+            assert name.startswith(f"{server.revision}-")
+
+            (stream,) = server.answering.streams or ()
+            stream.transport.abort()
+            await it.until("errors.length === 1 && source.readyState === EventSource.OPEN")
+            assert await it.run("told.length") == 2  # as it came back with what it knew
+            await server.offer(DEFINITIONS, keys())
+            await it.until("told.length === 3")
+
+            left = {name: entry for name, entry in keys().items() if entry["kind"] == "client"}
+            await server.offer(DEFINITIONS, left)
+            await it.until("source.readyState === EventSource.CLOSED")
+            assert await it.run("told.length") == 3

@@ -1,5 +1,6 @@
 """Tags of bulk answers."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.ofrep.auth import Scope
-from proxy.ofrep.etag import context_etag, etag_seed, matches, result_etag
+from proxy.ofrep.etag import (
+    context_etag,
+    etag_seed,
+    matches,
+    result_etag,
+    slice_name,
+    with_streams,
+)
 
 SEED = etag_seed("d" * 64, Scope.ALL)
 
@@ -79,3 +87,24 @@ def test_any_header_is_understood_or_no_match(header: str) -> None:
 def test_another_tag_does_not_match(header: str) -> None:
     """Nearly is not enough."""
     assert not matches(header, '"abc"')
+
+
+def test_a_tag_says_which_streams_are_offered() -> None:
+    """None, and each other."""
+    plain = tag({})
+    assert plain is not None
+    offers = [b',"eventStreams":[1]', b',"eventStreams":[2]']
+    tags = [with_streams(plain, offer) for offer in offers]
+    assert len({plain, *tags}) == 3
+    assert all(re.fullmatch('"[0-9a-f]{32}"', each) for each in tags)
+    other = tag({"a": 1})
+    assert other is not None
+    assert with_streams(other, offers[0]) != tags[0]
+
+
+def test_a_slice_of_time_has_a_name_that_no_context_s_tag_is() -> None:
+    """And each its own."""
+    names = [slice_name(SEED, since_ms) for since_ms in (None, 0, 1, 10)]
+    assert len(set(names)) == 4
+    assert all(re.fullmatch("[0-9a-f]{32}", name) for name in names)
+    assert tag({}) not in [f'"{name}"' for name in names]

@@ -102,6 +102,23 @@ def test_other_first_lines_are_not_ordinary(first: bytes) -> None:
     assert read_head(head(first=first)) is None
 
 
+@pytest.mark.parametrize(
+    ("query", "etag"),
+    [
+        (b"", None),
+        (b"?", None),
+        (b"?flagConfigLastModified=1", None),
+        (b"?a=b&flagConfigEtag=%22x%22&c", '"x"'),
+        (b"?flagConfigEtag", ""),
+    ],
+)
+def test_of_a_query_only_the_version_matters(query: bytes, etag: str | None) -> None:
+    """That an event stream told of."""
+    found = read_head(head(first=b"POST %b%b HTTP/1.1" % (FLAGS, query)))
+    assert found is not None
+    assert found.config_etag == etag
+
+
 def test_a_head_without_a_host_is_not_ordinary() -> None:
     """HTTP/1.1 wants one."""
     assert read_head(b"POST %b HTTP/1.1\r\nX: 1\r\n\r\n" % FLAGS) is None

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from proxy.ofrep.offers import WINDOW_MS
 from proxy.ofrep.streams import Pace, Streams
 from tests.proxy.ofrep.listening import WAIT_S, listening
 from tests.proxy.ofrep.server import (
@@ -93,6 +95,34 @@ async def test_42_without_streams_the_member_is_left_out() -> None:
     async with running_server(colours("red")) as server:
         assert list((await server.bulk()).json) == ["flags"]
         assert (await server.send("GET", STREAMS)).status == 404
+
+
+async def test_37_the_tag_is_another_when_other_streams_are_offered(
+    server: Server, keyed: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or none: a client goes on with the streams it knows when it is answered 304."""
+    tags = set()
+    async with (
+        running_server(colours("red")) as without,
+        running_server(colours("red"), pace=PACE, streams_prefix="/a") as behind,
+    ):
+        for each in (server, without, behind):
+            first = await each.bulk()
+            tags.add(first.headers["ETag"])
+            second = await each.bulk(If_None_Match=first.headers["ETag"])
+            assert (second.status, second.body) == (304, b"")
+            assert second.headers["ETag"] == first.headers["ETag"]
+        assert len(tags) == 3
+        for held in tags:
+            answers = [await each.bulk(If_None_Match=held) for each in (server, without, behind)]
+            assert sorted(answer.status for answer in answers) == [200, 200, 304]
+
+    mine = (await keyed.bulk(X_API_Key=CLIENT_KEY)).headers["ETag"]
+    later_ms = time.time_ns() // 1_000_000 + WINDOW_MS
+    monkeypatch.setattr("proxy.ofrep.answering._now_ms", lambda: later_ms)
+    later = await keyed.bulk(X_API_Key=CLIENT_KEY, If_None_Match=mine)
+    assert later.status == 200  # with a token that is good for longer
+    assert (await server.bulk(If_None_Match=", ".join(tags))).status == 304
 
 
 async def test_43_each_stream_is_as_the_schema_says(server: Server, keyed: Server) -> None:

@@ -13,7 +13,7 @@ from proxy.engine import compile_snapshot
 from proxy.engine.times import parse_moment
 from proxy.ofrep import views as views_module
 from proxy.ofrep.auth import Scope
-from proxy.ofrep.views import Views
+from proxy.ofrep.views import LIVE_PACE_MS, Slice, Views
 from tests.proxy.ofrep.server import DEFINITIONS, ON_OFF, flag, rule
 from tests.support.snapshots import make_snapshot
 
@@ -139,6 +139,37 @@ def test_a_tag_stays_while_time_changes_nothing() -> None:
     before = START - 2 * DAY
     assert view.etag(context, before) == view.etag(context, before + DAY)
     assert view.etag(context, before) != view.etag(context, after)
+
+
+@given(CONTEXTS, TIMES, TIMES)
+def test_results_that_time_changed_are_told_in_its_slice_or_within_a_minute(
+    context: dict[str, Any], one: int, two: int
+) -> None:
+    """Who listens never keeps longer what it would not get again."""
+    view = TIMED_VIEWS.of(Scope.ALL)
+    if view.render(context, one) != view.render(context, two):
+        same = view.name(view.slice(one)) == view.name(view.slice(two))
+        assert not same or one // LIVE_PACE_MS == two // LIVE_PACE_MS
+
+
+@given(TIMES)
+def test_a_slice_of_time_ends_when_the_next_begins(now_ms: int) -> None:
+    """So that a timer wakes up neither too early nor too late."""
+    for view in (TIMED_VIEWS.of(Scope.ALL), make_views({"w": TIMED["window"]}).of(Scope.ALL)):
+        present = view.slice(now_ms)
+        if present.since_ms is not None:
+            assert present.since_ms <= now_ms
+            assert view.slice(present.since_ms) == present
+            assert view.slice(present.since_ms - 1) != present
+        if present.until_ms is not None:
+            assert now_ms < present.until_ms
+            assert view.slice(present.until_ms - 1) == present
+            assert view.slice(present.until_ms) != present
+
+
+def test_without_anything_timed_there_is_one_slice() -> None:
+    """Nobody has to wake up."""
+    assert VIEWS.of(Scope.ALL).slice(START) == Slice(None, None)
 
 
 LISTS = [split(hash_unit(f"{name}-{n}") or b"" for n in range(3_000)) for name in "uv"]

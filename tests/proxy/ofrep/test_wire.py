@@ -3,7 +3,7 @@
 from email.utils import parsedate_to_datetime
 
 from proxy.ofrep.answers import JSON_HEADERS, OfrepAnswer
-from proxy.ofrep.wire import Writer
+from proxy.ofrep.wire import Writer, begin
 
 COMMON = (("Server", "matrix-flag"),)
 
@@ -56,3 +56,20 @@ def test_the_date_follows_the_clock() -> None:
     for head in (writer.ok[1], writer.write(OfrepAnswer(200, b""), ())):
         date = head.split(b"Date: ")[1].split(b"\r\n")[0].decode()
         assert parsedate_to_datetime(date).timestamp() == 1_001
+
+
+def test_an_answer_without_an_end_comes_in_chunks_or_ends_with_the_connection() -> None:
+    """An old client knows no chunks."""
+    answer = OfrepAnswer(200, b"", (("Content-Type", "text/event-stream"),))
+    head = begin(answer, COMMON, 1_796_000_000, chunked=True)
+    assert head == (
+        b"HTTP/1.1 200 OK\r\n"
+        b"Content-Type: text/event-stream\r\n"
+        b"Server: matrix-flag\r\n"
+        b"Transfer-Encoding: chunked\r\n"
+        b"Date: Mon, 30 Nov 2026 00:53:20 GMT\r\n"
+        b"Connection: close\r\n"
+        b"\r\n"
+    )
+    plain = begin(answer, COMMON, 1_796_000_000, chunked=False)
+    assert plain == head.replace(b"Transfer-Encoding: chunked\r\n", b"")
