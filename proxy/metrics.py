@@ -89,22 +89,22 @@ METRICS: tuple[MetricRow, ...] = (
         f"Series of matrixflag_evaluations_total in use, of at most {MAX_SERIES}.",
     ),
     MetricRow("matrixflag_rate_limited_total", "counter", (), "Requests answered 429."),
-    MetricRow("matrixflag_streams", "gauge", (), "Event streams that are open."),
+    MetricRow("matrixflag_event_streams", "gauge", (), "Event streams that are open."),
     MetricRow(
-        "matrixflag_stream_events_total",
+        "matrixflag_event_streams_told_total",
         "counter",
         (),
         "Times that a stream was told to evaluate again.",
     ),
     MetricRow(
-        "matrixflag_streams_dropped_total",
+        "matrixflag_event_streams_dropped_total",
         "counter",
         ("reason",),
         "Streams that were ended. Reasons: slow, the client did not read; key, its key is not valid"
         " any more.",
     ),
     MetricRow(
-        "matrixflag_streams_refused_total",
+        "matrixflag_event_streams_refused_total",
         "counter",
         (),
         "Streams answered 503: there were as many as there may be.",
@@ -309,10 +309,10 @@ class Metrics:
         suspicious = _labelled(self._current.suspicious_units)
         yield _metric("matrixflag_suspicious_units_total", suspicious)
         yield _metric("matrixflag_rate_limited_total", [((), self.rate_limited)])
-        yield _metric("matrixflag_streams", [((), self.streams_open)])
-        yield _metric("matrixflag_stream_events_total", [((), self.stream_events)])
-        yield _metric("matrixflag_streams_dropped_total", _labelled(self.streams_dropped))
-        yield _metric("matrixflag_streams_refused_total", [((), self.streams_refused)])
+        yield _metric("matrixflag_event_streams", [((), self.streams_open)])
+        yield _metric("matrixflag_event_streams_told_total", [((), self.stream_events)])
+        yield _metric("matrixflag_event_streams_dropped_total", _labelled(self.streams_dropped))
+        yield _metric("matrixflag_event_streams_refused_total", [((), self.streams_refused)])
         yield _metric("matrixflag_background_failures_total", _labelled(self.background_failures))
         yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})
         yield from self._snapshot()

@@ -22,6 +22,7 @@ from tests.bench.figures import Figure, render
 from tests.bench.front import measure_front
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
+from tests.bench.streams import measure_streams
 
 Measure = Callable[[Scale, Path], Iterator[Figure]]
 
@@ -33,6 +34,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "front": measure_front,
     "requests": measure_requests,
     "memory": measure_memory,
+    "streams": measure_streams,
     "cold-start": measure_cold_start,
     "change": measure_change,
     "control-plane": measure_api,

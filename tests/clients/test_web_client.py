@@ -196,7 +196,7 @@ async def streams_open(admin: str, count: int) -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(_NOTICED_S):
         while True:
             async with session.get(f"{admin}/metrics") as response:
-                if f"matrixflag_streams {count}.0" in (await response.text()).splitlines():
+                if f"matrixflag_event_streams {count}.0" in (await response.text()).splitlines():
                     return
             await asyncio.sleep(0.05)
 
