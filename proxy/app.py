@@ -22,7 +22,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
+from proxy import tls  # before whatever imports aiohttp
+
+# isort: split
 import aiohttp
 import uvloop
 from aiohttp import web
@@ -95,6 +99,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         undertaker = Undertaker()
         holder.subscribe(undertaker.swapped)
 
+        if urlsplit(settings.control_plane_url or "").scheme == "https":
+            await asyncio.to_thread(tls.read_authorities)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         recorder, reporter = make_exposures(settings, session)
         metrics.watch_exposures(recorder, reporter)

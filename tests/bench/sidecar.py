@@ -1,5 +1,6 @@
 """The sidecar as a process: what a request costs, what it holds, how fast it is there."""
 
+import compileall
 import json
 import socket
 import subprocess
@@ -33,7 +34,7 @@ from tests.bench.definitions import contexts, mixed
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
 from tests.bench.stored import store
-from tests.support.processes import Sidecar, running, running_dev, running_sidecar
+from tests.support.processes import ROOT, Sidecar, running, running_dev, running_sidecar
 
 __all__ = ["measure_cold_start", "measure_memory", "measure_requests"]
 
@@ -88,6 +89,7 @@ def measure_requests(scale: Scale, directory: Path) -> Iterator[Figure]:
 
 def measure_memory(scale: Scale, directory: Path) -> Iterator[Figure]:
     """Yield the resident memory with no flag, with many, and after evaluations."""
+    _compile_bytecode()
     with _serving(directory, {"flags": []}) as sidecar:
         yield informative("memory: sidecar without flags", resident_mb(sidecar.pid), "MB")
     flags = mixed(scale.sidecar_flags)
@@ -111,6 +113,7 @@ def measure_memory(scale: Scale, directory: Path) -> Iterator[Figure]:
 
 def measure_cold_start(scale: Scale, directory: Path) -> Iterator[Figure]:
     """Yield how long after its start a sidecar is ready from disk, the control plane being away."""
+    _compile_bytecode()
     cache = directory / "cache"
     count = scale.sidecar_flags
     with running_dev(directory / "data") as dev:
@@ -136,6 +139,11 @@ def _serving(directory: Path, definitions: dict[str, Any]) -> Iterator[Sidecar]:
         with Client(sidecar.ofrep) as client:
             client.ask("POST", _ROUTE.rstrip("/"), {})  # held until the snapshot is there
         yield sidecar
+
+
+def _compile_bytecode() -> None:
+    """Have the bytecode that an installed package has, though this shell may forbid to write it."""
+    compileall.compile_dir(ROOT / "proxy", quiet=1)
 
 
 def _await_cache(directory: Path, owner: str) -> None:
