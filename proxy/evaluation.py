@@ -26,6 +26,7 @@ from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
 from proxy.contract.equality import same_json
+from proxy.contract.mending import mend
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,
@@ -273,7 +274,8 @@ def _of_definitions(files: list[tuple[Path, bytes]], environment: str) -> _Proje
         lines = [f"{file}: cannot be read as definitions\n{_line(p)}" for file, p in problems]
         raise _Unusable("\n".join(lines[:_MOST_PROBLEMS]))
     try:
-        steps = read_definitions(data, environment, strict_json.scan(data), places.name)
+        text, flaws = mend(data) if strict_json.scan(data) else (data, [])
+        steps = read_definitions(text, environment, flaws, places.name)
         content = finish(steps)
     except FileUnreadable as unreadable:
         lines = [_line(p, places.name) for p in unreadable.problems[:_MOST_PROBLEMS]]

@@ -1,6 +1,7 @@
 """`matrixflag import`: another system's file into a control plane.
 
 The file is read here and sent whole: what becomes of it, the control plane decides and answers.
+Mistakes of its text, which JSON that was read and written again has not any more, are sent beside.
 Members that hold secrets are left out before anything is sent. Exit status: 0 all of the file is
 there now (or would be), 1 something is refused, 2 it cannot be asked.
 
@@ -18,11 +19,13 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from proxy.admin_token import REFUSED, BadTokenError, add_token_file, admin_token
 from proxy.commands import print_out, printable
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
-from proxy.file_documents import UnreadableFile, read_file_document
+from proxy.file_documents import FileDocument, UnreadableFile, read_file_document
 
 __all__ = ["COMMAND"]
 
@@ -84,7 +87,7 @@ class _Command:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
-            document = _read(args.file)
+            document, flaws = _read_definitions(args.system, args.file)
             options = _options(args.option)
             secrets: list[Problem] = []
             if args.system != "native":  # which has none but what its author wrote into flags
@@ -93,7 +96,10 @@ class _Command:
                 names = {problem.pointer.rpartition("/")[2] for problem in secrets}
                 told = ", ".join(sorted(names))
                 sys.stderr.write(printable(f"matrixflag import: secrets were not sent: {told}\n"))
-            status, answer = _ask(args, {"system": args.system, "options": options}, document)
+            body: dict[str, Any] = {"system": args.system, "options": options}
+            if flaws:
+                body["flaws"] = msgspec.to_builtins(flaws)
+            status, answer = _ask(args, body, document)
         except (_Unusable, UnreadableFile, BadTokenError) as error:
             sys.stderr.write(printable(f"matrixflag import: {error}\n"))
             return 2
@@ -117,7 +123,17 @@ class _Command:
 COMMAND = _Command()
 
 
-def _read(name: str) -> Any:
+def _read_definitions(system: str, name: str) -> FileDocument:
+    """Return what a file holds, and mistakes of what is in it, but none of all of it."""
+    found = _read(name)
+    deepest = 0 if system == "goff" else 1  # where a member that is there twice is no flag
+    for flaw in found.flaws:
+        if flaw.pointer.count("/") <= deepest:
+            raise _Unusable(f"{name}: {_located(flaw)}")
+    return found
+
+
+def _read(name: str) -> FileDocument:
     try:
         if name == "-":
             data = sys.stdin.buffer.read(_MAX_BYTES + 1)
@@ -134,6 +150,10 @@ def _read(name: str) -> Any:
         raise _Unusable(f"{name}: {error}") from None
 
 
+def _located(problem: Problem) -> str:
+    return f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message
+
+
 def _options(given: list[str]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for text in given:
@@ -143,7 +163,9 @@ def _options(given: list[str]) -> dict[str, Any]:
         if name in options:
             raise _Unusable(f"--option {name} is given twice")
         if value.startswith("@"):
-            options[name] = _read(value[1:])
+            options[name], flaws = _read(value[1:])
+            if flaws:
+                raise _Unusable(f"{value[1:]}: {_located(flaws[0])}")
         elif name in _JSON_OPTIONS:
             try:
                 options[name] = json.loads(value)

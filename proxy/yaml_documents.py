@@ -9,16 +9,21 @@ Rules:
 - The parser gives events; the tree is built here, without recursion and with bounds: depth, and
   nodes with every alias counted as what it stands for, so that a small file cannot become a large
   document.
-- A key that is there twice is refused, with both lines.
+- What is wrong with one place costs only what that is in: it is told with its pointer and line, and
+  `0` stands in its place, wherever an alias brings it, too. A key that is there twice is told with
+  both lines. What is no YAML at all, or beyond the bound of nodes, refuses the file.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
+from proxy.contract.codes import ProblemCode
+from proxy.contract.mending import MAX_FLAWS
+from proxy.contract.problems import Problem, pointer
 from proxy.contract.strict_json import MAX_DEPTH
 
-__all__ = ["MAX_NODES", "BadYaml", "read_yaml"]
+__all__ = ["MAX_NODES", "BadYaml", "YamlDocument", "lines_of", "read_yaml"]
 
 MAX_NODES = 2_000_000
 
@@ -34,37 +39,92 @@ _WORDS: dict[str, Any] = {
 _TAG = "tag:yaml.org,2002:"
 _MERGE = "<<"
 _MAX_DIGITS = 400
+_OUT_OF_RANGE = ProblemCode.NUMBER_OUT_OF_RANGE
+_MAX_POINTERS = 4_000_000  # characters of all pointers to mistakes
 
 
 class BadYaml(Exception):
     """A document cannot be read; the text says why, and the line."""
 
 
+class YamlDocument(NamedTuple):
+    """What a file holds, as decoded JSON, and its mistakes, with pointers into it."""
+
+    document: Any
+    flaws: list[Problem]
+
+
+class _Wrong(Exception):
+    """One value cannot be read; the text says why, and the line."""
+
+    def __init__(self, message: str, code: ProblemCode = ProblemCode.MALFORMED_JSON) -> None:
+        super().__init__(message)
+        self.code = code
+
+
 class _Open:
     """A mapping or a list that is being read."""
 
-    def __init__(self, value: Any, anchor: str | None, line: int) -> None:
+    def __init__(self, value: Any, anchor: str | None, line: int, *, is_key: bool = False) -> None:
         self.value = value
         self.anchor = anchor
         self.line = line
+        self.is_key = is_key
         self.size = 1
         self.key: str | None = None
         self.lines: dict[str, int] = {}
         self.merged: list[tuple[Any, int]] = []
+        self.flaw: _Wrong | None = None
+        """One of those within, for whoever is given all of it by an alias."""
 
 
-def read_yaml(data: bytes) -> Any:
-    """Return the one document of a YAML file, as decoded JSON.
+class _Known(NamedTuple):
+    """What an anchor stands for."""
+
+    value: Any
+    size: int
+    flaw: _Wrong | None = None
+
+
+def read_yaml(data: bytes) -> YamlDocument:
+    """Return the one document of a YAML file, and what in it could not be read in one way.
 
     Raises:
-        BadYaml: it is none, or one that could be read in several ways.
+        BadYaml: it is none, or more than can be read.
     """
+    builder = _built(data, ())
+    return YamlDocument(builder.root, builder.flaws)
+
+
+def lines_of(data: bytes, pointers: Collection[str]) -> dict[str, int]:
+    """Return the lines on which what the pointers name begins, or the nearest thing around it.
+
+    Raises:
+        BadYaml: as `read_yaml` does.
+    """
+    wanted = {
+        "/".join(steps[:count])
+        for steps in (where.split("/") for where in pointers)
+        for count in range(2, len(steps) + 1)
+    }
+    found = _built(data, wanted).lines
+    lines = {}
+    for where in pointers:
+        near = where
+        while near and near not in found:
+            near = near.rpartition("/")[0]
+        lines[where] = found.get(near, 1)
+    return lines
+
+
+def _built(data: bytes, wanted: Collection[str]) -> "_Builder":
     import yaml  # most sidecars read none
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         text = data.decode("utf-8-sig")
-        return _Builder(yaml).build(yaml.parse(text, Loader=loader))
+        builder = _Builder(yaml, wanted)
+        builder.build(yaml.parse(text, Loader=loader))
     except UnicodeDecodeError as error:
         raise BadYaml(f"it is no UTF-8, at byte {error.start}") from None
     except yaml.YAMLError as error:
@@ -74,19 +134,26 @@ def read_yaml(data: bytes) -> Any:
         raise BadYaml(f"it is no YAML: {why}{where}") from None
     except RecursionError:
         raise BadYaml("it is nested too deep to be read") from None
+    return builder
 
 
 class _Builder:
-    def __init__(self, yaml: Any) -> None:
+    def __init__(self, yaml: Any, wanted: Collection[str] = ()) -> None:
+        self.root: Any = None
+        self.flaws: list[Problem] = []
+        self.lines: dict[str, int] = {}
+        """On which line is what is wanted, by pointer."""
         self._yaml = yaml
+        self._wanted = wanted
         self._stack: list[_Open] = []
-        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._anchors: dict[str, _Known] = {}
         self._nodes = 0
         self._documents = 0
-        self._root: Any = None
+        self._skipped = 0  # depth within what is too deep
+        self._pointers = 0
 
-    def build(self, events: Any) -> Any:
-        """Return the document that events tell of."""
+    def build(self, events: Any) -> None:
+        """Read the document that events tell of."""
         y = self._yaml
         handlers: dict[type, Callable[[Any], None]] = {
             y.DocumentStartEvent: self._start_document,
@@ -101,7 +168,6 @@ class _Builder:
             handle = handlers.get(type(event))
             if handle is not None:
                 handle(event)
-        return self._root
 
     def _start_document(self, event: Any) -> None:
         self._documents += 1
@@ -109,42 +175,75 @@ class _Builder:
             raise BadYaml(f"there is a second document at line {_line(event)}; give one")
 
     def _open(self, value: Any, event: Any) -> None:
+        if self._skipped:
+            self._skipped += 1
+            return
         line = _line(event)
+        is_key = self._is_key(line)
         if len(self._stack) >= MAX_DEPTH:
-            raise BadYaml(f"it is nested deeper than {MAX_DEPTH}, at line {line}")
+            self._skipped = 1
+            message = f"it is nested deeper than {MAX_DEPTH}, at line {line}"
+            wrong = self._tell(_Wrong(message, ProblemCode.TOO_DEEP))
+            self._know(event, 0, 1, wrong)
+            if not is_key:
+                self._add(0, 1, line)
+            return
+        self._see(line)
         wanted = "map" if isinstance(value, dict) else "seq"
+        opened = _Open(value, event.anchor, line, is_key=is_key)
         if event.tag not in (None, "!", _TAG + wanted):
-            raise BadYaml(f"the tag {event.tag[:80]} at line {line} is none of JSON")
-        if self._stack:
-            self._check_key(self._stack[-1], line)
-        self._stack.append(_Open(value, event.anchor, line))
+            message = f"the tag {event.tag[:80]} at line {line} is none of JSON"
+            opened.flaw = self._tell(_Wrong(message))
+        self._stack.append(opened)
 
-    def _close(self, _event: Any) -> None:
+    def _close(self, event: Any) -> None:
+        if self._skipped:
+            self._skipped -= 1
+            return
         done = self._stack.pop()
         for value, line in done.merged:
-            _merge(done.value, value, line)
+            if not _merge(done.value, value):
+                message = f"what << merges at line {line} is no mapping"
+                done.flaw = self._tell(_Wrong(message))
+        if done.flaw is not None and self._stack:
+            self._stack[-1].flaw = done.flaw
         if done.anchor is not None:
-            self._anchors[done.anchor] = (done.value, done.size)
-        self._add(done.value, done.size, done.line)
+            self._anchors[done.anchor] = _Known(done.value, done.size, done.flaw)
+        if done.is_key:
+            self._count(done.size)
+        else:
+            self._add(done.value, done.size, done.line)
 
     def _alias(self, event: Any) -> None:
+        if self._skipped:
+            return
         line = _line(event)
+        if self._is_key(line):
+            return
+        self._see(line)
         known = self._anchors.get(event.anchor)
         if known is None:
-            raise BadYaml(f"the alias *{event.anchor[:80]} at line {line} stands for nothing yet")
-        if self._stack:
-            self._check_key(self._stack[-1], line)
-        self._add(*known, line)
+            message = f"the alias *{event.anchor[:80]} at line {line} stands for nothing yet"
+            known = _Known(0, 1, self._tell(_Wrong(message)))
+        elif known.flaw is not None:
+            self._tell(known.flaw)
+        self._add(known.value, known.size, line)
 
     def _scalar(self, event: Any) -> None:
+        if self._skipped:
+            return
         line = _line(event)
         above = self._stack[-1] if self._stack else None
         if above is not None and isinstance(above.value, dict) and above.key is None:
             self._key(above, event, line)
             return
-        value = _value(event, line)
-        if event.anchor is not None:
-            self._anchors[event.anchor] = (value, 1)
+        self._see(line)
+        flaw = None
+        try:
+            value = _value(event, line)
+        except _Wrong as wrong:
+            value, flaw = 0, self._tell(wrong)
+        self._know(event, value, 1, flaw)
         self._add(value, 1, line)
 
     def _key(self, above: _Open, event: Any, line: int) -> None:
@@ -153,23 +252,62 @@ class _Builder:
             above.key = key
             return
         first = above.lines.setdefault(key, line)
-        if first != line or key in above.value:
-            raise BadYaml(f"the key {key[:80]!r} at line {line} is at line {first} already")
+        is_twice = first != line or key in above.value
         above.value[key] = None  # takes its place in the order
         above.key = key
+        self._see(line)
+        if is_twice:
+            message = f"the key {key[:80]!r} at line {line} is at line {first} already"
+            self._tell(_Wrong(message, ProblemCode.DUPLICATE_KEY))
+        self._know(event, key, 1)
+
+    def _is_key(self, line: int) -> bool:
+        """Return whether a key is to come, told as a mistake, since what comes is no text."""
+        above = self._stack[-1] if self._stack else None
+        if above is None or not isinstance(above.value, dict) or above.key is not None:
+            return False
+        above.key = f"? at line {line}"
+        self._tell(_Wrong(f"the key at line {line} is no plain text"))
+        return True
+
+    def _know(self, event: Any, value: Any, size: int, flaw: _Wrong | None = None) -> None:
         if event.anchor is not None:
-            self._anchors[event.anchor] = (key, 1)
+            self._anchors[event.anchor] = _Known(value, size, flaw)
 
-    def _check_key(self, above: _Open, line: int) -> None:
-        if isinstance(above.value, dict) and above.key is None:
-            raise BadYaml(f"the key at line {line} is no plain text")
+    def _tell(self, wrong: _Wrong) -> _Wrong:
+        """Note a mistake at the place that is read."""
+        where = self._where()
+        self._pointers += len(where)
+        if len(self.flaws) == MAX_FLAWS or self._pointers > _MAX_POINTERS:
+            first = self.flaws[0].message if self.flaws else str(wrong)
+            raise BadYaml(f"it has more than {MAX_FLAWS} mistakes; the first: {first}")
+        self.flaws.append(Problem(where, wrong.code, str(wrong)))
+        if self._stack:
+            self._stack[-1].flaw = wrong
+        return wrong
 
-    def _add(self, value: Any, size: int, line: int) -> None:
+    def _where(self) -> str:
+        path = [
+            str(each.key) if isinstance(each.value, dict) else len(each.value)
+            for each in self._stack
+            if not isinstance(each.value, dict) or each.key is not None
+        ]
+        return pointer(*path)
+
+    def _see(self, line: int) -> None:
+        """Note the line of what is wanted."""
+        if self._wanted and (where := self._where()) in self._wanted:
+            self.lines.setdefault(where, line)
+
+    def _count(self, size: int) -> None:
         self._nodes += size
         if self._nodes > MAX_NODES:
             raise BadYaml(f"it has more than {MAX_NODES} nodes with what its aliases stand for")
+
+    def _add(self, value: Any, size: int, line: int) -> None:
+        self._count(size)
         if not self._stack:
-            self._root = value
+            self.root = value
             return
         above = self._stack[-1]
         above.size += size
@@ -183,13 +321,14 @@ class _Builder:
             above.value[key] = value
 
 
-def _merge(into: dict[str, Any], value: Any, line: int) -> None:
-    """Add the members of a merge key's value that are not there."""
+def _merge(into: dict[str, Any], value: Any) -> bool:
+    """Add the members of a merge key's value that are not there; return whether it has such."""
     for members in value if isinstance(value, list) else [value]:
         if not isinstance(members, dict):
-            raise BadYaml(f"what << merges at line {line} is no mapping")
+            return False
         for name, member in members.items():
             into.setdefault(name, member)
+    return True
 
 
 def _value(event: Any, line: int) -> Any:
@@ -202,7 +341,7 @@ def _value(event: Any, line: int) -> Any:
     kinds = {"null": (type(None),), "bool": (bool,), "int": (int,), "float": (int, float)}
     allowed = kinds.get(tag.removeprefix(_TAG), ()) if tag.startswith(_TAG) else ()
     if type(value) not in allowed:
-        raise BadYaml(f"the tag {tag[:80]} at line {line} is none of JSON, or does not fit")
+        raise _Wrong(f"the tag {tag[:80]} at line {line} is none of JSON, or does not fit")
     return float(value) if tag == _TAG + "float" else value
 
 
@@ -213,17 +352,17 @@ def _plain(text: str, line: int) -> Any:
     if text[:1] not in "+-.0123456789":
         return text
     if len(text) > _MAX_DIGITS and (_INTEGER.fullmatch(text) or _BASED.fullmatch(text)):
-        raise BadYaml(f"the number at line {line} is too long")
+        raise _Wrong(f"the number at line {line} is too long", _OUT_OF_RANGE)
     if _INTEGER.fullmatch(text):
         return int(text)
     if _BASED.fullmatch(text):
         return int(text[2:], 8 if text[1] == "o" else 16)
     if _AMBIGUOUS.fullmatch(text):
-        raise BadYaml(f"{text[:40]} at line {line} is read in several ways; put text in quotes")
+        raise _Wrong(f"{text[:40]} at line {line} is read in several ways; put text in quotes")
     if _FLOAT.fullmatch(text):
         value = float(text)
         if value in (float("inf"), float("-inf")):
-            raise BadYaml(f"the number at line {line} is too large")
+            raise _Wrong(f"the number at line {line} is too large", _OUT_OF_RANGE)
         return value
     return text
 

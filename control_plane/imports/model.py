@@ -15,11 +15,16 @@ FileSystem = DialectName | Literal["native"]
 
 
 class ImportInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of another system, or of our own, as it is, and how to read it."""
+    """A file of another system, or of our own, as it is, and how to read it.
+
+    `flaws` are mistakes of the file's text, with pointers into the document, of who read it and
+    sends what could be read: the flags and segments that they stand in are refused.
+    """
 
     system: FileSystem
     document: Any
     options: dict[str, Any] = {}
+    flaws: list[Problem] = []
 
 
 class ImportItem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -2,13 +2,14 @@
 
 import asyncio
 
+import msgspec
 from aiohttp import web
 
 from control_plane.access.requests import author_of
 from control_plane.imports.model import ImportAnswer, ImportInput
 from control_plane.imports.service import MAX_IMPORT_BYTES, ImportService
 from control_plane.keys import REPLICA
-from control_plane.web.documents import check_media_type, decode_document, read_body
+from control_plane.web.documents import check_media_type, decode_mended, read_body
 from control_plane.web.params import query_bool, query_scope
 from control_plane.web.respond import json_response
 from control_plane.web.routing import ENVIRONMENT, JSON, PROJECT, Param, Permission, Route
@@ -23,7 +24,9 @@ async def import_file(request: web.Request) -> web.StreamResponse:
     replace = query_bool(request, "replace") or False
     check_media_type(request, (JSON,))
     body = await read_body(request, MAX_IMPORT_BYTES)
-    document = await asyncio.to_thread(decode_document, body, ImportInput)
+    document, flaws = await asyncio.to_thread(decode_mended, body, ImportInput, "/document")
+    if flaws:
+        document = msgspec.structs.replace(document, flaws=[*document.flaws, *flaws])
     answer = await ImportService(request.app[REPLICA]).run(
         *scope,
         document,
@@ -69,7 +72,8 @@ ROUTES = (
         responses={200: ImportAnswer},
         description="The system's own definitions are stored and evaluated as it would. All of the "
         "file that is good is applied in one change; the answer tells what became of each flag and "
-        "segment. The same file again changes nothing. Only the named environment is written; of "
+        "segment. A mistake in the text of one, such as a member that is there twice, refuses that "
+        "one. The same file again changes nothing. Only the named environment is written; of "
         "a file of our own (`native`), where none is named, all that it has.",
     ),
 )

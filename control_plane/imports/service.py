@@ -16,7 +16,7 @@ from control_plane.errors import Conflict
 from control_plane.flags.service import MAX_FLAGS, check_environment, unix_ms
 from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInput
 from control_plane.imports.native import NativeFile, planning_native, read_native
-from control_plane.imports.places import by_item
+from control_plane.imports.places import ByItem, by_item
 from control_plane.imports.plan import Asked, Plan, named_for, planning
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
@@ -33,7 +33,14 @@ from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import DialectName
 from proxy.contract.problems import Problem, has_errors, under
 from proxy.contract.steps import Steps
-from proxy.engine import NATIVE, Import, check_import_options, import_document
+from proxy.engine import (
+    NATIVE,
+    Import,
+    check_import_options,
+    import_document,
+    shared_place,
+    sharing,
+)
 
 __all__ = ["MAX_IMPORT_BYTES", "ImportService", "edits_of"]
 
@@ -171,24 +178,38 @@ class _Read(NamedTuple):
 def _read(document: ImportInput, environment: str) -> _Read | NativeFile:
     """Return what a file holds; raises Invalid for one that as a whole cannot be read."""
     system = document.system
+    flawed = by_item(system, document.document, document.flaws)
     if system == NATIVE:
         if document.options:
             message = "there are none for a file of our own"
             raise invalid([Problem(_OPTIONS, ProblemCode.UNKNOWN_FIELD, message)])
+        if flawed.of_file:
+            raise invalid(under(_DOCUMENT, flawed.of_file))
         file = read_native(document.document)
         if file.of_file:
             raise invalid(under(_DOCUMENT, file.of_file))
+        for known, bad, found_bad in (
+            (file.flags, file.refused[0], flawed.flags),
+            (file.segments, file.refused[1], flawed.segments),
+        ):
+            for key, problems in found_bad.items():
+                known.pop(key, None)
+                bad[key] = problems
         return file
     _check_options(system, document.options)
+    of_all = [p for p in flawed.of_file if shared_place(p.pointer) is None]
+    if of_all:
+        raise invalid(under(_DOCUMENT, of_all))
     found = import_document(system, document.document, document.options, [environment])
     items = by_item(system, document.document, found.problems)
     if has_errors(items.of_file):
         raise invalid(under(_DOCUMENT, items.of_file))
     owners = {p: key for part in (items.segments, items.flags) for key in part for p in part[key]}
-    for key, shared in found.refused.items():
-        items.flags.setdefault(key, []).extend(shared)
+    for key, others in found.refused.items():
+        items.flags.setdefault(key, []).extend(others)
+    overruled = _refuse_flawed(items, flawed, sharing(found, flawed.of_file))
     refused = _refused(items.flags), _refused(items.segments)
-    told = set(chain(*refused[0].values(), *refused[1].values()))
+    told = {*overruled, *chain(*refused[0].values(), *refused[1].values())}
     warnings = [
         named_for(owners.get(problem), problem)
         for problem in found.problems
@@ -199,6 +220,24 @@ def _read(document: ImportInput, environment: str) -> _Read | NativeFile:
         hint = "mend these, and look again"
         warnings.append(Problem("", ProblemCode.TOO_MANY, message, hint, Severity.WARNING))
     return _Read(system, found, refused, warnings)
+
+
+def _refuse_flawed(
+    items: ByItem, flawed: ByItem, sharing: Mapping[str, list[Problem]]
+) -> list[Problem]:
+    """Let what has mistakes of the text be refused for them; return what is not told then.
+
+    That is what was found in what could be read, which nobody meant.
+    """
+    overruled: list[Problem] = []
+    of_flags = {**flawed.flags, **sharing}
+    for key in flawed.flags.keys() & sharing.keys():
+        of_flags[key] = [*flawed.flags[key], *sharing[key]]
+    for known, bad in ((items.flags, of_flags), (items.segments, flawed.segments)):
+        for key, problems in bad.items():
+            overruled += known.get(key, ())
+            known[key] = problems[:MAX_PROBLEMS]
+    return overruled
 
 
 def _refused(items: dict[str, list[Problem]]) -> dict[str, list[Problem]]:

@@ -33,12 +33,14 @@ from control_plane.web.shapes import shape_problems
 from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
+from proxy.contract.mending import mend
 from proxy.contract.problems import Problem
 
 __all__ = [
     "body_pieces",
     "check_media_type",
     "decode_document",
+    "decode_mended",
     "read_body",
     "read_document",
     "read_flawed",
@@ -124,6 +126,29 @@ def decode_document(body: bytes, kind: type[T], parts: Kind | None = None) -> T:
         if parts is not None:
             raise Misshapen(problems, *salvaged(document, parts, kind, wrong))
     raise Misshapen(problems, None, ())
+
+
+def decode_mended(body: bytes, kind: type[T], member: str) -> tuple[T, list[Problem]]:
+    """Return a body as `kind`, and mistakes of the text within one member, with pointers into it.
+
+    They are out of the way, see `proxy.contract.mending`; all others are of the body.
+
+    Raises:
+        BadRequest, Misshapen: as `decode_document` does.
+    """
+    value, problems = _decode_strictly(body, kind)
+    if not problems:
+        return value, []  # type: ignore[return-value]  # there is one where there is no problem
+    text, flaws = mend(body)
+    if not all(flaw.pointer.startswith(f"{member}/") for flaw in flaws):
+        return decode_document(body, kind), []  # which raises
+    value, problems = decode(text, kind)
+    if problems:
+        return decode_document(text, kind), []  # which raises
+    moved = [
+        msgspec.structs.replace(flaw, pointer=flaw.pointer.removeprefix(member)) for flaw in flaws
+    ]
+    return value, moved  # type: ignore[return-value]  # there is one where there is no problem
 
 
 def check_media_type(request: web.Request, accepted: Collection[str]) -> None:

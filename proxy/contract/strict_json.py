@@ -4,6 +4,8 @@ Decoders keep the last of two members of one name, so a reviewer who reads the f
 `scan` walks the tokens once, without recursion, and knows nothing of what the document means.
 It does not replace the decoder: text that it accepts may still be malformed.
 
+What it finds may stand in one flag of many; `proxy.contract.mending` is for reading the others.
+
 `locate` tells where in the text the things are that pointers name, so that a problem can be shown
 in an editor. It is a walk of its own, because it is run only where there are problems.
 """
@@ -17,7 +19,18 @@ import msgspec
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
 
-__all__ = ["MAX_DEPTH", "Location", "Place", "locate", "number_out_of_range", "place_at", "scan"]
+__all__ = [
+    "MAX_DEPTH",
+    "PIECES",
+    "Location",
+    "Place",
+    "locate",
+    "number_out_of_range",
+    "place_at",
+    "places_of",
+    "scan",
+    "unescaped",
+]
 
 MAX_DEPTH = 64
 """Deepest nesting of objects and arrays accepted in a document; a condition tree needs about 10."""
@@ -27,8 +40,8 @@ _TOKENS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{}\[\],:]', re.DOTALL)
 # The closing quote is optional so that a string without end is one token: were it no match, each
 # escaped quote in it would be tried as a beginning, and 100 KB would take minutes.
 
-_PIECES = re.compile(_TOKENS.pattern + r'|[^\s{}\[\],:"]+', re.DOTALL)
-# `_TOKENS`, and numbers and literals, which only have to be found to know where they are.
+PIECES = re.compile(_TOKENS.pattern + r'|[^\s{}\[\],:"]+', re.DOTALL)
+"""What a text of JSON is made of: strings, the signs of its structure, numbers and literals."""
 
 _MAX_POINTER_CHARS = 1_000
 
@@ -74,7 +87,7 @@ def scan(data: bytes) -> list[Problem]:
         elif piece == ":":
             expect_name = False
         elif expect_name and seen and (names := seen[-1]) is not None:
-            name = _unescaped(piece)
+            name = unescaped(piece)
             path[-1] = name
             if name in names and len(problems) < _MAX_PROBLEMS:
                 message = f"the member {name!r} is given twice"
@@ -93,7 +106,7 @@ def _short(path: list[str | int]) -> str:
     return pointer(*path)
 
 
-def _unescaped(piece: str) -> str:
+def unescaped(piece: str) -> str:
     """Return the text of a JSON string piece, so that `"a"` and `"\\u0061"` are one name."""
     if "\\" not in piece:
         return piece[1:-1]
@@ -146,7 +159,7 @@ def locate(data: bytes, pointers: Iterable[str]) -> dict[str, Location]:
         nearest = next((node for node in reversed(way) if node.value >= 0), root)
         name = nearest.name if nearest is way[-1] and nearest.name >= 0 else nearest.value
         found[each] = (max(name, 0), max(nearest.value, 0))
-    places = _places(text, {offset for pair in found.values() for offset in pair})
+    places = places_of(text, {offset for pair in found.values() for offset in pair})
     return {each: Location(places[name], places[value]) for each, (name, value) in found.items()}
 
 
@@ -154,7 +167,7 @@ def place_at(data: bytes, byte: int) -> Place:
     """Return the place of a byte, counted from 0; past the end, the end."""
     before = data[:byte].decode("utf-8", "replace")
     after = data[byte : byte + 1].decode("latin-1")  # which may be the second half of a "\r\n"
-    return _places(before + after, {len(before)})[len(before)]
+    return places_of(before + after, {len(before)})[len(before)]
 
 
 def number_out_of_range(data: bytes) -> Place | None:
@@ -163,12 +176,12 @@ def number_out_of_range(data: bytes) -> Place | None:
     Takes any bytes; costs a decoding of each number, so it is for documents known to have one.
     """
     text = data.decode("utf-8", "replace")
-    for piece in _PIECES.finditer(text):
+    for piece in PIECES.finditer(text):
         if piece[0][0] in "-0123456789":
             try:
                 msgspec.json.decode(piece[0])
             except msgspec.ValidationError:
-                return _places(text, {piece.start()})[piece.start()]
+                return places_of(text, {piece.start()})[piece.start()]
             except msgspec.DecodeError:  # malformed, which is no matter of size
                 continue
     return None
@@ -190,7 +203,7 @@ def _find(text: str, root: _Wanted) -> None:
     coming: _Wanted | None = root  # what the next value is, if it is wanted
     skipped = 0  # depth within a container that holds nothing wanted
     expect_name = False
-    for match in _PIECES.finditer(text):
+    for match in PIECES.finditer(text):
         first = text[match.start()]
         if skipped:
             if first in "{[":
@@ -224,7 +237,7 @@ def _find(text: str, root: _Wanted) -> None:
             coming = None if expect_name else node.below.get(str(indexes[-1]))
         elif expect_name and first == '"':
             expect_name = False
-            coming = containers[-1][0].below.get(_unescaped(match.group()))
+            coming = containers[-1][0].below.get(unescaped(match.group()))
             if coming is not None:
                 coming.name = match.start()
         elif first != ":" and coming is not None:
@@ -232,7 +245,7 @@ def _find(text: str, root: _Wanted) -> None:
             coming = None
 
 
-def _places(text: str, offsets: Iterable[int]) -> dict[int, Place]:
+def places_of(text: str, offsets: Iterable[int]) -> dict[int, Place]:
     """Return the place of each offset. Linear in the text, however many offsets there are."""
     places: dict[int, Place] = {}
     line, start, done = 1, 0, 0

@@ -26,6 +26,8 @@ from proxy.engine.importing import (
     idle_source_options,
     import_document,
     segment_source_names,
+    shared_place,
+    sharing,
 )
 from proxy.engine.memo import Memo
 from proxy.engine.ramps import ramp_arms
@@ -76,6 +78,8 @@ __all__ = [
     "idle_source_options",
     "import_document",
     "segment_source_names",
+    "shared_place",
+    "sharing",
     "whose",
     # split units
     "bucket",

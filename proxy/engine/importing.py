@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
+from msgspec import UnsetType
+
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.confidential import without_secrets
 from proxy.contract.definitions import (
@@ -35,6 +37,8 @@ __all__ = [
     "idle_source_options",
     "import_document",
     "segment_source_names",
+    "shared_place",
+    "sharing",
 ]
 
 
@@ -173,6 +177,48 @@ def idle_source_options(source: Source) -> frozenset[str]:
     return frozenset(n for n, option in known.items() if option.assumed) - flag_source_options(
         source
     )
+
+
+_SHARED = frozenset(("$evaluators", "savedGroups", "contextualBandits"))
+"""Members of files that hold what several flags ask; each flag takes along what it does."""
+
+
+def shared_place(where: str) -> str | None:
+    """Return which thing that flags share a pointer into a file leads into, None for no such."""
+    _, holder, name, *_ = f"{where}//".split("/")
+    return f"/{holder}/{name}" if holder in _SHARED and name else None
+
+
+def sharing(found: Import, flaws: Iterable[Problem]) -> dict[str, list[Problem]]:
+    """Return the flags of a file, by key, that ask what mistakes of its text stand in, with them.
+
+    The pointers of `flaws` lead into the file; those that lead elsewhere are nobody's.
+    """
+    by_place: dict[str, list[Problem]] = {}
+    for flaw in flaws:
+        if (place := shared_place(flaw.pointer)) is not None:
+            by_place.setdefault(place, []).append(flaw)
+    if not by_place:
+        return {}
+    using = {flag.key: _taken_along(flag) for flag in found.flags}
+    for key, problems in found.refused.items():
+        using.setdefault(key, set()).update(shared_place(p.pointer) or "" for p in problems)
+    return {
+        key: [flaw for place in sorted(places & by_place.keys()) for flaw in by_place[place]]
+        for key, places in using.items()
+        if not places.isdisjoint(by_place)
+    }
+
+
+def _taken_along(flag: Flag) -> set[str]:
+    """Return where in its file is what an imported flag took along of it."""
+    sources = [c.source for c in flag.environments.values() if not isinstance(c.source, UnsetType)]
+    held = [(name, part.get(name)) for s in sources for part in _parts(s) for name in _SHARED]
+    return {pointer(name, key) for name, some in held if isinstance(some, Mapping) for key in some}
+
+
+def _parts(source: Source) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    return source.definition, source.options
 
 
 def segment_source_names(source: Source) -> Named:

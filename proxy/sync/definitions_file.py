@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec import UNSET
 
-from proxy.contract import authoring, strict_json
+from proxy.contract import authoring
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
 from proxy.contract.definitions import Flag, Segment, Unreadable
@@ -39,8 +39,12 @@ class FileUnreadable(Exception):
     """The file as a whole cannot be served."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems[:3]))
+        super().__init__("; ".join(map(_said, problems[:3])))
         self.problems = problems
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message
 
 
 class FileContent(NamedTuple):
@@ -76,27 +80,23 @@ class _Item(NamedTuple):
 def read_definitions(
     data: bytes,
     environment: str,
-    scanned: list[Problem],
+    flaws: list[Problem],
     name: Callable[[str], str] = str,
 ) -> Generator[None, None, FileContent]:
-    """Read a file, yielding between items; `scanned` is what `strict_json.scan(data)` found.
+    """Read a file, yielding between items.
 
-    `name` returns how a place is called in a message.
+    `flaws` are mistakes of its text, with pointers into it, that are out of the way already
+    (`proxy.contract.mending`). `name` returns how a place is called in a message.
 
     Raises:
         FileUnreadable: when it is not JSON, or not of the form of a definitions file.
     """
     frame, shape = decode(data, _Frame)
-    in_items, of_file = _divide(scanned)
+    in_items, of_file = _divide(flaws)
     if frame is None or of_file:
         raise FileUnreadable(of_file + shape)
-    if any(p.code is ProblemCode.TOO_DEEP for p in scanned):
-        in_items = {}  # the scan ended there: each item is scanned alone
-        scan: Callable[[bytes], list[Problem]] = strict_json.scan
-    else:
-        scan = _nothing
     segments: list[_Item] = []
-    for item in _items("segments", frame.segments, in_items, scan, _segment):
+    for item in _items("segments", frame.segments, in_items, _segment):
         segments.append(item)
         yield
     flags: list[_Item] = []
@@ -104,7 +104,7 @@ def read_definitions(
     def flag(raw: bytes) -> tuple[Flag | None, list[Problem]]:
         return _flag(raw, environment)
 
-    for item in _items("flags", frame.flags, in_items, scan, flag):
+    for item in _items("flags", frame.flags, in_items, flag):
         flags.append(item)
         yield
     known = {item.key: item.document for item in segments if item.document is not None}
@@ -126,13 +126,13 @@ def read_definitions(
     return FileContent([entries[name] for name in ordered], digest.hexdigest(), problems)
 
 
-def _divide(scanned: list[Problem]) -> tuple[dict[str, list[Problem]], list[Problem]]:
+def _divide(flaws: list[Problem]) -> tuple[dict[str, list[Problem]], list[Problem]]:
     """Return the problems of single items, by `/flags/<n>`, and those of the file."""
     in_items: dict[str, list[Problem]] = {}
     of_file = []
-    for problem in scanned:
+    for problem in flaws:
         steps = problem.pointer.split("/")
-        if len(steps) > 3 and steps[1] in {"flags", "segments"} and steps[2].isdigit():
+        if len(steps) > 2 and steps[1] in {"flags", "segments"} and steps[2].isdigit():
             in_items.setdefault("/".join(steps[:3]), []).append(problem)
         else:
             of_file.append(problem)
@@ -143,13 +143,12 @@ def _items(
     member: str,
     raws: list[msgspec.Raw],
     in_items: dict[str, list[Problem]],
-    scan: Callable[[bytes], list[Problem]],
     read: Callable[[bytes], tuple[Any, list[Problem]]],
 ) -> Iterator[_Item]:
     for number, raw in enumerate(raws):
         where = pointer(member, number)
         text = bytes(raw)
-        problems = in_items.get(where) or under(where, scan(text))
+        problems = in_items.get(where, [])
         document = None
         if not problems:
             document, found = read(text)
@@ -176,10 +175,6 @@ def _flag(raw: bytes, environment: str) -> tuple[Flag | None, list[Problem]]:
 
 def _segment(raw: bytes) -> tuple[Segment | None, list[Problem]]:
     return decode(raw, Segment)
-
-
-def _nothing(_: bytes) -> list[Problem]:
-    return []
 
 
 def _key_of(raw: bytes) -> str:

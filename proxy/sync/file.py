@@ -20,14 +20,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-from msgspec import UNSET, UnsetType
 from watchfiles import awatch
 
-from proxy.contract import strict_json
-from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import (
     FILE_EPOCH,
@@ -40,6 +36,7 @@ from proxy.holder import Holder
 from proxy.slices import run_in_slices
 from proxy.supervise import supervise
 from proxy.sync.definitions_file import FileContent, FileUnreadable, read_definitions
+from proxy.sync.file_text import FileText, read_text
 from proxy.sync.pace import wait
 from proxy.sync.status import SyncStatus
 
@@ -48,8 +45,6 @@ __all__ = ["FILE_PROJECT", "run_file_source"]
 _log = logging.getLogger(__name__)
 
 FILE_PROJECT = "default"
-
-_YAML = (".yaml", ".yml")
 
 _DEBOUNCE_MS = 200  # a ConfigMap's swap is several events within a few milliseconds
 _STEP_MS = 20
@@ -88,22 +83,11 @@ async def run_file_source(
 
 
 class _Read(NamedTuple):
-    """A file's bytes, the JSON they are or stand for, and what a scan of that found."""
+    """A file's bytes, and what they say, or why they cannot be read."""
 
     data: bytes
     modified_s: float
-    text: bytes
-    scanned: list[Problem]
-    flagd: dict[str, Any] | None
-    """The document, when it is flagd's."""
-
-
-class _Head(msgspec.Struct):
-    """What tells a file of flagd from one of our own, without decoding the rest."""
-
-    flags: msgspec.Raw
-    evaluators: msgspec.Raw | UnsetType = msgspec.field(name="$evaluators", default=UNSET)
-    schema: msgspec.Raw | UnsetType = msgspec.field(name="$schema", default=UNSET)
+    text: FileText | FileUnreadable
 
 
 class _FileSource:
@@ -163,12 +147,16 @@ class _FileSource:
         _log_problems(self._path, content.problems)
 
     async def _content(self, read: _Read) -> FileContent:
-        if read.flagd is None:
-            steps = read_definitions(read.text, self._environment, read.scanned)
-            return await run_in_slices(steps)
+        if isinstance(read.text, FileUnreadable):
+            raise read.text
+        text, flaws, flagd = read.text
+        if flagd is None:
+            return await run_in_slices(read_definitions(text, self._environment, flaws))
         from proxy.sync.flagd_file import read_flagd  # most sidecars have no such file
 
-        return await asyncio.to_thread(read_flagd, read.flagd, self._environment, self._fractional)
+        return await asyncio.to_thread(
+            read_flagd, flagd, self._environment, self._fractional, flaws
+        )
 
     def _header(self, content: FileContent, modified_s: float) -> SnapshotHeader:
         held = self._holder.served
@@ -227,7 +215,7 @@ async def _watch(directory: Path, changed: asyncio.Event, poll_s: float) -> None
 
 
 def _read(path: Path, max_bytes: int, known: bytes | None) -> _Read | None:
-    """Return the file, scanned, or None when its bytes are the known ones.
+    """Return the file, read, or None when its bytes are the known ones.
 
     Raises:
         OSError: it cannot be read, is no regular file, or is larger than `max_bytes`.
@@ -246,34 +234,8 @@ def _read(path: Path, max_bytes: int, known: bytes | None) -> _Read | None:
         raise OSError(0, f"has more than {max_bytes} bytes")
     if data == known:
         return None
-    if path.name.lower().endswith(_YAML):
-        text, problems = _json_of(data)
-    else:
-        text, problems = data, strict_json.scan(data)
-    flagd = None if problems else _flagd_document(text)
-    return _Read(data, status.st_mtime, text, problems, flagd)
-
-
-def _json_of(data: bytes) -> tuple[bytes, list[Problem]]:
-    """Return the JSON that YAML stands for; of what cannot be read, nothing and why."""
-    from proxy.yaml_documents import BadYaml, read_yaml  # most sidecars read none
-
     try:
-        return msgspec.json.encode(read_yaml(data)), []
-    except BadYaml as error:
-        return b"null", [Problem("", ProblemCode.MALFORMED_JSON, str(error))]
-
-
-def _flagd_document(text: bytes) -> dict[str, Any] | None:
-    """Return the file's document when it is flagd's; None for definitions of our own."""
-    try:
-        head = msgspec.json.decode(text, type=_Head)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        return None  # reading it as our own says what is wrong
-    is_object = bytes(head.flags).lstrip().startswith(b"{")
-    if not is_object and head.evaluators is UNSET and head.schema is UNSET:
-        return None
-    from proxy.sync.flagd_file import is_flagd  # most sidecars have no such file
-
-    document = msgspec.json.decode(text)
-    return document if is_flagd(document) else None
+        text: FileText | FileUnreadable = read_text(path.name, data)
+    except FileUnreadable as error:
+        text = error
+    return _Read(data, status.st_mtime, text)

@@ -4,7 +4,7 @@ Flags are served by flagd's rules, as an import would have them. What cannot be 
 alone: its flag answers `PARSE_ERROR` with what is wrong. Imported only when such a file comes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.contract.authoring import project
@@ -13,58 +13,78 @@ from proxy.contract.definitions import Unreadable
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.problems import Problem, has_errors, pointer
 from proxy.contract.snapshot import EntryKind, encode_entry, entry_order
-from proxy.engine import import_document
+from proxy.engine import import_document, shared_place, sharing
 from proxy.sync.definitions_file import FileContent, FileUnreadable
 
-__all__ = ["is_flagd", "read_flagd"]
+__all__ = ["read_flagd"]
 
-_MARKS = ("$evaluators", "$schema")
 _MOST_PROBLEMS = 10
 
 
-def is_flagd(document: Any) -> bool:
-    """Return whether a decoded file has flagd's shape: flags by their keys, or its own members."""
-    if not isinstance(document, dict):
-        return False
-    flags = document.get("flags")
-    if isinstance(flags, dict):
-        return True
-    return isinstance(flags, list) and any(mark in document for mark in _MARKS)
-
-
-def read_flagd(document: dict[str, Any], environment: str, fractional: str) -> FileContent:
+def read_flagd(
+    document: dict[str, Any], environment: str, fractional: str, flaws: Iterable[Problem] = ()
+) -> FileContent:
     """Return what a file says; takes long for a large one.
 
+    `flaws` are mistakes of its text, with pointers into it: what they stand in is not served.
+
     Raises:
-        FileUnreadable: there are no flags in it.
+        FileUnreadable: there are no flags in it, or none that can be served.
     """
     found = import_document("flagd", document, {"fractional": fractional}, [environment])
     keys = _keys(document["flags"])
+    flawed = sharing(found, flaws)
+    of_file: list[Problem] = []
+    for flaw in flaws:
+        key = keys.get(_item(flaw))
+        if key is not None:
+            flawed.setdefault(key, []).append(flaw)
+        elif not _is_in_item(flaw) and shared_place(flaw.pointer) is None:
+            of_file.append(flaw)
+    problems = [flaw for some in flawed.values() for flaw in some]
     of_flags = {key: list(found.refused.get(key, ())) for key in keys.values()}
-    of_file = []
     for problem in found.problems:
-        place = "/".join(problem.pointer.split("/")[:3])
-        if place in keys:
-            of_flags[keys[place]].append(problem)
-        elif problem.severity is Severity.ERROR:
+        key = keys.get(_item(problem))
+        if key in flawed:
+            continue  # it was found in what could be read, which nobody meant
+        problems.append(problem)
+        if key is not None:
+            of_flags[key].append(problem)
+        elif problem.severity is Severity.ERROR and not _is_in_item(problem):
             of_file.append(problem)
     if of_file:
         raise FileUnreadable(of_file)
+    of_flags |= flawed
+    problems += [p for key, some in found.refused.items() if key not in flawed for p in some]
     entries: dict[tuple[EntryKind, str], bytes] = {}
     read = {flag.key: flag for flag in found.flags}
-    for key, problems in of_flags.items():
+    served = 0
+    for key, own in of_flags.items():
         flag = read.get(key)
-        if flag is not None and not has_errors(problems):
+        if flag is not None and not has_errors(own):
             line = encode_entry("flag", key, project(flag, environment))
+            served += 1
         else:
-            told = problems or [Problem("", ProblemCode.NOT_COMPILED, "it cannot be read")]
+            told = own or [Problem("", ProblemCode.NOT_COMPILED, "it cannot be read")]
             line = encode_entry("flag", key, Unreadable(told[:_MOST_PROBLEMS]))
         entries["flag", key] = line
+    if document["flags"] and not served:
+        message = "no flag of this file can be served"
+        raise FileUnreadable([Problem("", ProblemCode.NOT_COMPILED, message), *problems])
     digest = SnapshotDigest()
     for (kind, key), line in entries.items():
         digest.put(kind, key, line)
     lines = [entries[name] for name in sorted(entries, key=lambda name: entry_order(*name))]
-    return FileContent(lines, digest.hexdigest(), found.all_problems())
+    return FileContent(lines, digest.hexdigest(), list(dict.fromkeys(problems)))
+
+
+def _item(problem: Problem) -> str:
+    """Return the pointer of the flag that a problem is in, if it is in one."""
+    return "/".join(problem.pointer.split("/")[:3])
+
+
+def _is_in_item(problem: Problem) -> bool:
+    return problem.pointer.startswith("/flags/")
 
 
 def _keys(flags: Any) -> Mapping[str, str]:

@@ -122,7 +122,7 @@ async def test_options_reach_the_reader(
     [
         ('{"flags": {}, "flags": {}}', "a.json", "flags"),
         ("flags: {}\nflags: {}", "a.yaml", "already"),
-        ("[" * 500, "a.json", "deep"),
+        ("[" * 500, "a.json", "too early"),
         (None, "none.json", "No such file"),
     ],
 )
@@ -133,6 +133,70 @@ async def test_a_file_that_cannot_be_read_is_not_sent(
     file = str(tmp_path / name) if text is None else written(tmp_path, text, name)
     assert await run(api, "flagd", file) == 2
     assert why in capsys.readouterr().err
+
+
+MISTAKES = {
+    "twice": '{"state": "ENABLED",\n "variants": {"on": 1, "on": 2}, "defaultVariant": "on"}',
+    "large": '{"state": "ENABLED", "variants": {"on": 1e400}, "defaultVariant": "on"}',
+    "integer": f'{{"state": "ENABLED", "variants": {{"on": {"9" * 5000}}}}}',
+    "nan": '{"state": "ENABLED", "variants": {"on": NaN}, "defaultVariant": "on"}',
+    "half": '{"state": "ENABLED", "variants": {"on": "\\ud83d"}, "defaultVariant": "on"}',
+    "deep": '{"state": "ENABLED", "variants": {"on": ' + '{"a":' * 100 + "1" + "}" * 102,
+    "asks": '{"state": "ENABLED", "variants": {"on": true}, "targeting": {"$ref": "e"}}',
+}
+
+
+async def test_a_mistake_in_the_text_of_a_flag_costs_that_flag(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its place and line, though the text is not sent as it is; all others are imported."""
+    good = '{"state": "ENABLED", "variants": {"on": true}, "defaultVariant": "on"}'
+    flags = ",\n".join(f'"{key}": {flag}' for key, flag in MISTAKES.items())
+    text = f'{{"flags": {{"good": {good},\n{flags},\n"again": {good}, "again": {good}}},\n'
+    text += '"$evaluators": {"e": {"==": [1, 1], "==": [1, 2]}, "f": {"==": [NaN, 1]}}}'
+    assert await run(api, "flagd", written(tmp_path, text, "flags.json")) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("+ flag good\n")
+    assert "flags: 1 created, 0 changed, 0 unchanged, 8 refused" in out
+    for key, where, why in (
+        ("twice", "/flags/twice/variants/on", "'on' is given twice, at line 3 [duplicate_key]"),
+        ("large", "/flags/large/variants/on", "at line 4 [number_out_of_range]"),
+        ("integer", "/flags/integer/variants/on", "at line 5 [number_out_of_range]"),
+        ("nan", "/flags/nan/variants/on", "no NaN and no Infinity, at line 6 [malformed_json]"),
+        ("half", "/flags/half/variants/on", "half of a character, at line 7 [malformed_json]"),
+        ("deep", "/flags/deep/variants/on/a", "deeper than 64, at line 8 [too_deep]"),
+        ("asks", "/$evaluators/e/==", "'==' is given twice, at line 11 [duplicate_key]"),
+        ("again", "/flags/again", "'again' is given twice, at line 10 [duplicate_key]"),
+    ):
+        told = out.partition(f"! flag {key} is refused\n")[2].splitlines()[0]
+        assert told.startswith(f"  error: {where}")
+        assert why in told
+    assert (await api.ask("GET", "/api/v1/flags/good")).status == 200
+
+
+async def test_a_mistake_of_yaml_costs_the_flag_it_is_in(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its line, and those that take it over by an alias."""
+    text = FLAGD + "  bad: &bad\n    state: ENABLED\n    state: DISABLED\n  same: *bad\n"
+    text += "  old: {state: ENABLED, variants: {on: 010}}\n"
+    assert await run(api, "flagd", written(tmp_path, text)) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("+ flag banner\n+ flag colour\n! flag bad is refused\n")
+    assert "error: /flags/bad/state: the key 'state' at line 14 is at line 13 already" in out
+    assert "! flag same is refused\n  error: /flags/same: the key 'state' at line 14" in out
+    assert "! flag old is refused\n  error: /flags/old/variants/on: 010 at line 16 is read" in out
+    assert "flags: 2 created, 0 changed, 0 unchanged, 3 refused" in out
+
+
+async def test_an_option_is_read_as_strictly_as_ever(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It stands in no flag."""
+    groups = written(tmp_path, '{"a": [1],\n "a": [2]}', "groups.json")
+    file = written(tmp_path, '{"features": {}}', "features.json")
+    assert await run(api, "growthbook", file, "--option", f"savedGroups=@{groups}") == 2
+    assert "groups.json: /a: the member 'a' is given twice, at line 2" in capsys.readouterr().err
 
 
 async def test_a_control_plane_that_does_not_answer_is_told(

@@ -64,6 +64,125 @@ def revisions(api: Api) -> dict[str, int]:
     return {name: snapshot.revision for name, snapshot in state.snapshots.items()}
 
 
+async def raw(api: Api, document: str, system: str, query: str = "") -> Reply:
+    """Import a document as it is written."""
+    body = f'{{"system": "{system}", "document": {document}}}'
+    headers = {"Content-Type": "application/json"}
+    return await api.ask("POST", IMPORT + query, data=body, headers=headers)
+
+
+GOFF_FLAG = '{"variations": {"a": true}, "defaultRule": {"variation": "a"}}'
+LD_FLAG = '{"on": true, "variations": [1], "fallthrough": {"variation": 0}, "salt": "s"}'
+TOGGLE_TEXT = '{"name": "%s", "enabled": true, "strategies": []}'
+FEATURE = '{"defaultValue": true}'
+ASKS = '{"defaultValue": 1, "rules": [{"force": 2, "condition": {"id": {"$inGroup": "%s"}}}]}'
+NATIVE_FLAG = '{"key": "%s", "type": "boolean", "value": true, "enabled": true}'
+
+
+@pytest.mark.parametrize(
+    ("system", "document", "refused"),
+    [
+        ("goff", f'{{"good": {GOFF_FLAG}, "a": {{"x": 1, "x": 2}}}}', {"a": "/a/x"}),
+        (
+            "goff",
+            f'{{"good": {GOFF_FLAG}, "a": {GOFF_FLAG}, "a": {GOFF_FLAG}}}',
+            {"a": "/a"},
+        ),
+        (
+            "launchdarkly",
+            f'{{"flags": {{"good": {LD_FLAG}, "b": {LD_FLAG[:-1]}, "on": false}}}}}}',
+            {"b": "/flags/b/on"},
+        ),
+        (
+            "launchdarkly",
+            f'{{"data": {{"flags": {{"good": {LD_FLAG}, "b": {{"variations": [1e999]}}}}}}}}',
+            {"b": "/data/flags/b/variations/0"},
+        ),
+        (
+            "unleash",
+            f'{{"version": 2, "features": [{TOGGLE_TEXT % "good"}, {(TOGGLE_TEXT % "t")[:-1]}'
+            ', "x": [NaN]}]}',
+            {"t": "/features/1/x/0"},
+        ),
+        (
+            "growthbook",
+            f'{{"features": {{"good": {FEATURE}, "g": {ASKS % "a"}, "h": {ASKS % "a"}}}, '
+            '"savedGroups": {"a": [1, NaN], "b": []}}',
+            {"g": "/savedGroups/a/1", "h": "/savedGroups/a/1"},
+        ),
+        (
+            "native",
+            f'{{"flags": [{NATIVE_FLAG % "good"}, {(NATIVE_FLAG % "n")[:-1]}, "key": "n"}}]}}',
+            {"n": "/flags/1/key"},
+        ),
+    ],
+)
+async def test_a_mistake_in_the_text_of_a_flag_costs_that_flag(
+    api: Api, system: str, document: str, refused: dict[str, str]
+) -> None:
+    """The body has the file as it is: what a decoder would hide is seen, and the rest imported."""
+    reply = await raw(api, document, system)
+    assert reply.status == 200, reply.body
+    told = {item["key"]: [p["pointer"] for p in item["problems"]] for item in reply.json["refused"]}
+    assert told == {key: [where] for key, where in refused.items()}
+    keys = [key for key in reply.json["created"] if not key.endswith(".variant")]
+    assert keys == ["good"]
+
+
+async def test_a_segment_with_a_mistake_takes_along_only_who_asks_it(api: Api) -> None:
+    """As any refused segment does."""
+    text = """{"version": 2, "features": [
+        {"name": "asks", "enabled": true, "strategies": [{"name": "default", "segments": [1]}]},
+        {"name": "other", "enabled": true, "strategies": [{"name": "default", "segments": [2]}]}],
+      "segments": [{"id": 1, "constraints": [], "constraints": []}, {"id": 2, "constraints": []}]}
+    """
+    reply = await raw(api, text, "unleash", "?dry_run=true")
+    assert reply.status == 200, reply.body
+    assert reply.json["created"] == ["other"]
+    assert [item["key"] for item in reply.json["refused"]] == ["asks"]
+    (segment,) = reply.json["segments"]["refused"]
+    assert segment["key"] == "unleash-1"
+    assert segment["problems"][0]["pointer"] == "/segments/0/constraints"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "where"),
+    [
+        ('{"system": "flagd", "document": {"flags": {}, "flags": {}}}', 422, "/document/flags"),
+        ('{"system": "flagd", "document": {}, "document": {}}', 422, "/document"),
+        ('{"system": "flagd", "system": "goff", "document": {"a": 1, "a": 2}}', 422, "/system"),
+        ('{"system": "flagd", "options": {"a": 1, "a": 2}, "document": {}}', 422, "/options/a"),
+        ('{"system": "flagd", "document": {"metadata": {"a": NaN}, "flags": {}}}', 422, None),
+        ('{"system": "flags", "document": {"flags": {"a": {"a": 1, "a": 2}}}}', 422, "/system"),
+        ('{"system": "flagd", "document": {"flags": {"a": {"a": 1, "a": 2}}}', 400, ""),
+        ('{"system": "flagd", "document": {"flags": {"a": {"a": NaN}}}', 400, ""),
+        ('{"system": "flagd", "document": {"flags": {"a": undefined}}}', 400, ""),
+    ],
+)
+async def test_a_mistake_that_is_of_no_flag_refuses_the_file(
+    api: Api, body: str, status: int, where: str | None
+) -> None:
+    """The collection twice, what all flags share, the request itself, no JSON at all."""
+    headers = {"Content-Type": "application/json"}
+    reply = await api.ask("POST", IMPORT, data=body, headers=headers)
+    assert reply.status == status, reply.body
+    if where is not None:
+        assert where in [problem["pointer"] for problem in reply.json["problems"]]
+
+
+async def test_mistakes_may_be_told_beside_the_document(api: Api) -> None:
+    """By who read a text that is no JSON, or wrote it again; only those of a flag cost a flag."""
+    flaw = {"pointer": "/flags/plain/x", "code": "duplicate_key", "message": "twice, at line 3"}
+    body = {"system": "flagd", "document": FILE, "flaws": [flaw]}
+    reply = await api.ask("POST", IMPORT, json=body)
+    assert reply.json["created"] == ["targeted"]
+    (refused,) = reply.json["refused"]
+    assert (refused["key"], refused["problems"][0]["message"]) == ("plain", "twice, at line 3")
+    body["flaws"] = [{**flaw, "pointer": "/metadata/x"}]
+    reply = await api.ask("POST", IMPORT, json=body)
+    assert (reply.status, reply.json["problems"][0]["pointer"]) == (422, "/document/metadata/x")
+
+
 async def test_a_file_becomes_flags_that_answer_as_it_says(api: Api) -> None:
     """In the environment of the request and in no other."""
     plan = await good(api, FILE, "?environment=staging")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract import strict_json
 from proxy.contract.authoring import DefinitionsFile, project
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
+from proxy.contract.mending import mend
 from proxy.contract.snapshot import Entry, encode_entry, read_entry
 from proxy.contract.steps import finish
 from proxy.engine import compile_snapshot, evaluate, explain, explanation_text
@@ -34,7 +34,8 @@ FULL: dict[str, Any] = {
 def read(document: Any, environment: str = "production") -> FileContent:
     """Return the content of a file, given as text or as what its JSON says."""
     data = document if isinstance(document, bytes) else json.dumps(document).encode()
-    steps = read_definitions(data, environment, strict_json.scan(data))
+    text, flaws = mend(data)
+    steps = read_definitions(text, environment, flaws)
     while True:
         try:
             next(steps)
