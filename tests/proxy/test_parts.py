@@ -6,7 +6,17 @@ import aiohttp
 
 from proxy.contract.access import hash_key
 from proxy.holder import Holder
-from proxy.parts import admin_settings, make_exposures, make_source, ofrep_settings
+from proxy.metrics import Metrics
+from proxy.ofrep.auth import ANONYMOUS, Access
+from proxy.ofrep.current import Current
+from proxy.ofrep.streams import Pace
+from proxy.parts import (
+    admin_settings,
+    make_exposures,
+    make_source,
+    make_streams,
+    ofrep_settings,
+)
 from proxy.settings import ProxySettings
 from proxy.sync import SyncStatus
 from proxy.sync.file import run_file_source
@@ -55,3 +65,20 @@ def test_only_allow_empty_is_ready_without_a_snapshot() -> None:
     """The other policies are about where to start from."""
     for policy, ready in (("allow-disk", False), ("require-fresh", False), ("allow-empty", True)):
         assert admin_settings(remote(startup_policy=policy)).ready_without_snapshot is ready
+
+
+async def test_event_streams_are_offered_unless_they_are_turned_off() -> None:
+    """With what the settings say of them."""
+    holder, current = Holder(), Current()
+    metrics = Metrics(holder, SyncStatus(), current)
+    made = [
+        make_streams(remote(**args), Access(open_without_keys=True), current, metrics)
+        for args in (
+            {"max_streams": "7", "streams_heartbeat_s": "5", "streams_prefix": "/a"},
+            {"event_streams": "false"},
+        )
+    ]
+    assert made[1] is None
+    assert made[0] is not None
+    assert made[0].pace == Pace(max_streams=7, heartbeat_s=5.0)
+    assert b'"/a/ofrep/v1/streams"' in made[0].offers.of(ANONYMOUS, 0)

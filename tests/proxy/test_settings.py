@@ -74,6 +74,9 @@ def test_all_problems_are_told_at_once_by_name() -> None:
         (REMOTE, {"control_plane_url": "http://u:p@cp"}, "user or password"),
         (REMOTE, {"port": "70000"}, "not between"),
         (REMOTE, {"cors_headers": "a b"}, "not the name of a header"),
+        (REMOTE, {"streams_prefix": "flags"}, "beginning of a path"),
+        (REMOTE, {"streams_prefix": "/a?b"}, "beginning of a path"),
+        (REMOTE, {"streams_prefix": "//evil.example"}, "beginning of a path"),
         (REMOTE, {"instance": "ä"}, "printable ASCII"),
         ({}, {"snapshot": "f.json", "host": "0.0.0.0"}, "--allow-anonymous"),
         ({}, {"snapshot": "f.json", "environment": ""}, "--environment"),
@@ -179,3 +182,9 @@ def test_defaults_are_immutable() -> None:
     settings: Any = load(REMOTE)
     with pytest.raises(AttributeError):
         settings.port = 1
+
+
+@pytest.mark.parametrize("text", ["/a/b", "/a/b/", ""])
+def test_a_prefix_of_paths_ends_without_a_slash(text: str) -> None:
+    """As ours begin with one."""
+    assert load(REMOTE, streams_prefix=text).streams_prefix == text.rstrip("/")

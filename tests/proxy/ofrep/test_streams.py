@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from proxy.contract.access import hash_key
 from proxy.ofrep.offers import WINDOW_MS
 from proxy.ofrep.streams import Pace, Streams
 from tests.proxy.ofrep.listening import WAIT_S, listening
@@ -21,6 +22,7 @@ from tests.proxy.ofrep.server import (
     ON_OFF,
     SERVER_KEY,
     SIDECAR_KEY,
+    UNKNOWN_KEY,
     Server,
     flag,
     keys,
@@ -370,6 +372,28 @@ async def test_45_who_sees_only_flags_for_clients_is_not_told_of_others(keyed: S
         assert (await again.event()).data is not None
 
 
+async def test_45_what_a_visible_flag_depends_on_is_visible_too() -> None:
+    """A prerequisite and a segment that clients cannot see; nothing of the flag itself changed."""
+    when = {"attribute": "plan", "op": "equals", "values": ["pro"]}
+    rules = [{"id": "r", "when": {"segment": "payers"}, "serve": {"variant": "on"}}]
+    asks = [{"flag": "other", "variants": ["red"]}]
+    more = {"rules": rules, "prerequisites": asks, "client_side": True}
+    visible = {"visible": flag("boolean", ON_OFF, "off", **more)}
+
+    def segment(*values: str) -> dict[tuple[Any, str], Any]:
+        return {**keys(), ("segment", "payers"): {"when": {**when, "values": list(values)}}}
+
+    async with (
+        running_server({**colours("red"), **visible}, more=segment("pro"), pace=PACE) as server,
+        listening(server.url, STREAMS, X_API_Key=CLIENT_KEY) as stream,
+    ):
+        await stream.event()
+        await server.offer({**colours("red", "blue"), **visible}, segment("pro"))
+        assert (await stream.event()).data is not None
+        await server.offer({**colours("red", "blue"), **visible}, segment("pro", "free"))
+        assert (await stream.event()).data is not None
+
+
 @pytest.mark.usefixtures("moments")
 async def test_45_a_change_by_time_is_told_when_it_happens(server: Server) -> None:
     """Nobody publishes anything, but what a page has is not what it would get."""
@@ -436,6 +460,17 @@ async def test_49_a_stream_ends_when_its_key_is_revoked(keyed: Server) -> None:
         assert stream.headers["cache-control"] == "no-store"
         assert (await stream.body())["errorCode"] == "GENERAL"
     assert keyed.metrics.streams_dropped["key"] == 1
+
+
+async def test_49_a_stream_ends_when_its_key_expires(server: Server) -> None:
+    """Though no snapshot comes."""
+    soon_ms = time.time_ns() // 1_000_000 + 500
+    expiring = {"hash": hash_key(UNKNOWN_KEY), "kind": "server", "expires_at_ms": soon_ms}
+    await server.offer(colours("red"), {**keys(), ("key", "soon"): expiring})
+    async with listening(server.url, STREAMS, X_API_Key=UNKNOWN_KEY) as stream:
+        await stream.event()
+        assert await stream.next() is None
+    assert server.metrics.streams_dropped["key"] == 1
 
 
 async def test_49_open_streams_end_when_there_are_keys(server: Server) -> None:
