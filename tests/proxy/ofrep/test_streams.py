@@ -6,7 +6,7 @@ import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,6 +64,26 @@ def timed_flag(starts: datetime) -> Any:
         "off",
         rules=[{"id": "r", "when": always, "serve": {"variant": "on"}, "active": active}],
     )
+
+
+@asynccontextmanager
+async def cutting_proxy(url: str, idle_s: float) -> AsyncIterator[str]:
+    """Pass bytes on, and cut a connection on which none come from the server for so long."""
+    address = urlsplit(url)
+
+    async def connect(reader: asyncio.StreamReader, outer: asyncio.StreamWriter) -> None:
+        inner, writer = await asyncio.open_connection(address.hostname, address.port)
+        writer.write(await reader.readuntil(b"\r\n\r\n"))
+        with contextlib.suppress(TimeoutError):
+            while data := await asyncio.wait_for(inner.read(65_536), idle_s):
+                outer.write(data)
+        outer.close()
+        writer.close()
+
+    proxy = await asyncio.start_server(connect, "127.0.0.1", 0)
+    async with proxy:
+        host, port = proxy.sockets[0].getsockname()
+        yield f"http://{host}:{port}"
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -423,6 +443,16 @@ async def test_46_a_stream_that_was_opened_before_any_flags_waits_for_them() -> 
             assert (await stream.event()).data is not None
             assert await wrong.next() is None
             assert server.metrics.streams_dropped["key"] == 1
+
+
+async def test_48_a_proxy_that_cuts_what_is_silent_lets_a_stream_live(server: Server) -> None:
+    """For several times as long as it waits; at the pace of the test, 300 times as fast."""
+    async with cutting_proxy(server.url, idle_s=0.5) as url, listening(url, STREAMS) as stream:
+        await stream.event()
+        while stream.comments < 30:
+            assert await stream.until_comment() == []
+        await server.offer(colours("blue"))
+        assert (await stream.event()).data is not None
 
 
 async def test_48_a_client_of_http_1_0_gets_text_without_chunks(server: Server) -> None:
