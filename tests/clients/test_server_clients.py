@@ -30,7 +30,7 @@ _GREEN = with_flag(DEFINITIONS, simple("text", "string", "green"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_application_gets_what_was_defined(client: str, ask: Ask, case: Case) -> None:
+def test_58_59_61_the_application_gets_what_was_defined(client: str, ask: Ask, case: Case) -> None:
     """Value, reason, variant, error code and metadata come through the provider unharmed."""
     expected = case.seen_by(client)
     outcome, message = ask(case)
@@ -41,7 +41,7 @@ def test_the_application_gets_what_was_defined(client: str, ask: Ask, case: Case
     assert bool(message) is (expected.error is not None)
 
 
-def test_a_changed_definition_is_noticed(client: str, changeable: Served) -> None:
+def test_58_59_61_a_changed_definition_is_noticed(client: str, changeable: Served) -> None:
     """The provider caches nothing: once the sidecar has read the file, the next call shows it."""
     with asking(client, changeable.url) as ask:
         assert ask(_TEXT).outcome.value == "blue"
@@ -64,7 +64,9 @@ def _until(ask: Ask, condition: Callable[[Seen], bool]) -> Seen:
     return seen
 
 
-def test_a_file_that_cannot_be_read_changes_nothing(client: str, changeable: Served) -> None:
+def test_58_59_61_a_file_that_cannot_be_read_changes_nothing(
+    client: str, changeable: Served
+) -> None:
     """The last good definitions stay; a mended file is served again."""
     with asking(client, changeable.url) as ask:
         assert ask(_TEXT).outcome.value == "blue"
@@ -83,7 +85,7 @@ def _noticed_an_unreadable_file(served: Served) -> bool:
     return found is not None and float(found[1]) > 0
 
 
-def test_an_application_that_is_earlier_than_the_flags_waits_for_them(
+def test_58_59_61_an_application_that_is_earlier_than_the_flags_waits_for_them(
     client: str, tmp_path: Path
 ) -> None:
     """Its first evaluation is held, not refused: an error would be a wrong decision."""
@@ -98,7 +100,7 @@ def test_an_application_that_is_earlier_than_the_flags_waits_for_them(
         assert early.result(_NOTICED_S).outcome == _TEXT.expected
 
 
-def test_without_any_flags_the_application_has_its_default_in_time(
+def test_58_59_61_without_any_flags_the_application_has_its_default_in_time(
     client: str, tmp_path: Path
 ) -> None:
     """503: the sidecar gives up before the provider's five seconds are over, and is asked again."""
@@ -123,7 +125,7 @@ def _count(admin: str, status: int) -> float:
     return float(found[1]) if found else 0.0
 
 
-def test_without_a_sidecar_the_application_has_its_default(
+def test_58_59_61_without_a_sidecar_the_application_has_its_default(
     client: str, unused_tcp_port: int
 ) -> None:
     """Nobody listening is an error to look at, not an exception to crash on."""
@@ -131,7 +133,9 @@ def test_without_a_sidecar_the_application_has_its_default(
         assert ask(_TEXT).outcome == _REFUSED
 
 
-def test_an_application_that_asks_too_often_is_served_again(client: str, tmp_path: Path) -> None:
+def test_58_59_61_an_application_that_asks_too_often_is_served_again(
+    client: str, tmp_path: Path
+) -> None:
     """429 with whole seconds: the provider pauses for so long, and no longer."""
     with serving(tmp_path, "--rate-limit=1") as served, asking(client, served.url) as ask:
         seen = [ask(_TEXT).outcome]
@@ -142,13 +146,13 @@ def test_an_application_that_asks_too_often_is_served_again(client: str, tmp_pat
         assert _until(ask, lambda now: now.outcome == _TEXT.expected)
 
 
-def test_a_url_may_end_with_a_slash(client: str, served: Served) -> None:
+def test_58_59_61_a_url_may_end_with_a_slash(client: str, served: Served) -> None:
     """The providers of JavaScript then ask for a path that begins with two."""
     with asking(client, served.url + "/") as ask:
         assert ask(_TEXT).outcome == _TEXT.expected
 
 
-def test_one_connection_does_for_all_evaluations(client: str, changeable: Served) -> None:
+def test_58_59_61_one_connection_does_for_all_evaluations(client: str, changeable: Served) -> None:
     """The sidecar keeps it; a provider whose connection is gone has a default to give, no retry."""
     with asking(client, changeable.url) as ask:
         ask(_TEXT)  # one that waits for the first snapshot ends its connection, and says so
@@ -167,13 +171,13 @@ def _connections(served: Served) -> list[object]:
     return [c.raddr for c in connections if c.raddr and c.laddr.port == port]
 
 
-def test_localhost_is_the_sidecar_beside(client: str, served: Served) -> None:
+def test_58_59_61_localhost_is_the_sidecar_beside(client: str, served: Served) -> None:
     """The address that every page of the manual names, whatever it resolves to first."""
     with asking(client, served.url.replace("127.0.0.1", "localhost")) as ask:
         assert ask(_TEXT).outcome == _TEXT.expected
 
 
-def test_a_proxy_is_not_asked_for_the_sidecar_beside(
+def test_58_59_61_a_proxy_is_not_asked_for_the_sidecar_beside(
     client: str, served: Served, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a machine sends its requests through a proxy, `NO_PROXY` names what is on it."""
@@ -186,7 +190,7 @@ def test_a_proxy_is_not_asked_for_the_sidecar_beside(
         assert ask(_TEXT).outcome == _TEXT.expected
 
 
-def test_long_headers_are_taken(client: str, served: Served) -> None:
+def test_58_59_61_long_headers_are_taken(client: str, served: Served) -> None:
     """As those that tracing and tokens add: a common bound of 8 KB would refuse them."""
     with asking(client, served.url, {"Traces": "x" * 20_000}) as ask:
         assert ask(_TEXT).outcome == _TEXT.expected
@@ -211,7 +215,7 @@ def _x_api_key(key: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("headers", [_bearer, _x_api_key])
-def test_a_server_key_evaluates_every_flag(
+def test_58_59_61_a_server_key_evaluates_every_flag(
     client: str, keyed: Keyed, headers: Callable[[str], dict[str, str]]
 ) -> None:
     """Both ways in which applications send keys are taken."""
@@ -220,7 +224,7 @@ def test_a_server_key_evaluates_every_flag(
             assert ask(case).outcome == case.expected
 
 
-def test_a_client_key_does_not_see_flags_of_servers(client: str, keyed: Keyed) -> None:
+def test_58_59_61_a_client_key_does_not_see_flags_of_servers(client: str, keyed: Keyed) -> None:
     """To a browser such a flag is one that is not there."""
     with asking(client, keyed.url, _bearer(keyed.client_key)) as ask:
         assert ask(PUBLIC).outcome == PUBLIC.expected
@@ -228,7 +232,7 @@ def test_a_client_key_does_not_see_flags_of_servers(client: str, keyed: Keyed) -
 
 
 @pytest.mark.parametrize("headers", [{}, _bearer("mf_server_wrong"), _x_api_key("wrong")], ids=str)
-def test_without_the_right_key_the_application_has_its_default(
+def test_58_59_61_without_the_right_key_the_application_has_its_default(
     client: str, keyed: Keyed, headers: dict[str, str]
 ) -> None:
     """401, of flags that exist as of those that do not; the application goes on with its own."""
@@ -239,7 +243,7 @@ def test_without_the_right_key_the_application_has_its_default(
     assert _count(keyed.admin, 401) == before + 2
 
 
-def test_a_sidecar_key_does_not_evaluate(client: str, keyed: Keyed) -> None:
+def test_58_59_61_a_sidecar_key_does_not_evaluate(client: str, keyed: Keyed) -> None:
     """403: the key is known, and not for this; people try it first."""
     before = _count(keyed.admin, 403)
     with asking(client, keyed.url, _bearer(keyed.sidecar_key)) as ask:
