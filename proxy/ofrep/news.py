@@ -22,7 +22,10 @@ from proxy.engine import parse_moment
 from proxy.ofrep.auth import Scope
 from proxy.ofrep.views import Slice, Views
 
-__all__ = ["News", "is_newer", "news"]
+__all__ = ["MAX_NAME_CHARS", "News", "is_newer", "news"]
+
+MAX_NAME_CHARS = 64
+"""A name of ours has at most 61; a longer one is of something else."""
 
 _NAME = re.compile(r'"?([0-9]{1,19})-([0-9a-f]{8})-[0-9a-f]{32}"?')
 

@@ -26,9 +26,10 @@ from proxy.ofrep.answering import Answering, internal_error, starting, too_large
 from proxy.ofrep.answers import STREAM_HEADERS, OfrepAnswer, failure, not_ready
 from proxy.ofrep.auth import Denied
 from proxy.ofrep.heads import CONFIG_ETAG, Head
+from proxy.ofrep.news import MAX_NAME_CHARS
 from proxy.ofrep.offers import TOKEN
 from proxy.ofrep.paths import Endpoint, find_parameter, find_target
-from proxy.ofrep.streams import Listener
+from proxy.ofrep.streams import Listener, Streams
 from proxy.ofrep.views import Views
 from proxy.ofrep.wire import begin
 
@@ -39,6 +40,7 @@ _log = logging.getLogger(__name__)
 BODY_TIMEOUT_S = 10.0
 """For a body that did not come with its head: a megabyte at 0.1 MB/s."""
 
+_LISTEN = (Endpoint.STREAM, "GET")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -62,10 +64,11 @@ class OfrepHandler:
         started_s = time.perf_counter()
         head = _head(request)
         try:
-            if head.target.endpoint is Endpoint.STREAM and head.method == "GET":
-                answer = await self._stream(request, head)
-            else:
+            streams = self._answering.streams
+            if streams is None or (head.target.endpoint, head.method) != _LISTEN:
                 answer = await self._answer(request, head)
+            else:
+                answer = self._stream(streams, request, head)
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
@@ -98,21 +101,18 @@ class OfrepHandler:
         views = answering.current.views or views
         return answering.evaluate(head, views, granted, body)
 
-    async def _stream(self, request: web.BaseRequest, head: Head) -> OfrepAnswer:
+    def _stream(self, streams: Streams, request: web.BaseRequest, head: Head) -> OfrepAnswer:
         """Return why there is no stream; if there is one, the connection is not aiohttp's any more.
 
         Before the first snapshot nobody can tell who may listen. A browser that is refused does not
         come back by itself, so such a stream begins, and tells nothing until then.
         """
-        answering, streams = self._answering, self._answering.streams
-        answer = answering.without_body(head)
-        if streams is None or answer is not None:
-            return answer or internal_error(head)
+        answering = self._answering
         presented = key_from_headers(head.authorization, head.api_key)
         listener = Listener(
             None if presented is None else hash_key(presented),
             find_parameter(request.rel_url.raw_query_string, TOKEN),
-            request.headers.get("Last-Event-ID"),
+            request.headers.get("Last-Event-ID", "")[:MAX_NAME_CHARS] or None,
         )
         granted = streams.admit(listener)
         if isinstance(granted, Denied):

@@ -6,17 +6,21 @@ each told by what the page gets.
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
+from proxy.ofrep.streams import Pace
 from tests.clients.asking import asked
 from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, with_flag
 from tests.clients.conftest import Served, serving, write_definitions
 from tests.clients.keyed import PUBLIC, SECRET, running_keyed
 from tests.clients.page import Page
+from tests.proxy.ofrep.server import DEFINITIONS as SERVED
+from tests.proxy.ofrep.server import SERVER_KEY, keys, running_server
 from tests.support.processes import running_sidecar
 
 _POLLING = {"changeDetection": "polling", "pollInterval": 200}
@@ -189,6 +193,31 @@ async def test_60_a_page_with_a_key_gets_a_stream_that_knows_it(page: Page, tmp_
         keyed.revoke(keyed.client_key)
         await page.until(f"fetched.slice({fetched}).some(({{ status }}) => status === 401)")
         await streams_open(keyed.admin, 0)
+
+
+async def test_60_a_page_gets_a_new_token_when_its_own_is_over(
+    page: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its stream goes on; when it is cut then, the browser is refused, and the provider asks."""
+    monkeypatch.setattr("proxy.ofrep.offers.WINDOW_MS", 1_000)
+    origins = (page.origin,)
+    async with running_server(more=keys(), origins=origins, pace=Pace()) as server:
+        header = ("X-API-Key", SERVER_KEY)
+        await page.start(server.url, {}, headers=[header], cacheMode="disabled")
+        await page.until("fetched.length > 1")
+        (stream,) = server.answering.streams or ()
+        began_s = time.time()
+        async with asyncio.timeout(_NOTICED_S):
+            while time.time() < began_s + 2.1:  # noqa: ASYNC110 - the clock tells nobody
+                await asyncio.sleep(0.1)
+            stream.transport.abort()
+            while not server.metrics.requests["stream", 401]:  # noqa: ASYNC110 - a counter
+                await asyncio.sleep(0.01)
+            while not server.metrics.streams_open:  # noqa: ASYNC110 - a counter
+                await asyncio.sleep(0.01)
+        changed = {**SERVED, "text": {**SERVED["text"], "variants": {"a": "green"}}}
+        await server.offer(changed, keys())
+        await page.until(f"evaluate({json.dumps(asked(_TEXT))}).value === 'green'")
 
 
 async def streams_open(admin: str, count: int) -> None:

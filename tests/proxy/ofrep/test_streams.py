@@ -201,6 +201,19 @@ async def test_46_who_comes_back_is_told_only_what_it_missed(server: Server) -> 
         assert await stream.until_comment() == []
 
 
+async def test_46_any_last_event_is_taken(server: Server) -> None:
+    """If it is not ours, something may have changed."""
+    for odd in ("x" * 60_000, "1", '"', "\N{GREEK SMALL LETTER ALPHA}"):
+        async with listening(server.url, STREAMS, Last_Event_ID=odd) as stream:
+            assert (await stream.event()).data is not None
+        async with (
+            running_server(None, pace=PACE) as empty,
+            listening(empty.url, STREAMS, Last_Event_ID=odd) as stream,
+        ):
+            (held,) = empty.answering.streams or ()
+            assert len(held.told or "") <= 64  # whoever it is may open a thousand of them
+
+
 async def test_46_a_restart_is_nothing_that_was_missed(server: Server) -> None:
     """Another process, or another replica, calls the same flags by the same name."""
     async with listening(server.url, STREAMS) as stream:
