@@ -115,7 +115,7 @@ def begins_ordinary(part: bytes | bytearray, lines: int = 0, looked_at: int = 0)
     `lines` is what the last call with less of the same head returned, `looked_at` how much that
     was: what was read then is not read again, however small the pieces are in which a head comes.
     """
-    end = part.rfind(b"\r\n", lines) + 2
+    end = part.rfind(b"\r\n", max(lines, looked_at - 1)) + 2
     if end >= 2:
         pattern = _MORE_LINES if lines else _FIRST_LINES
         if not pattern.fullmatch(part, lines, end):

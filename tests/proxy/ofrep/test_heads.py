@@ -1,5 +1,7 @@
 """What is read out of a head, and which heads are left to aiohttp."""
 
+from typing import Any
+
 import pytest
 
 from proxy.ofrep.heads import Head, begins_ordinary, read_head
@@ -148,3 +150,23 @@ def test_every_beginning_of_an_ordinary_head_begins_one(request_: bytes) -> None
 def test_a_part_that_no_ordinary_head_begins_with_is_told_at_once(part: bytes) -> None:
     """So that who sends it is not left waiting for a refusal."""
     assert begins_ordinary(part) == -1
+
+
+class Watched(bytearray):
+    """Bytes that know from where on a line's end was looked for."""
+
+    looked_from = 0
+
+    def rfind(self, sub: Any, start: Any = None, end: Any = None) -> int:
+        self.looked_from = start
+        return super().rfind(sub, start, end)
+
+
+@pytest.mark.parametrize("begun", [b"POST /", b"POST / HTTP/1.1\r\nX: "])
+def test_what_was_looked_at_is_not_looked_at_again(begun: bytes) -> None:
+    """Or a long line that comes byte by byte would cost its length squared."""
+    part = Watched(begun + b"a" * 50_000)
+    lines = begins_ordinary(part)
+    part += b"a"
+    assert begins_ordinary(part, lines, len(part) - 1) == lines
+    assert part.looked_from >= len(part) - 2
