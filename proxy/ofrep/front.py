@@ -55,6 +55,11 @@ _log = logging.getLogger(__name__)
 
 HEAD_TIMEOUT_S = 10  # nginx: 60, uvicorn and aiohttp: none; our clients are on the same machine
 WRITE_TIMEOUT_S = 30
+_IN_USE_S = 2
+"""A connection on which something came so lately is in use: to be ended with an answer."""
+_GOODBYE_S = 0.25
+"""Connections in use may stay so long without a request when the sidecar stops."""
+_SHORTEST_S = 0.01
 LINGER_S = 2
 """A connection that was refused may go on sending for so long, for nothing."""
 
@@ -113,7 +118,7 @@ class FrontDoor:
         self.connections: set[Connection] = set()
         self.handed_over: dict[Reading, int] = {}  # and the tick at which each was
         self.stopping = False
-        self._all_lost = asyncio.Event()
+        self._none_left = asyncio.Event()
         self.seconds = 0  # ticks since the beginning
         self.unsent_bytes = 0
         self.lingering = 0  # connections that were told to end
@@ -141,9 +146,7 @@ class FrontDoor:
         for connection in tuple(self.connections):
             connection.check(self.seconds)
         for reading, since in tuple(self.handed_over.items()):
-            late = not reading.head_read and self.seconds - since > HEAD_TIMEOUT_S
-            if late and reading.transport is not None:
-                _end(reading.transport, self.write(_late_head(), close=True))
+            self._check(reading, since)
 
     def drain(self) -> None:
         """From now on end each connection with its answer, so that clients go elsewhere."""
@@ -151,23 +154,33 @@ class FrontDoor:
         self.known = {}
 
     async def close(self, finish_s: float) -> None:
-        """End idle connections now, others with their answer or after so many seconds."""
+        """End connections with their next answer; idle ones soon, all after so many seconds.
+
+        A client that uses its connection all the time has the next request under way while the
+        connection is idle to us: closed then, it would be told nothing, and not dare to repeat it.
+        """
         self.drain()
-        for connection in tuple(self.connections):
-            connection.end_if_idle()
-        if self.connections:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(finish_s):
-                    await self._all_lost.wait()
+        ends_s = _now_s() + finish_s
+        for unused_s, wait_s in ((_IN_USE_S, min(_GOODBYE_S, finish_s)), (0, finish_s)):
+            for connection in tuple(self.connections):
+                connection.end_if_idle(self.seconds - unused_s)
+            await self._until_none_left(min(wait_s, ends_s - _now_s()))
         for connection in tuple(self.connections):
             connection.abort()
-        await self._server.shutdown(finish_s)
+        await self._server.shutdown(max(_SHORTEST_S, ends_s - _now_s()))
+
+    async def _until_none_left(self, seconds: float) -> None:
+        self._none_left.clear()
+        if self.connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._none_left.wait()
 
     def lost(self, connection: "Connection") -> None:
         """Take note that a connection ended, or is aiohttp's now."""
         self.connections.discard(connection)
-        if self.stopping and not self.connections:
-            self._all_lost.set()
+        if not self.connections:
+            self._none_left.set()
 
     def head(self, raw: bytes) -> Head | None:
         """Return what a head says, None for one that is not ordinary."""
@@ -240,6 +253,15 @@ class FrontDoor:
     def busy(self) -> bool:
         """Whether no further connection can be handed over."""
         return len(self.handed_over) >= _MAX_HANDED_OVER
+
+    def _check(self, reading: Reading, since: int) -> None:
+        """End a connection that was handed over if its time is over."""
+        if reading.unsent_for(self.seconds) > WRITE_TIMEOUT_S:
+            reading.abort()
+        elif not reading.head_read and self.seconds - since > HEAD_TIMEOUT_S:
+            answer = _late_head()
+            if reading.ended_with(self.write(answer, close=True)):
+                self.answering.count_other(answer)
 
     def _lost(self, reading: Reading) -> None:
         self.handed_over.pop(reading, None)
@@ -398,12 +420,15 @@ class Connection(asyncio.Protocol):
                     self._refuse(_late_head())
             elif seconds - self._waiting > BODY_TIMEOUT_S:
                 self._refuse(late_body(self._head.target.key))
+        elif self._transport.is_closing():  # with its last answer still to be taken
+            if seconds - self._seen > WRITE_TIMEOUT_S:
+                self._transport.abort()
         elif seconds - self._seen > self._front.limits.keepalive_timeout_s:
             self._transport.close()
 
-    def end_if_idle(self) -> None:
-        """Close the connection if nothing is under way on it."""
-        if not self._slow or self._refused >= 0:
+    def end_if_idle(self, since: int) -> None:
+        """Close the connection if nothing is under way on it, nor came after that tick."""
+        if (not self._slow and self._seen <= since) or self._refused >= 0:
             self._transport.close()
 
     def abort(self) -> None:
@@ -427,14 +452,13 @@ class Connection(asyncio.Protocol):
         self._scheduled = False
         if self._transport.is_closing() or self._refused >= 0:
             return
-        self._waiting, waiting = -1, self._waiting
         turn_ends_s = _now_s() + _TURN_S
         while self._held:
             state = self._take()
             if state is _WAIT:
-                self._waiting = self._front.seconds if waiting < 0 else waiting
+                if self._waiting < 0:
+                    self._waiting = self._front.seconds
                 break
-            waiting = -1
             if state is _OVER or self._paused >= 0:
                 return
             if _now_s() > turn_ends_s:
@@ -455,10 +479,10 @@ class Connection(asyncio.Protocol):
                 return self._part_of_a_head()
             self._body_at = end + _END
             self._raw = raw = bytes(held[: self._body_at])
-            head = front.head(raw)
-            if head is None or front.answering.must_wait(head):
+            self._head = front.head(raw)
+            self._waiting = -1  # for its body it has as long again
+            if self._head is None or front.answering.must_wait(self._head):
                 return self._hand_over()
-            self._head = head
         head = self._head
         end = self._body_at + head.content_length
         if len(held) < end:
@@ -504,11 +528,16 @@ class Connection(asyncio.Protocol):
 
         To close at once, with bytes unread, would reset it, and the client might not see why.
         """
-        front = self._front
-        front.answering.count_other(answer)
+        front, head = self._front, self._head
+        if head is None:
+            front.answering.count_other(answer)
+        else:
+            waited_s = 0 if self._waiting < 0 else front.seconds - self._waiting
+            front.answering.count(head, answer, waited_s)
         self._drop()
         self._slow = True
-        self._transport.write(front.write(answer, close=True))
+        origin = None if head is None else head.origin
+        self._transport.write(front.write(answer, origin, close=True))
         if front.lingering < _MAX_LINGERING and self._transport.can_write_eof():
             self._refused = front.seconds
             front.lingering += 1
@@ -522,10 +551,10 @@ class Connection(asyncio.Protocol):
         self._front.answering.held.give(count)
         self._head = None
         self._looked_at = self._lines = 0
+        self._waiting = -1
 
     def _drop(self) -> None:
         self._let_go(len(self._held))
-        self._waiting = -1
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -550,10 +579,3 @@ def _refused(why: str) -> OfrepAnswer:
 
 def _late_head() -> OfrepAnswer:
     return failure(408, f"the head of the request did not come within {HEAD_TIMEOUT_S} s")
-
-
-def _end(transport: asyncio.WriteTransport, last: bytes) -> None:
-    """Send the last bytes and close."""
-    if not transport.is_closing():
-        transport.write(last)
-        transport.close()

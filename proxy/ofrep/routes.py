@@ -93,13 +93,12 @@ class OfrepHandler:
         if answering.is_behind(head):
             caught_up = asyncio.ensure_future(answering.catch_up(head))
             await self._lifecycle.unless_stopping(caught_up)
-            again = answering.granted(head, answering.current.views or views)
-            if isinstance(again, Denied):
-                return turned_away(again, head.target.key)
-            granted = again
-        # While a body trickled in, another snapshot may have come; the old one is counted out.
+        # Meanwhile another snapshot may have come, with other keys; the old one is counted out.
         views = answering.current.views or views
-        return answering.evaluate(head, views, granted, body)
+        again = answering.granted(head, views)
+        if isinstance(again, Denied):
+            return turned_away(again, head.target.key)
+        return answering.evaluate(head, views, again, body)
 
     def _stream(self, streams: Streams, request: web.BaseRequest, head: Head) -> OfrepAnswer:
         """Return why there is no stream; if there is one, the connection is not aiohttp's any more.
@@ -186,7 +185,7 @@ class Reading(web.RequestHandler):
     ends.
     """
 
-    __slots__ = ("_answering", "_lost", "head_read")
+    __slots__ = ("_answering", "_lost", "_unsent_since", "_wire", "head_read")
 
     def __init__(
         self,
@@ -198,11 +197,19 @@ class Reading(web.RequestHandler):
         super().__init__(manager, loop=asyncio.get_running_loop(), **kwargs)
         self._answering = answering
         self._lost = lost
+        self._wire: asyncio.Transport | None = None  # also when aiohttp has forgotten it
+        self._unsent_since = -1
         self.head_read = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep what is needed to end it."""
+        super().connection_made(transport)
+        self._wire = cast(asyncio.Transport, transport)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell who watches, too."""
         super().connection_lost(exc)
+        self._wire = None
         if self._lost is not None:
             self._lost(self)
             self._lost = None
@@ -216,6 +223,27 @@ class Reading(web.RequestHandler):
         self.connection_lost(None)
         transport.resume_reading()
         return transport
+
+    def unsent_for(self, seconds: int) -> int:
+        """Return for how many ticks there have been bytes that the client has not taken."""
+        if self._wire is None or not self._wire.get_write_buffer_size():
+            self._unsent_since = -1
+        elif self._unsent_since < 0:
+            self._unsent_since = seconds
+        return 0 if self._unsent_since < 0 else seconds - self._unsent_since
+
+    def ended_with(self, last: bytes) -> bool:
+        """Send the last bytes and close; return whether they could be sent."""
+        if self._wire is None or self._wire.is_closing():
+            return False
+        self._wire.write(last)
+        self._wire.close()
+        return True
+
+    def abort(self) -> None:
+        """End the connection, whatever is under way."""
+        if self._wire is not None:
+            self._wire.abort()
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Log what went wrong, unless it is that a client's body cannot be read."""

@@ -19,11 +19,20 @@ import aiohttp
 import psutil
 import pytest
 
+from proxy.contract.access import hash_key
 from proxy.ofrep import front as front_module
 from proxy.ofrep.front import HEAD_TIMEOUT_S, LINGER_S, WRITE_TIMEOUT_S, Limits
 from proxy.ofrep.routes import BODY_TIMEOUT_S
 from tests.proxy.ofrep.mutations import request
-from tests.proxy.ofrep.server import FLAGS, Server, running_server
+from tests.proxy.ofrep.server import (
+    DEFINITIONS,
+    FLAGS,
+    SERVER_KEY,
+    Server,
+    keys,
+    running_server,
+)
+from tests.proxy.ofrep.wires import Wire
 from tests.support.processes import running_sidecar
 
 ANSWER = b"HTTP/1.1 200 OK\r\n"
@@ -121,6 +130,48 @@ async def test_a_body_has_to_come_in_time(server: Server) -> None:
         assert await client.ended()
 
 
+async def test_a_body_has_its_own_time(server: Server) -> None:
+    """However long its head took."""
+    data = request(f"{FLAGS}/ruled", BODY)
+    async with connected(server) as client:
+        await client.sent(data[:50])
+        await held(server, 50)
+        seconds(server, HEAD_TIMEOUT_S)
+        await client.sent(data[50:-1])
+        await held(server, len(data) - 1)
+        seconds(server, BODY_TIMEOUT_S)
+        await client.sent(data[-1:])
+        assert (await client.answer())[0] == 200
+
+
+async def test_who_is_late_is_counted_where_it_was_going(server: Server) -> None:
+    """As it is when aiohttp reads; and a page may read why."""
+    requests = server.metrics.requests
+    async with connected(server) as head, connected(server) as body, connected(server) as odd:
+        await head.sent(b"POST ")
+        await body.sent(request(f"{FLAGS}/ruled", BODY)[:-1])
+        await odd.sent(b"GET / HTTP/1.1\r\n")
+        await until(lambda: server.front.handed_over)
+        await held(server, len(request(f"{FLAGS}/ruled", BODY)) - 1 + 5)
+        seconds(server, BODY_TIMEOUT_S + 1)
+        for client in (head, body, odd):
+            assert (await client.answer())[0] == 408
+    assert dict(requests) == {("other", 408): 2, ("single", 408): 1}
+    assert server.metrics.request_seconds["single",].count == 1
+
+
+async def test_a_page_may_read_that_its_body_was_late() -> None:
+    """Refusals carry the headers that every other answer has."""
+    origin = "https://a.example"
+    async with running_server(origins=(origin,)) as server, connected(server) as client:
+        data = request(headers=b"Host: a\r\nOrigin: %b\r\n" % origin.encode())
+        await client.sent(data[:-1])
+        await held(server, len(data) - 1)
+        seconds(server, BODY_TIMEOUT_S + 1)
+        status, headers, _ = await client.answer()
+        assert (status, headers["access-control-allow-origin"]) == (408, origin)
+
+
 async def test_time_is_counted_for_each_request_anew(server: Server) -> None:
     """A connection that is used for long is not one that is late."""
     data = request()
@@ -203,6 +254,22 @@ async def test_a_chunked_body_counts_among_what_is_not_whole(server: Server) -> 
         status, _, _ = await client.answer()
         assert status == 503
     await held(server, 0)
+
+
+async def test_a_key_that_is_deleted_while_a_body_comes_counts_no_more() -> None:
+    """A chunk a second keeps no door open."""
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nX-API-Key: %b\r\nTransfer-Encoding: chunked\r\n\r\n"
+    head %= (FLAGS.encode(), SERVER_KEY.encode())
+    async with running_server(more=keys()) as server, connected(server) as client:
+        await client.sent(head + b"1\r\n{\r\n")
+        await until(lambda: server.front.handed_over)
+        await until(lambda: server.answering.held.in_use == 1)
+        others = {
+            place: key for place, key in keys().items() if key["hash"] != hash_key(SERVER_KEY)
+        }
+        await server.offer(DEFINITIONS, others)
+        await client.sent(b"1\r\n}\r\n0\r\n\r\n")
+        assert (await client.answer())[0] == 401
 
 
 async def test_who_does_not_take_the_answers_is_not_asked_for_more(server: Server) -> None:
@@ -297,6 +364,91 @@ async def test_draining_ends_each_connection_with_its_answer() -> None:
         assert (status, headers["connection"]) == (200, "close")
         assert await busy.ended()
         await closing
+
+
+async def test_a_connection_in_use_ends_with_an_answer(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next request may be on its way already: who sends it is not left without an answer."""
+    monkeypatch.setattr(front_module, "_GOODBYE_S", 20.0)
+    async with connected(server) as unused, connected(server) as client:
+        await connections(server, 2)
+        seconds(server, 10)
+        await client.sent(request())
+        assert (await client.answer())[0] == 200
+        closing = asyncio.create_task(server.front.close(20.0))
+        assert await unused.ended()
+        await client.sent(request())
+        status, headers, _ = await client.answer()
+        assert (status, headers["connection"]) == (200, "close")
+        assert await client.ended()
+        await closing
+
+
+async def test_who_came_while_draining_has_the_time_to_end(server: Server) -> None:
+    """Also when there was nobody for a moment."""
+    server.front.drain()
+    async with connected(server):
+        await connections(server, 1)
+    await connections(server, 0)
+    async with connected(server) as client:
+        await client.sent(request()[:-5])
+        await held(server, len(request()) - 5)
+        closing = asyncio.create_task(server.front.close(5.0))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        await client.sent(request()[-5:])
+        assert (await client.answer())[0] == 200
+        await closing
+
+
+class Deaf(Wire):
+    """The wire of a client that takes nothing: what was written stays, and so does the wire."""
+
+    aborted = False
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.aborted = True
+        asyncio.get_running_loop().call_soon(self.protocol.connection_lost, None)
+
+    def get_write_buffer_size(self) -> int:
+        return len(self.written)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(headers=b"Host: a\r\nConnection: close\r\n"),
+        request(method=b"GET"),
+        request(headers=b"Host: a\r\nTransfer-Encoding: chunked\r\n"),
+        b"noise\r\n\r\n",
+    ],
+)
+async def test_a_last_answer_that_is_never_taken_keeps_no_connection(
+    server: Server, data: bytes
+) -> None:
+    """Though it is so short that nobody had to wait for its being taken."""
+    wire = Deaf(server.front.connect())
+    await wire.given([data])
+    assert wire.written
+    assert wire.closed
+    seconds(server, WRITE_TIMEOUT_S)
+    assert not wire.aborted
+    seconds(server, 2)
+    assert wire.aborted
+
+
+async def test_answers_that_are_never_taken_keep_no_connection(server: Server) -> None:
+    """Nor when the connection is to stay."""
+    wire = Deaf(server.front.connect())
+    await wire.given([request()])
+    seconds(server, 77)
+    assert wire.closed
+    seconds(server, 1)
+    assert wire.aborted
 
 
 async def test_what_does_not_end_while_draining_is_cut_off() -> None:
