@@ -77,6 +77,18 @@ async def test_all_else_is_aiohttps_to_answer(ends: Ends, data: bytes) -> None:
     assert wire.written.count(b"HTTP/1.1 200 OK") >= 1
 
 
+async def test_a_body_that_is_a_request_is_a_body(ends: Ends) -> None:
+    """Of a known head too, and when it comes in a piece of its own."""
+    inner = request()
+    outer = request(f"{FLAGS}/ruled", inner)
+    at = len(outer) - len(inner)
+    for parts in ([outer], [outer[:at], outer[at:]], [outer[: at + 1], outer[at + 1 :]]):
+        wire = await ends.front([inner, inner, *parts])
+        answers = bytes(wire.written).split(b"HTTP/1.1 ")[1:]
+        assert [answer[:3] for answer in answers] == [b"200", b"200", b"400"]
+        assert not await ends.differ([inner, inner, *parts])
+
+
 async def test_requests_changed_at_random(ends: Ends) -> None:
     """Whatever bytes come, the answers are those of aiohttp; and nothing is held at the end."""
     for parts in mutated(1_500):
