@@ -1,17 +1,19 @@
 """`matrixflag evaluate`: what a flag of a file answers to a context, and why; no server needed.
 
 The files are definitions as people write them, together one project, or one is a snapshot as
-sidecars are sent it. They are read and compiled by the same parts, so what is answered here is what
-a sidecar would answer. But for long lists of units: a snapshot names the blobs that hold them, and
-sidecars fetch these; here what hangs on one is said not to be known. Exit status: 0 answered, and
-as expected; 1 an error, not as expected, or not to be known; 2 it cannot be used like this, or a
-file cannot be read.
+sidecars are sent it, or a file of flagd. They are read and compiled by the same parts, so what is
+answered here is what a sidecar would answer. But for long lists of units: a snapshot names the
+blobs that hold them, and sidecars fetch these; here what hangs on one is said not to be known.
+
+Exit status: 0 answered, and as expected; 1 an error, not as expected, or not to be known; 2 it
+cannot be used like this, or a file cannot be read.
 
 What is asked for goes to stdout, in one piece; what is wrong, and warnings, to stderr.
 """
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -21,12 +23,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
 from proxy.contract.equality import same_json
-from proxy.contract.mending import mend
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,
@@ -40,19 +40,23 @@ from proxy.contract.snapshot import (
 from proxy.contract.steps import finish
 from proxy.engine import (
     CompiledSnapshot,
+    FileText,
+    FileUnreadable,
     compile_snapshot,
     explain,
     explanation_text,
     parse_moment,
+    read_file_text,
     result_text,
 )
-from proxy.evaluation_files import combined
+from proxy.evaluation_files import TextFile, combined
 from proxy.ofrep.context import BadContext, read_document
-from proxy.sync.definitions_file import FileUnreadable, read_definitions
+from proxy.sync.definitions_file import read_definitions
 
 __all__ = ["COMMAND"]
 
 _DEFAULT_ENVIRONMENT = "production"
+_FRACTIONAL = "MATRIXFLAG_FLAGD_FRACTIONAL"
 _MAX_CONTEXT_BYTES = 16 * 1024 * 1024
 _MOST_PROBLEMS = 20
 
@@ -87,8 +91,14 @@ class _Command:
             nargs="+",
             action="extend",
             type=Path,
-            help="definitions as `matrixflag proxy --snapshot` takes them, one flag, one segment,"
-            " or a snapshot; files of definitions given together are one project",
+            help="a file as `matrixflag proxy --snapshot` takes it, JSON or YAML, one flag, one"
+            " segment, or a snapshot; files of definitions given together are one project",
+        )
+        parser.add_argument(
+            "--flagd-fractional",
+            choices=("v1", "v2", "v3"),
+            help="how `fractional` of a file of flagd splits; MATRIXFLAG_FLAGD_FRACTIONAL in the"
+            " environment [v2]",
         )
         parser.add_argument("--flag", required=True, metavar="KEY", help="the flag")
         parser.add_argument(
@@ -129,7 +139,7 @@ class _Command:
             expectation = _expectation(args)
             context = _context(args.context)
             now_ms = _moment(args.at)
-            project = _project(args.snapshot, args.environment)
+            project = _project(args.snapshot, args.environment, _fractional(args))
         except _Unusable as error:
             sys.stderr.write(f"matrixflag evaluate: {error}\n")
             return 2
@@ -228,7 +238,15 @@ def _differs(what: str, wanted: Any, has: Any) -> str | None:
     return f"the {what} {json.dumps(wanted)} is expected, and it is {json.dumps(has)}"
 
 
-def _project(paths: list[Path], environment: str | None) -> _Project:
+def _fractional(args: argparse.Namespace) -> str:
+    """Return by which version flagd's operator of that name splits."""
+    version: str = args.flagd_fractional or os.environ.get(_FRACTIONAL) or "v2"
+    if version not in ("v1", "v2", "v3"):
+        raise _Unusable(f"{_FRACTIONAL}: {version!r} is none of v1, v2 and v3")
+    return version
+
+
+def _project(paths: list[Path], environment: str | None, fractional: str) -> _Project:
     """Return what files hold, compiled."""
     files = [(path, _content(path)) for path in dict.fromkeys(paths)]
     headers = [(path, data, header) for path, data in files if (header := _header(data))]
@@ -239,7 +257,27 @@ def _project(paths: list[Path], environment: str | None) -> _Project:
             return _of_snapshot(data, header, environment)
         except SnapshotRefused as refused:
             raise _Unusable(f"{path}: {refused}") from None
-    return _of_definitions(files, environment or _DEFAULT_ENVIRONMENT)
+    environment = environment or _DEFAULT_ENVIRONMENT
+    texts = []
+    for path, data in files:
+        text, flaws, flagd = _text(path, data)
+        if flagd is not None and len(files) > 1:
+            raise _Unusable(f"{path}: a file of flagd stands by itself; give no other file")
+        if flagd is not None:
+            return _of_flagd(path, flagd, environment, fractional, flaws)
+        texts.append(TextFile(str(path), text, flaws))
+    return _of_definitions(texts, environment)
+
+
+def _text(path: Path, data: bytes) -> FileText:
+    """Return what a file says. What is no JSON is left as it is: reading it says more of it."""
+    try:
+        return read_file_text(path.name, data)
+    except FileUnreadable as error:
+        no_json = any(p.code is ProblemCode.MALFORMED_JSON for p in error.problems)
+        if no_json and path.suffix.lower() not in (".yaml", ".yml"):
+            return FileText(data, [], None)
+        raise _Unusable(f"{path}: {error}") from None
 
 
 def _content(path: Path) -> bytes:
@@ -268,14 +306,29 @@ def _of_snapshot(data: bytes, header: SnapshotHeader, environment: str | None) -
     return _Project(finish(compile_snapshot(entries)), entries, [], {})
 
 
-def _of_definitions(files: list[tuple[Path, bytes]], environment: str) -> _Project:
-    data, places, problems = combined([(str(path), data) for path, data in files])
+def _of_flagd(
+    path: Path, document: dict[str, Any], environment: str, fractional: str, flaws: list[Problem]
+) -> _Project:
+    from proxy.sync.flagd_file import flags_of_flagd, read_flagd  # most files are none
+
+    try:
+        content = read_flagd(document, environment, fractional, flaws)
+    except FileUnreadable as unreadable:
+        lines = [_line(p) for p in unreadable.problems[:_MOST_PROBLEMS]]
+        raise _Unusable("\n".join([f"{path}: cannot be served", *lines])) from None
+    entries = {(e.kind, e.key): e for e in map(read_entry, content.lines)}
+    compiled = finish(compile_snapshot(entries))
+    where = {key: place for place, key in flags_of_flagd(document["flags"]).items()}
+    return _Project(compiled, entries, content.problems, where)
+
+
+def _of_definitions(files: list[TextFile], environment: str) -> _Project:
+    data, places, flaws, problems = combined(files)
     if problems:
         lines = [f"{file}: cannot be read as definitions\n{_line(p)}" for file, p in problems]
         raise _Unusable("\n".join(lines[:_MOST_PROBLEMS]))
     try:
-        text, flaws = mend(data) if strict_json.scan(data) else (data, [])
-        steps = read_definitions(text, environment, flaws, places.name)
+        steps = read_definitions(data, environment, flaws, places.name)
         content = finish(steps)
     except FileUnreadable as unreadable:
         lines = [_line(p, places.name) for p in unreadable.problems[:_MOST_PROBLEMS]]

@@ -2,7 +2,7 @@
 
 A file is `{"flags": [...], "segments": [...]}`, or one flag, or one segment as the API shows it, as
 `matrixflag validate` takes them. They become one text that a sidecar would read, and each place in
-that is known by the file it came from.
+that is known by the file it came from; so are the mistakes of their texts.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from proxy.contract import strict_json
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.problems import Problem, pointer
 
-__all__ = ["Combined", "Places", "combined"]
+__all__ = ["Combined", "Places", "TextFile", "combined"]
 
 _SEGMENT_MARKS = frozenset(("when", "included", "excluded"))
 _FLAG_MARKS = frozenset(("type", "value", "enabled", "variants", "environments"))
@@ -50,47 +49,72 @@ class Places:
         )
 
 
+class TextFile(NamedTuple):
+    """A file that is put together with others; `flaws` are mistakes that are out of the way."""
+
+    name: str
+    data: bytes
+    flaws: Sequence[Problem] = ()
+
+
 class Combined(NamedTuple):
     """A text of definitions, and where its parts come from; or what is wrong with a file."""
 
     data: bytes
     places: Places
+    flaws: list[Problem]
+    """Mistakes of the texts, with pointers into this one."""
     problems: Sequence[tuple[str, Problem]]
 
 
-def combined(files: Sequence[tuple[str, bytes]]) -> Combined:
-    """Return files, given as names and contents, as one text of definitions."""
+def combined(files: Sequence[TextFile]) -> Combined:
+    """Return files as one text of definitions."""
     places = Places()
     items: dict[str, list[bytes]] = {"flags": [], "segments": []}
     problems: list[tuple[str, Problem]] = []
-    for name, data in files:
-        found = _items(data)
+    flaws: list[Problem] = []
+    for name, data, flawed in files:
+        found = _items(data, flawed)
         if isinstance(found, list):
             problems += [(name, problem) for problem in found]
             continue
+        inside = _by_item(flawed)
         for member, where, item in _each(found):
-            places.add(pointer(member, len(items[member])), name, where)
+            place = pointer(member, len(items[member]))
+            places.add(place, name, where)
             items[member].append(item)
+            for flaw in inside.get(where, ()) if where else flawed:
+                inner = flaw.pointer.removeprefix(where)
+                flaws.append(msgspec.structs.replace(flaw, pointer=place + inner))
     text = b",".join(b'"%s":[%s]' % (m.encode(), b",".join(raws)) for m, raws in items.items())
-    return Combined(b"{%s}" % text, places, problems)
+    return Combined(b"{%s}" % text, places, flaws, problems)
 
 
 _Items = dict[str, list[tuple[str, bytes]]]
+
+
+def _by_item(flaws: Sequence[Problem]) -> dict[str, list[Problem]]:
+    """Return the mistakes of each flag and segment of a file, by its place."""
+    found: dict[str, list[Problem]] = {}
+    for flaw in flaws:
+        found.setdefault("/".join(flaw.pointer.split("/")[:3]), []).append(flaw)
+    return found
 
 
 def _each(found: _Items) -> list[tuple[str, str, bytes]]:
     return [(member, where, item) for member, some in found.items() for where, item in some]
 
 
-def _items(data: bytes) -> _Items | list[Problem]:
+def _items(data: bytes, flaws: Sequence[Problem]) -> _Items | list[Problem]:
     """Return the flags and segments of a file with their places, or why it has none."""
-    hidden = [p for p in strict_json.scan(data) if p.pointer.count("/") < 2]
     members, problems = decode(data, dict[str, msgspec.Raw])
     if members is None:
         return problems
-    if hidden:
-        return hidden
-    if not members.keys() & {"flags", "segments"}:
+    is_single = not members.keys() & {"flags", "segments"}
+    of_file = [flaw for flaw in flaws if flaw.pointer.count("/") < (1 if is_single else 2)]
+    if of_file:
+        return of_file
+    if is_single:
         return _single(data, members)
     items: _Items = {}
     for member, raw in members.items():

@@ -10,7 +10,7 @@ from proxy.contract import strict_json
 from proxy.contract.decode import decode
 from proxy.contract.mending import mend
 from proxy.contract.problems import Problem
-from proxy.yaml_documents import BadYaml, read_yaml
+from proxy.contract.yaml_documents import BadYaml, read_yaml
 
 __all__ = ["FileDocument", "UnreadableFile", "is_yaml", "read_file_document"]
 

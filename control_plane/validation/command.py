@@ -37,7 +37,8 @@ class _Validate:
             "files",
             metavar="FILE",
             nargs="+",
-            help="definitions, one flag, one segment, or a snapshot; - reads standard input."
+            help="definitions, one flag, one segment, a file of flagd, JSON or YAML, or a snapshot;"
+            " - reads standard input, JSON."
             " Files given together are one project",
         )
         parser.add_argument(

@@ -1,7 +1,7 @@
 """Files that are checked together: what is wrong with each, and with all of them as one project.
 
 A flag of one file may name a segment of another; no two may have one key. A snapshot among them
-stands by itself. Pure: bytes in, notes out.
+stands by itself, and so does a file of flagd. Pure: bytes in, notes out.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from msgspec import UnsetType
 
 from control_plane.validation.documents import Item, read_items
 from control_plane.validation.notes import Note, Notes, Origin
+from control_plane.validation.others import is_yaml, read_other, relocate
 from control_plane.validation.snapshots import Counts, check_snapshot, is_snapshot
 from control_plane.web.salvage import Kind
 from proxy.contract.codes import ProblemCode, Severity
@@ -23,7 +24,7 @@ __all__ = ["Checked", "check_files"]
 
 
 class Checked(NamedTuple):
-    """What was found in one file. `lines`: its problems are in single lines, as in a snapshot."""
+    """What was found in one file. `lines`: its problems are in single lines, as a snapshot's."""
 
     name: str
     data: bytes
@@ -47,18 +48,26 @@ def check_files(
             counts = check_snapshot(data, number, notes)
             checked.append(Checked(name, data, notes, counts, lines=True))
             continue
-        items = list(read_items(data, environments, notes))
+        lines = is_yaml(name)
+        definitions, counts = read_other(name, data, notes)
+        if definitions is None:
+            checked.append(Checked(name, data, notes, counts, lines))
+            continue
+        items = list(read_items(definitions, environments, notes))
         for item in items:
             project.add(item, number, notes)
         kinds = [item.kind for item in items]
         counts = Counts(kinds.count("flag"), kinds.count("segment"))
-        checked.append(Checked(name, data, notes, counts, lines=False))
-    if any(file.notes.exhausted for file in checked):
-        return checked  # who names what is unknown while not everything was read
-    for number, item, problems in project.problems():
-        for problem in problems:
-            moved = msgspec.structs.replace(problem, pointer=item.where + problem.pointer)
-            checked[number].notes.add(Note(moved))
+        checked.append(Checked(name, data, notes, counts, lines))
+    # who names what is unknown while not everything was read
+    if not any(file.notes.exhausted for file in checked):
+        for number, item, problems in project.problems():
+            for problem in problems:
+                moved = msgspec.structs.replace(problem, pointer=item.where + problem.pointer)
+                checked[number].notes.add(Note(moved))
+    for file in checked:
+        if is_yaml(file.name):
+            relocate(file.data, file.notes)
     return checked
 
 

@@ -17,6 +17,7 @@ from proxy.engine.dialects import OVERRIDE
 from proxy.engine.evaluate import evaluate
 from proxy.engine.explain import explain, explaining, nearest_keys
 from proxy.engine.explain_text import explanation_text, result_text
+from proxy.engine.file_text import FileText, FileUnreadable, read_file_text
 from proxy.engine.importing import (
     Import,
     check_import_options,
@@ -70,6 +71,9 @@ __all__ = [
     "checking_segment",
     # read other systems' files
     "NATIVE",
+    "FileText",
+    "FileUnreadable",
+    "read_file_text",
     "Import",
     "check_import_options",
     "flag_source_names",

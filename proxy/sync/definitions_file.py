@@ -25,26 +25,14 @@ from proxy.contract.definitions import Flag, Segment, Unreadable
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.problems import Problem, pointer, under
 from proxy.contract.snapshot import EntryKind, encode_entry, entry_order
-from proxy.engine import check_flag, check_segment
+from proxy.engine import FileUnreadable, check_flag, check_segment
 from proxy.engine.limits import MAX_SEGMENT_UNITS
 
-__all__ = ["FileContent", "FileUnreadable", "read_definitions"]
+__all__ = ["FileContent", "read_definitions"]
 
 T = TypeVar("T")
 
 _MOST_PROBLEMS = 10  # of an item, that its flag's errors tell; `/statusz` and the log have others
-
-
-class FileUnreadable(Exception):
-    """The file as a whole cannot be served."""
-
-    def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(map(_said, problems[:3])))
-        self.problems = problems
-
-
-def _said(problem: Problem) -> str:
-    return f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message
 
 
 class FileContent(NamedTuple):

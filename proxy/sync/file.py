@@ -32,11 +32,11 @@ from proxy.contract.snapshot import (
     SnapshotRefused,
     encode_snapshot,
 )
+from proxy.engine import FileText, FileUnreadable, read_file_text
 from proxy.holder import Holder
 from proxy.slices import run_in_slices
 from proxy.supervise import supervise
-from proxy.sync.definitions_file import FileContent, FileUnreadable, read_definitions
-from proxy.sync.file_text import FileText, read_text
+from proxy.sync.definitions_file import FileContent, read_definitions
 from proxy.sync.pace import wait
 from proxy.sync.status import SyncStatus
 
@@ -235,7 +235,7 @@ def _read(path: Path, max_bytes: int, known: bytes | None) -> _Read | None:
     if data == known:
         return None
     try:
-        text: FileText | FileUnreadable = read_text(path.name, data)
+        text: FileText | FileUnreadable = read_file_text(path.name, data)
     except FileUnreadable as error:
         text = error
     return _Read(data, status.st_mtime, text)

@@ -13,10 +13,10 @@ from proxy.contract.definitions import Unreadable
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.problems import Problem, has_errors, pointer
 from proxy.contract.snapshot import EntryKind, encode_entry, entry_order
-from proxy.engine import import_document, shared_place, sharing
-from proxy.sync.definitions_file import FileContent, FileUnreadable
+from proxy.engine import FileUnreadable, import_document, shared_place, sharing
+from proxy.sync.definitions_file import FileContent
 
-__all__ = ["read_flagd"]
+__all__ = ["flags_of_flagd", "read_flagd"]
 
 _MOST_PROBLEMS = 10
 
@@ -32,7 +32,7 @@ def read_flagd(
         FileUnreadable: there are no flags in it, or none that can be served.
     """
     found = import_document("flagd", document, {"fractional": fractional}, [environment])
-    keys = _keys(document["flags"])
+    keys = flags_of_flagd(document["flags"])
     flawed = sharing(found, flaws)
     of_file: list[Problem] = []
     for flaw in flaws:
@@ -87,7 +87,7 @@ def _is_in_item(problem: Problem) -> bool:
     return problem.pointer.startswith("/flags/")
 
 
-def _keys(flags: Any) -> Mapping[str, str]:
+def flags_of_flagd(flags: Any) -> Mapping[str, str]:
     """Return the key of the flag at each pointer."""
     if isinstance(flags, dict):
         return {pointer("flags", key): key for key in flags}

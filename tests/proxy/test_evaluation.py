@@ -392,3 +392,118 @@ def test_a_terminal_without_the_characters_gets_them_escaped(evaluate: Run) -> N
     )
     assert done.returncode == 0, done.stderr
     assert rb"\u25b6 fallthrough" in done.stdout
+
+
+FLAGD = """
+flags:
+  banner:
+    state: ENABLED
+    variants: {on: true, off: false}
+    defaultVariant: on
+    targeting: {if: [{==: [{var: country}, DE]}, off]}
+  bad: {state: ENABLED, variants: {on: 1, on: 2}}
+"""
+FLAGD_JSON = """{"$schema": "x", "flags": {
+  "banner": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "on",
+    "targeting": {"if": [{"==": [{"var": "country"}, "DE"]}, "off"]}},
+  "bad": {"state": "ENABLED", "variants": {"on": 1, "on": 2}}}}
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("f.yaml", FLAGD), ("flags.flagd.json", FLAGD_JSON)])
+def test_a_file_of_flagd_is_evaluated_as_a_sidecar_serves_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str
+) -> None:
+    """JSON and YAML, and of a bad flag it is said what is wrong and where."""
+    path = tmp_path / name
+    path.write_text(text)
+    run = Run(path, capsys)
+    assert run("banner", "--context", '{"country":"DE"}', "--expect", "false")[0] == 0
+    status, out, _ = run("banner", "--explain")
+    assert (status, "value    true" in out) == (0, True)
+    status, out, err = run("bad")
+    assert (status, "PARSE_ERROR" in out) == (1, True)
+    assert "/flags/bad/variants/on: the " in err
+    assert "at line" in err
+
+
+def test_flagds_fractional_splits_as_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the argument, or by the setting that the sidecar has."""
+    split = {"fractional": [{"var": "user"}, ["a", 50], ["b", 50]]}
+    variants = {"a": "a", "b": "b"}
+    flag = {"state": "ENABLED", "variants": variants, "defaultVariant": "a", "targeting": split}
+    path = tmp_path / "flags.json"
+    path.write_text(json.dumps({"flags": {"split": flag}}))
+    run = Run(path, capsys)
+
+    def answers(*arguments: str) -> list[str]:
+        contexts = [json.dumps({"user": f"u{n}"}) for n in range(30)]
+        return [run("split", "--context", each, *arguments)[1] for each in contexts]
+
+    v1, v2 = answers("--flagd-fractional", "v1"), answers()
+    assert v1 != v2
+    monkeypatch.setenv("MATRIXFLAG_FLAGD_FRACTIONAL", "v1")
+    assert answers() == v1
+    monkeypatch.setenv("MATRIXFLAG_FLAGD_FRACTIONAL", "v9")
+    assert run("split") == (
+        *(2, ""),
+        "matrixflag evaluate: MATRIXFLAG_FLAGD_FRACTIONAL: 'v9' is none of v1, v2 and v3\n",
+    )
+
+
+GOFF = "x: {variations: {a: 1}, defaultRule: {variation: a}}"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("f.yaml", GOFF, "this looks like a GO Feature Flag file; import it with `matrixflag imp"),
+        ("f.json", '{"$schema": "x",\n"flags": {"a": {', "this ends too early, at line 2"),
+        ("f.yaml", "flags: {", "it is no YAML: "),
+        ("f.json", '{"flags": {"a": 1}}', "no flag of this file can be served"),
+    ],
+)
+def test_a_file_that_no_sidecar_serves_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, why: str
+) -> None:
+    """In the words of the sidecar."""
+    path = tmp_path / name
+    path.write_text(text)
+    status, out, err = Run(path, capsys)("a")
+    assert (status, out) == (2, "")
+    assert why in err
+
+
+def test_a_file_of_flagd_stands_by_itself(
+    definitions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its flags are asked by none of ours."""
+    (tmp_path / "f.yaml").write_text(FLAGD)
+    files = ["--snapshot", str(definitions), str(tmp_path / "f.yaml")]
+    assert main(["evaluate", *files, "--flag", "banner"]) == 2
+    assert "a file of flagd stands by itself" in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_text_of_a_flag_costs_that_flag(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of our own form, in several files, in YAML, and in a file of one flag."""
+    good = '{"key": "%s", "type": "boolean", "value": true}'
+    (tmp_path / "a.json").write_text(
+        f'{{"flags": [{good % "a"}, {(good % "b")[:-1]}, "x": NaN}}]}}'
+    )
+    (tmp_path / "b.yaml").write_text(
+        "flags:\n- {key: c, type: string, value: v}\n- {key: d, type: string, value: 010}\n"
+    )
+    (tmp_path / "c.json").write_text((good % "e")[:-1] + ', "value": false}')
+    files = ["--snapshot", *(str(tmp_path / name) for name in ("a.json", "b.yaml", "c.json"))]
+    for key, status, why in (
+        *(("a", 0, ""), ("c", 0, "")),
+        ("b", 1, "a.json: /flags/1/x: JSON has no NaN and no Infinity"),
+        ("d", 1, "b.yaml: /flags/1/value: 010 at line 3 is read in several ways"),
+        ("e", 1, "c.json: /value: the member 'value' is given twice"),
+    ):
+        assert main(["evaluate", *files, "--flag", key]) == status
+        assert why in capsys.readouterr().err

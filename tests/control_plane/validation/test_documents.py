@@ -44,7 +44,7 @@ def test_each_form_of_a_file_is_taken(document: dict[str, Any]) -> None:
         (b"[1,", "malformed_json", (1, 4), "ends within"),
         (b"{}", "not_one_of", (1, 1), "neither definitions nor a flag nor a segment"),
         (b'{"flag": []}', "not_one_of", (1, 1), "did you mean 'flags'?"),
-        (b'{"flags": {}}', "wrong_type", (1, 11), "flags has to be an array"),
+        (b'{"flags": 12}', "wrong_type", (1, 11), "flags has to be an array"),
         (b'{"flags": [],\n "segmets": []}', "unknown_field", (2, 2), "did you mean 'segments'?"),
         (b'\xef\xbb\xbf{"flags": []}', "malformed_json", (1, 1), "byte order mark"),
         ('{"flags": []}'.encode("utf-16"), "malformed_json", (1, 1), "UTF-16"),

@@ -14,9 +14,9 @@ from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.mending import mend
 from proxy.contract.snapshot import Entry, encode_entry, read_entry
 from proxy.contract.steps import finish
-from proxy.engine import compile_snapshot, evaluate, explain, explanation_text
+from proxy.engine import FileUnreadable, compile_snapshot, evaluate, explain, explanation_text
 from proxy.sync import definitions_file
-from proxy.sync.definitions_file import FileContent, FileUnreadable, read_definitions
+from proxy.sync.definitions_file import FileContent, read_definitions
 from tests.support.units import long_list, names
 
 SIMPLE = {"key": "a", "type": "boolean", "value": True, "enabled": True}

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.contract.codes import ErrorCode
 from proxy.engine import evaluate
-from proxy.sync.file_text import is_flagd
+from proxy.engine.file_text import is_flagd
 from proxy.sync.flagd_file import read_flagd
 from tests.proxy.sync.test_file import Sidecar, running
 

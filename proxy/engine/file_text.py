@@ -1,7 +1,7 @@
-"""A file that a sidecar serves, as text: whose form it has, and mistakes of single places. Pure.
+"""A file of flags, as text: whose form it has, and mistakes of single places. Pure.
 
 JSON, or YAML as the JSON it stands for; definitions of our own, or flagd's. What is no text of
-either is refused, and so is what looks like a file of a system that is not served.
+either is refused, and so is what looks like a file of a system that sidecars do not serve.
 """
 
 from typing import Any, NamedTuple
@@ -14,10 +14,9 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.mending import mend
 from proxy.contract.problems import Problem
-from proxy.engine import whose
-from proxy.sync.definitions_file import FileUnreadable
+from proxy.engine.recognising import whose
 
-__all__ = ["FileText", "is_flagd", "read_text"]
+__all__ = ["FileText", "FileUnreadable", "is_flagd", "read_file_text"]
 
 _YAML = (".yaml", ".yml")
 _MARKS = ("$evaluators", "$schema")
@@ -27,6 +26,18 @@ _NAMES = {
     "launchdarkly": "a LaunchDarkly",
     "goff": "a GO Feature Flag",
 }
+
+
+class FileUnreadable(Exception):
+    """The file as a whole cannot be served."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("; ".join(map(_said, problems[:3])))
+        self.problems = problems
+
+
+def _said(problem: Problem) -> str:
+    return f"{problem.pointer}: {problem.message}" if problem.pointer else problem.message
 
 
 class FileText(NamedTuple):
@@ -48,7 +59,7 @@ class _Head(msgspec.Struct):
     schema: msgspec.Raw | UnsetType = msgspec.field(name="$schema", default=UNSET)
 
 
-def read_text(name: str, data: bytes) -> FileText:
+def read_file_text(name: str, data: bytes) -> FileText:
     """Return what a file of this name says, in whichever form.
 
     Raises:
@@ -106,7 +117,7 @@ def _head(text: bytes) -> _Head | None:
 
 def _json_of(data: bytes) -> tuple[bytes, list[Problem]]:
     """Return the JSON that YAML stands for."""
-    from proxy.yaml_documents import BadYaml, read_yaml  # most sidecars read none
+    from proxy.contract.yaml_documents import BadYaml, read_yaml  # most sidecars read none
 
     try:
         document, flaws = read_yaml(data)

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.yaml_documents import BadYaml, lines_of, read_yaml
+from proxy.contract.yaml_documents import BadYaml, lines_of, read_yaml
 
 WORDS = [
     ("on", "on"),
