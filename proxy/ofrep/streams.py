@@ -187,11 +187,17 @@ class Streams:
         """Do for one stream what is due."""
         views = self._current.views
         granted = None if views is None else stream.admitted()
-        if stream.waiting_since_s is not None:
-            if time.monotonic() - stream.waiting_since_s > self.pace.slow_s:
-                self.drop(stream, "slow")
+        since_s = stream.waiting_since_s
+        late = since_s is not None and time.monotonic() - since_s > self.pace.slow_s
+        if stream.transport.is_closing():
+            if late:
+                stream.transport.abort()
         elif isinstance(granted, Denied):
             self.drop(stream, "key")
+        elif late:
+            self.drop(stream, "slow")
+        elif since_s is not None:
+            pass  # it is told when it has taken what it was sent
         elif (
             views is None or granted is None or not self._tell(stream, views, granted, now_ms)
         ) and beats:
@@ -260,7 +266,7 @@ class Stream(asyncio.Protocol):
         self.knows: tuple[int | None, int] | None = None
         """Since when nothing changed by time, and how many changes there had been, when told."""
         self.waiting_since_s: float | None = None
-        """Since when it does not take what it was sent."""
+        """Since when it does not take what it was sent, or the end."""
 
     def admitted(self) -> Granted | Denied | None:
         """Return what it may be told of, now; a token that was good once is not asked for again."""
@@ -285,6 +291,7 @@ class Stream(asyncio.Protocol):
             if self._chunked:
                 self.transport.write(_LAST_CHUNK)
             self.transport.close()
+            self.waiting_since_s = time.monotonic()
 
     def data_received(self, data: bytes) -> None:
         """Ignore what comes, within bounds."""

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from proxy.contract.access import hash_key
+from proxy.ofrep.front import Limits
 from proxy.ofrep.offers import WINDOW_MS
 from proxy.ofrep.streams import Pace, Streams
 from tests.proxy.ofrep.listening import WAIT_S, listening
@@ -84,6 +85,16 @@ async def cutting_proxy(url: str, idle_s: float) -> AsyncIterator[str]:
     async with proxy:
         host, port = proxy.sockets[0].getsockname()
         yield f"http://{host}:{port}"
+
+
+def dull_client(server: Server, header: str = "Accept: */*") -> socket.socket:
+    """Ask for a stream and read nothing of it."""
+    dull = socket.socket()
+    dull.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+    address = urlsplit(server.url)
+    dull.connect((address.hostname, address.port))
+    dull.sendall(f"GET {STREAMS} HTTP/1.1\r\n{header}\r\nHost: here\r\n\r\n".encode())
+    return dull
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -576,6 +587,20 @@ async def test_51_no_more_streams_than_there_may_be(server: Server) -> None:
             assert third.status == 200
 
 
+async def test_51_a_stream_is_one_of_the_connections_there_may_be() -> None:
+    """Each is a file, of which a process has only so many."""
+    limits = Limits(max_connections=2, keepalive_timeout_s=75.0)
+    async with (
+        running_server(colours("red"), pace=PACE, limits=limits) as server,
+        listening(server.url, STREAMS) as first,
+        listening(server.url, STREAMS) as second,
+    ):
+        assert (first.status, second.status) == (200, 200)
+        async with listening(server.url, STREAMS) as third:
+            assert third.status == 503
+            assert "too many connections" in (await third.body())["errorDetails"]
+
+
 async def test_51_a_thousand_streams_are_told_and_stop_nothing() -> None:
     """They are no requests that take long, so as many others are handed over as before."""
     async with running_server(colours("red"), pace=Pace(heartbeat_s=0.5)) as server:
@@ -599,11 +624,7 @@ async def test_51_who_does_not_read_is_dropped_and_holds_up_nobody() -> None:
     """Nor does what waits for it grow."""
     pace = Pace(heartbeat_s=0.01, together_s=0.0, slow_s=0.05)
     async with running_server(colours("red"), pace=pace) as server:
-        slow = socket.socket()
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
-        address = urlsplit(server.url)
-        slow.connect((address.hostname, address.port))
-        slow.sendall(f"GET {STREAMS} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+        slow = dull_client(server)
         await until(lambda: server.metrics.streams_open)
         (dull,) = server.answering.streams or ()
         most = 0
@@ -615,6 +636,23 @@ async def test_51_who_does_not_read_is_dropped_and_holds_up_nobody() -> None:
                     seen = await stream.event()
                 most = max(most, dull.transport.get_write_buffer_size())
         assert 0 < most < 16_384
+        slow.close()
+
+
+async def test_51_who_does_not_read_and_whose_key_is_revoked_is_dropped_at_once() -> None:
+    """And counted once, however long the rest of it takes."""
+    pace = Pace(heartbeat_s=0.01, together_s=0.0)
+    async with running_server(colours("red"), more=keys(), pace=pace) as server:
+        slow = dull_client(server, f"X-API-Key: {CLIENT_KEY}")
+        await until(lambda: server.metrics.streams_open)
+        (dull,) = server.answering.streams or ()
+        async with asyncio.timeout(WAIT_S):
+            while dull.waiting_since_s is None:
+                await server.offer(colours(("red", "blue")[server.revision % 2]), keys())
+                await asyncio.sleep(0)
+        await server.offer(colours("red"), without_client_key())
+        await until(lambda: not server.metrics.streams_open)
+        assert server.metrics.streams_dropped == {"key": 1, "slow": 0}
         slow.close()
 
 
