@@ -2,13 +2,24 @@
 compares a hundred thousand."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 
 import pytest
 
+from proxy.contract.access import hash_key
+from proxy.ofrep import answering as answering_module
+from proxy.ofrep import front as front_module
 from tests.proxy.ofrep.mutations import mutated, ordinary_requests, request
-from tests.proxy.ofrep.server import FLAGS, Server, running_server
+from tests.proxy.ofrep.server import (
+    CLIENT_KEY,
+    DEFINITIONS,
+    FLAGS,
+    SERVER_KEY,
+    Server,
+    running_server,
+)
 from tests.proxy.ofrep.wires import Ends, both_ends
 
 ORIGIN = "https://a.example"
@@ -129,3 +140,86 @@ async def test_a_known_head_is_answered_by_the_snapshot_that_serves() -> None:
         assert server.front.quick.count == 2
         await server.offer({})
         assert (await server.single("bool", {"targetingKey": "u"})).status == 404
+
+
+async def test_a_known_head_lets_nobody_in_whose_key_has_expired(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To the millisecond, though nothing else has changed."""
+    expires_at_ms = time.time_ns() // 1_000_000 + 3_600_000
+    entry = {"hash": hash_key(SERVER_KEY), "kind": "server", "expires_at_ms": expires_at_ms}
+    async with running_server(more={("key", "k"): entry}) as server:
+
+        async def asked() -> int:
+            reply = await server.single("bool", {"targetingKey": "u"}, X_API_Key=SERVER_KEY)
+            return reply.status
+
+        assert [await asked(), await asked()] == [200, 200]
+        for now_ms, status in ((expires_at_ms - 1, 200), (expires_at_ms, 401)):
+            monkeypatch.setattr(front_module, "_now_ns", lambda now_ms=now_ms: now_ms * 1_000_000)
+            monkeypatch.setattr(answering_module, "_now_ms", lambda now_ms=now_ms: now_ms)
+            assert await asked() == status
+        assert server.front.quick.count == 2
+
+
+async def test_a_known_head_is_worth_what_its_key_is() -> None:
+    """In the snapshot that serves: the key may be of another kind, or none."""
+    entry = {"hash": hash_key(SERVER_KEY)}
+    async with running_server() as server:
+        for kind, key, status in (
+            ("server", SERVER_KEY, 200),
+            ("client", SERVER_KEY, 404),
+            ("server", SERVER_KEY, 200),
+            ("server", CLIENT_KEY, 401),
+        ):
+            more = {("key", "k"): entry | {"hash": hash_key(key), "kind": kind}}
+            await server.offer(DEFINITIONS, more)
+            for _ in range(3):
+                reply = await server.single("bool", {"targetingKey": "u"}, X_API_Key=SERVER_KEY)
+                assert reply.status == status
+        assert server.front.quick.count == 4
+
+
+async def test_known_heads_are_limited_like_others() -> None:
+    """Where there is a limit, each request is held against it."""
+    async with running_server(rate_limit=2) as server:
+        statuses = [(await server.single("bool", {})).status for _ in range(5)]
+        assert statuses[:2] == [200, 200]
+        assert 429 in statuses
+        assert server.front.quick.count == 0
+
+
+async def test_every_answer_is_counted_once(ends: Ends) -> None:
+    """However a request was read, and whatever it was answered."""
+    metrics, evaluated = ends.server.metrics, [request(), request(FLAGS), request(), request()]
+    others = [request(f"{FLAGS}/none"), request(body=b"5"), request("/elsewhere")]
+    not_modified = request(FLAGS, headers=b"Host: a\r\nIf-None-Match: *\r\n")
+    chunked = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % FLAGS.encode()
+    for data in [*evaluated, *others, not_modified]:
+        await ends.front([data])
+    await ends.front([*evaluated, not_modified, *others])
+    await ends.front([b"".join(evaluated + others)])
+    await ends.front([chunked + b"0\r\n\r\n"])
+    text = (await metrics.render(""))[0].decode()
+    samples = dict(line.rsplit(" ", 1) for line in text.splitlines() if line[0] != "#")
+    counted = {name: float(value) for name, value in samples.items() if "matrixflag_re" in name}
+    requests = {
+        ("single", 200): 9,
+        ("single", 404): 3,
+        ("single", 400): 3,
+        ("bulk", 200): 4,
+        ("bulk", 304): 2,
+        ("other", 404): 3,
+    }
+    for (route, status), count in requests.items():
+        assert (
+            counted.pop(f'matrixflag_requests_total{{route="{route}",status="{status}"}}') == count
+        )
+    assert not [name for name in counted if name.startswith("matrixflag_requests_total")]
+    for route, count in {"single": 15, "bulk": 6}.items():
+        for name in ("request", "evaluation"):
+            sample = f'matrixflag_{name}_seconds_count{{route="{route}"}}'
+            assert float(samples[sample]) == count
+    labels = '{flag="ruled",variant="on",reason="TARGETING_MATCH"}'
+    # three bulk answers were for the context of `request`, one for none
+    assert float(samples[f"matrixflag_evaluations_total{labels}"]) == 9 + 3
