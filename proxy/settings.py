@@ -55,7 +55,8 @@ def _header_names(text: str) -> tuple[str, ...]:
     names = words(text.lower())
     for name in names:
         if not _HEADER_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is not the name of a header")
+            which = "" if name == text.lower() else f"holds {name!r}, which "
+            raise ValueError(f"{which}is not the name of a header")
     return names
 
 
@@ -130,7 +131,9 @@ class ProxySettings:
         (), "Further request headers that pages may send, by commas", parse=_header_names
     )
     rate_limit: int = setting(
-        0, "Evaluation requests a second for each key; 0 is no limit", parse=number(int, 0, 10**6)
+        0,
+        "Evaluations a second for each key, and for all without one together; 0 is no limit",
+        parse=number(int, 0, 10**6),
     )
     freshness_headers: bool = setting(
         False, "Tell revision and age in headers of each answer", parse=boolean

@@ -61,7 +61,8 @@ def origins(text: str) -> tuple[str, ...]:
             and "@" not in parts.netloc
             and origin == plain
         ):
-            raise ValueError(f"{origin!r} is not an origin like https://shop.example, or *")
+            which = "" if origin == text else f"holds {origin!r}, which "
+            raise ValueError(f"{which}is not an origin like https://shop.example, or *")
     if "*" in found and len(found) > 1:
         raise ValueError("* stands alone")
     return tuple(origin.lower() for origin in found)

@@ -213,7 +213,8 @@ class Answering:
         if retry_after_s:
             self.metrics.rate_limited += 1
             wait = (("Retry-After", str(retry_after_s)),)
-            return failure(429, "too many requests with this key", key=key, headers=wait)
+            whose = "with this key" if granted.identity else "without a key"
+            return failure(429, f"too many requests {whose}", key=key, headers=wait)
         return granted
 
     def evaluate(self, head: Head, views: Views, granted: Granted, body: bytes) -> OfrepAnswer:

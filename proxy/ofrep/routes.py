@@ -148,6 +148,11 @@ class OfrepHandler:
         try:
             if (request.content_length or 0) > limit:
                 return too_large(limit, key)
+            coding = request.headers.get(hdrs.TRANSFER_ENCODING, "chunked")
+            if coding.strip().lower() != "chunked":
+                return failure(
+                    501, f"there is no decoder of Transfer-Encoding: {coding[:100]}", key=key
+                )
             if expected is not None and request.version >= (1, 1):
                 if expected.lower() != "100-continue":
                     details = f"there is no way to meet Expect: {expected[:100]}"
@@ -173,7 +178,7 @@ class OfrepHandler:
     def _respond(self, head: Head, answer: OfrepAnswer) -> web.Response:
         headers = CIMultiDict(answer.headers + self._answering.more_headers(head.origin))
         response = web.Response(status=answer.status, body=answer.body or None, headers=headers)
-        if not self._keep_alive or answer.status in {408, 413, 417}:
+        if not self._keep_alive or answer.status in {408, 413, 417, 501}:
             response.force_close()  # what may be left of the body is not worth reading
         return response
 

@@ -40,6 +40,7 @@ def test_a_text_has_a_value(parse: Callable[[str], Any], text: str, value: Any) 
         (origins, "https://user@", "is not an origin"),
         (origins, "a.example", "is not an origin"),
         (origins, "ftp://a.example", "is not an origin"),
+        (origins, "https://a.example,b.example", "holds 'b.example', which is not an origin"),
         (origins, "*,https://a.example", "stands alone"),
     ],
 )

@@ -339,6 +339,22 @@ async def test_23_too_many_requests_are_429_with_whole_seconds() -> None:
         assert (await server.single("text", X_API_Key=CLIENT_KEY)).status == 200
 
 
+async def test_23_the_limit_of_those_without_a_key_is_not_called_a_key_s() -> None:
+    """They share one, and nobody should look for a key that was not sent."""
+    async with running_server(rate_limit=1) as server:
+        replies = [await server.single("bool") for _ in range(3)]
+    assert replies[-1].status == 429
+    assert replies[-1].json["errorDetails"] == "too many requests without a key"
+
+
+async def test_codings_that_nobody_decodes_are_501(server: Server) -> None:
+    """Rather than reading the compressed bytes as if they were JSON."""
+    head = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"
+    status, headers, body = await raw(server, head % FLAGS.encode() + b"0\r\n\r\n")
+    assert (status, headers["connection"]) == (501, "close")
+    assert "gzip" in json.loads(body)["errorDetails"]
+
+
 async def test_24_a_surprise_is_500_without_its_text(
     server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
