@@ -1,5 +1,7 @@
 """Imports over real HTTP: plans, what is applied and refused, and imported flags afterwards."""
 
+import json
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 from urllib.parse import quote
@@ -9,6 +11,7 @@ import pytest
 from control_plane.imports import service
 from control_plane.keys import REPLICA
 from control_plane.publishing.slices import run_in_slices
+from proxy.contract.problems import pointer
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.steps import Steps, finish
 from proxy.engine import compile_snapshot
@@ -127,6 +130,69 @@ async def test_a_mistake_in_the_text_of_a_flag_costs_that_flag(
     assert told == {key: [where] for key, where in refused.items()}
     keys = [key for key in reply.json["created"] if not key.endswith(".variant")]
     assert keys == ["good"]
+
+
+NATIVE = {"type": "boolean", "variants": {"a": True, "b": False}, "value": True}
+DOCUMENTS: dict[str, tuple[Any, tuple[str | int, ...]]] = {
+    "flagd": ({"flags": {"a": TARGETED, "b": PLAIN}}, ("flags", "a")),
+    "launchdarkly": ({"flags": {"a": LD, "b": LD}}, ("flags", "a")),
+    "unleash": (
+        {"version": 2, "features": [{**TOGGLE, "name": "a"}, {**TOGGLE, "name": "b"}]},
+        ("features", 0),
+    ),
+    "growthbook": (
+        {"features": {"a": {"defaultValue": 1, "rules": [{"force": 2}]}, "b": {"defaultValue": 1}}},
+        ("features", "a"),
+    ),
+    "goff": ({"a": json.loads(GOFF_FLAG), "b": json.loads(GOFF_FLAG)}, ("a",)),
+    "native": ({"flags": [{"key": "a", **NATIVE}, {"key": "b", **NATIVE}]}, ("flags", 0)),
+}
+MISTAKES = ("NaN", "1e999", '"\\udc00"', '{"x": 1, "x": 2}', "[" * 70 + "]" * 70, "9" * 5000)
+NAMES = frozenset(("key", "name"))
+
+
+def places(node: Any) -> Iterator[tuple[str | int, ...]]:
+    """Yield the way to every value within a document, but for names of flags."""
+    inner = node.items() if isinstance(node, dict) else enumerate(node)
+    for step, value in inner:
+        if step not in NAMES:
+            yield (step,)
+        if isinstance(value, dict | list):
+            yield from ((step, *rest) for rest in places(value))
+
+
+def with_mistake(document: Any, way: tuple[str | int, ...], mistake: str) -> str:
+    """Return the text of a document with something else at one place."""
+    made = json.loads(json.dumps(document))  # of which no two parts are one
+    node = made
+    for step in way[:-1]:
+        node = node[step]
+    node[way[-1]] = "@@"
+    return json.dumps(made).replace('"@@"', mistake)
+
+
+@pytest.mark.parametrize("system", DOCUMENTS)
+async def test_wherever_in_a_flag_a_mistake_stands_only_that_flag_is_refused(
+    api: Api, system: str
+) -> None:
+    """With that mistake, and nothing that follows from it; the flag beside it is imported."""
+    document, way = DOCUMENTS[system]
+    flag = document
+    for step in way:
+        flag = flag[step]
+    looked_at = 0
+    for number, inner in enumerate(places(flag)):
+        mistake = MISTAKES[number % len(MISTAKES)]
+        text = with_mistake(document, (*way, *inner), mistake)
+        reply = await raw(api, text, system, "?dry_run=true")
+        assert reply.status == 200, reply.body
+        (refused,) = reply.json["refused"]
+        assert refused["key"] == "a"
+        (problem,) = refused["problems"]
+        assert f"{problem['pointer']}/".startswith(pointer(*way, *inner) + "/")
+        assert "b" in reply.json["created"]
+        looked_at += 1
+    assert looked_at > 2
 
 
 async def test_a_segment_with_a_mistake_takes_along_only_who_asks_it(api: Api) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from proxy.contract.codes import ErrorCode
 from proxy.engine import evaluate
-from proxy.engine.file_text import is_flagd
 from proxy.sync.flagd_file import read_flagd
 from tests.proxy.sync.test_file import Sidecar, running
 
@@ -173,23 +172,6 @@ def test_the_layout_of_a_file_makes_no_difference() -> None:
     assert read_flagd(again, "production", "v2").lines == first.lines
     assert read_flagd(again, "production", "v2").digest == first.digest
     assert read_flagd(two, "production", "v1").digest != first.digest
-
-
-@pytest.mark.parametrize(
-    ("document", "expected"),
-    [
-        ({"flags": {}}, True),
-        ({"flags": [], "$schema": "x"}, True),
-        ({"flags": []}, False),
-        ({"flags": [], "segments": []}, False),
-        ([], False),
-        (None, False),
-        ({}, False),
-    ],
-)
-def test_flagds_shape_is_recognised(document: Any, expected: bool) -> None:
-    """Our own has a list of flags and nothing with a dollar sign."""
-    assert is_flagd(document) is expected
 
 
 def test_no_sidecar_pays_for_it_that_has_no_such_file() -> None:
