@@ -354,15 +354,15 @@ class Connection(asyncio.Protocol):
                 return
             answer = evaluate(context, now_ms)
             body = answer.body
+            if answer.status != 200:
+                self._hold(data)
+                return
+            if track and answer.variant:
+                front.answering.tracked(answer, context, now_ms)
         except Exception:  # no JSON, no object, no context: what it is, `_go_on` finds out
             self._hold(data)
             return
-        if answer.status != 200:
-            self._hold(data)
-            return
         answer.evaluations += 1
-        if track and answer.variant:
-            front.answering.tracked(answer, context, now_ms)
         self._transport.write(front.writer.ok[len(body)] + body)
         front.quick.observe(_now_s() - started_s)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from proxy.contract.access import hash_key
+from proxy.exposures.recorder import Recorder
 from proxy.ofrep import answering as answering_module
 from proxy.ofrep import front as front_module
 from tests.proxy.ofrep.mutations import mutated, ordinary_requests, request
@@ -178,6 +179,20 @@ async def test_a_known_head_is_worth_what_its_key_is() -> None:
                 reply = await server.single("bool", {"targetingKey": "u"}, X_API_Key=SERVER_KEY)
                 assert reply.status == status
         assert server.front.quick.count == 4
+
+
+async def test_what_fails_on_the_hot_path_is_answered_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As anywhere else: a connection that just ended would tell the client nothing."""
+    async with running_server() as server:
+        for _ in range(2):
+            assert (await server.single("tracked", {"targetingKey": "u"})).status == 200
+        assert server.front.quick.count == 1
+
+        def failing(*_: object) -> None:
+            raise ZeroDivisionError
+
+        monkeypatch.setattr(Recorder, "evaluated", failing)
+        assert (await server.single("tracked", {"targetingKey": "u"})).status == 500
 
 
 async def test_known_heads_are_limited_like_others() -> None:
