@@ -19,8 +19,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
-import re2  # type: ignore[import-untyped]  # a wheel without types
-
 from proxy.contract.codes import ProblemCode
 from proxy.engine.limits import (
     MAX_MATCHED_CHARS,
@@ -165,8 +163,15 @@ def searched(patterns: tuple[str, ...]) -> Callable[[str], bool]:
     return is_found
 
 
+def _re2() -> Any:
+    """Return RE2, which is loaded when the first pattern needs it: 1.6 MB that many do without."""
+    import re2  # type: ignore[import-untyped]  # a wheel without types
+
+    return re2
+
+
 def _re2_options() -> Any:
-    options = re2.Options()
+    options = _re2().Options()
     options.max_mem = MAX_PATTERN_BYTES
     options.log_errors = False  # they are returned; a library does not write to stderr
     options.never_capture = True
@@ -194,7 +199,7 @@ def _setting(patterns: tuple[str, ...]) -> Iterator[None]:
     if patterns in _sets:
         _sets.move_to_end(patterns)
         return
-    automaton = re2.Set.SearchSet(_re2_options())
+    automaton = _re2().Set.SearchSet(_re2_options())
     for number, pattern in enumerate(patterns, 1):
         automaton.Add(pattern.encode())
         if number % _PATTERNS_A_STEP == 0:
@@ -232,7 +237,7 @@ def check_patterns(values: Sequence[Any], _options: Options) -> Iterator[Fault |
     yield None
     try:
         yield from _setting(tuple(dict.fromkeys(others)))
-    except re2.error:
+    except _re2().error:
         message = "the patterns of this leaf are too large together"
         hint = r"divide them over several leaves; classes such as \pL repeated are what is large"
         yield Fault(("values",), code, message, hint)
@@ -247,14 +252,14 @@ def _reason(pattern: str) -> str | None:
     if plain(pattern) is not None:
         return None
     try:
-        re2.Set.SearchSet(_re2_options()).Add(encoded)
-    except re2.error:
+        _re2().Set.SearchSet(_re2_options()).Add(encoded)
+    except _re2().error:
         pass
     else:
         return None
     try:
-        re2.compile(encoded, _re2_options())
-    except re2.error as error:
+        _re2().compile(encoded, _re2_options())
+    except _re2().error as error:
         return _text(error)
     return "it cannot be read"
 
