@@ -3,9 +3,9 @@
 Sockets are bound first, so that a busy port is told before anything else happens. Then the parts
 are entered into one stack; leaving it is the drain:
 
-    readiness off -> (drain_s) -> evaluation port: no new connections, idle ones closed, requests
-    under way finished -> sync and other background work cancelled -> exposures sent or put on
-    disk -> admin port -> HTTP session
+    readiness off, each answer ends its connection -> (drain_s) -> evaluation port: no new
+    connections, idle ones closed, requests under way finished -> sync and other background work
+    cancelled -> exposures sent or put on disk -> admin port -> HTTP session
 
 A native sidecar in Kubernetes may have 2 s from SIGTERM; without `drain_s` it takes less.
 """
@@ -42,7 +42,7 @@ from proxy.metrics import Metrics, measure_lag
 from proxy.ofrep.answering import Answering
 from proxy.ofrep.cors import Cors
 from proxy.ofrep.current import Current
-from proxy.ofrep.front import Limits
+from proxy.ofrep.front import FrontDoor, Limits
 from proxy.ofrep.limits import RateLimit
 from proxy.ofrep.port import MAX_LINE_BYTES, serving
 from proxy.parts import (
@@ -74,8 +74,15 @@ class Running:
     admin: str
     holder: Holder
     lifecycle: Lifecycle
+    fronts: tuple[FrontDoor, ...]
     refusal: "asyncio.Future[str]"
     """Gets a result, what to change, when the sidecar must not go on; else it stays pending."""
+
+    def stop(self) -> None:
+        """Be unready, and tell clients with their answers to go elsewhere; still answer all."""
+        self.lifecycle.stopping.set()
+        for front in self.fronts:
+            front.drain()
 
 
 @asynccontextmanager
@@ -139,6 +146,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
                 max_connections,
             )
         limits = Limits(max_connections, settings.keepalive_timeout_s)
+        fronts: list[FrontDoor] = []
         for sockets, is_open in (
             (ofrep, settings.loopback_only or settings.allow_anonymous),
             (unix, True),  # who may open the socket is the file system's to say
@@ -162,13 +170,14 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
             front = await stack.enter_async_context(port)
             holder.subscribe(front.swapped)
             await _supervised(stack, "connections", front.watch, metrics)
-            stack.callback(front.drain)
+            fronts.append(front)
 
         refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         watch = asyncio.create_task(_watch_for_keys(settings, holder, refusal))
         stack.push_async_callback(_end, watch)
-        stack.callback(lifecycle.stopping.set)
-        yield Running(urls(ofrep)[0], urls(admin)[0], holder, lifecycle, refusal)
+        sidecar = Running(urls(ofrep)[0], urls(admin)[0], holder, lifecycle, tuple(fronts), refusal)
+        stack.callback(sidecar.stop)
+        yield sidecar
 
 
 async def serve(settings: ProxySettings) -> int:
@@ -189,7 +198,7 @@ async def serve(settings: ProxySettings) -> int:
                 _log.error("%s", sidecar.refusal.result())
                 return 2
             _log.info("stopping")
-            sidecar.lifecycle.stopping.set()
+            sidecar.stop()
             await asyncio.sleep(settings.drain_s)
     except CannotListen as error:
         sys.stderr.write(f"matrixflag proxy: {error}\n")

@@ -117,7 +117,7 @@ class ProxySettings:
     )
     drain_s: float = setting(
         0.0,
-        "After SIGTERM go on answering this long, unready, before closing",
+        "After SIGTERM go on answering this long, unready, each answer ending its connection",
         parse=number(float, 0.0, 300.0),
     )
 

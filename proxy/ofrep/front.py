@@ -46,7 +46,7 @@ from proxy.ofrep.auth import Denied
 from proxy.ofrep.context import SUSPICIOUS_UNITS
 from proxy.ofrep.heads import END_OF_HEAD, MAX_HEAD_BYTES, Head, begins_ordinary, read_head
 from proxy.ofrep.paths import Endpoint
-from proxy.ofrep.routes import BODY_TIMEOUT_S, Reading, late_body
+from proxy.ofrep.routes import BODY_TIMEOUT_S, MAX_UNREAD_BYTES, Reading, late_body
 from proxy.ofrep.wire import Writer
 
 __all__ = ["FrontDoor", "Limits"]
@@ -65,7 +65,7 @@ LINGER_S = 2
 
 _MAX_UNSENT_BYTES = 67_108_864
 _MAX_HANDED_OVER = 1_000
-"""Connections that aiohttp reads at a time: it keeps up to 8 MB of a head that is not whole."""
+"""Connections that aiohttp reads at a time: it keeps a megabyte of a head that is not whole."""
 _MAX_LINGERING = 100
 _MAX_KNOWN = 1_024
 _MAX_KNOWN_BYTES = 2_048  # a head that is longer is not likely to come again
@@ -235,7 +235,7 @@ class FrontDoor:
 
     def hand_over(self, transport: asyncio.Transport, received: bytes) -> None:
         """Let aiohttp read on, beginning with what was received."""
-        reading = Reading(self._server, self.answering, self._lost, **self._reading)
+        reading = Reading(self._server, self.answering, self._lost, self._endless, **self._reading)
         self.handed_over[reading] = self.seconds
         transport.set_protocol(reading)
         reading.connection_made(transport)
@@ -259,9 +259,14 @@ class FrontDoor:
         if reading.unsent_for(self.seconds) > WRITE_TIMEOUT_S:
             reading.abort()
         elif not reading.head_read and self.seconds - since > HEAD_TIMEOUT_S:
-            answer = _late_head()
-            if reading.ended_with(self.write(answer, close=True)):
-                self.answering.count_other(answer)
+            self._end(reading, _late_head())
+
+    def _endless(self, reading: Reading) -> None:
+        self._end(reading, failure(431, f"the head is longer than {MAX_UNREAD_BYTES} bytes"))
+
+    def _end(self, reading: Reading, answer: OfrepAnswer) -> None:
+        if reading.ended_with(self.write(answer, close=True)):
+            self.answering.count_other(answer)
 
     def _lost(self, reading: Reading) -> None:
         self.handed_over.pop(reading, None)

@@ -33,7 +33,7 @@ from proxy.ofrep.streams import Listener, Streams
 from proxy.ofrep.views import Views
 from proxy.ofrep.wire import begin
 
-__all__ = ["BODY_TIMEOUT_S", "OfrepHandler", "Reading", "late_body", "refusal"]
+__all__ = ["BODY_TIMEOUT_S", "MAX_UNREAD_BYTES", "OfrepHandler", "Reading", "late_body", "refusal"]
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +41,10 @@ BODY_TIMEOUT_S = 10.0
 """For a body that did not come with its head: a megabyte at 0.1 MB/s."""
 
 _LISTEN = (Endpoint.STREAM, "GET")
+MAX_UNREAD_BYTES = 1_048_576
+"""Of a head that aiohttp reads; by itself it would keep 8 MB. Well above what may have come of a
+body before the head that came with it is known to be read: a piece or two of 256 KB."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -187,29 +191,49 @@ class Reading(web.RequestHandler):
     """aiohttp's reader of one connection, with our errors, and telling what a watcher must know.
 
     `head_read` is False until a request's head was read whole. `lost` is called when the connection
-    ends.
+    ends, `endless` when more comes and there is no whole head in `MAX_UNREAD_BYTES`.
     """
 
-    __slots__ = ("_answering", "_lost", "_unsent_since", "_wire", "head_read")
+    __slots__ = (
+        "_answering",
+        "_endless",
+        "_lost",
+        "_received",
+        "_unsent_since",
+        "_wire",
+        "head_read",
+    )
 
     def __init__(
         self,
         manager: web.Server,
         answering: Answering,
         lost: Callable[["Reading"], None] | None = None,
+        endless: Callable[["Reading"], None] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(manager, loop=asyncio.get_running_loop(), **kwargs)
         self._answering = answering
         self._lost = lost
+        self._endless = endless
         self._wire: asyncio.Transport | None = None  # also when aiohttp has forgotten it
         self._unsent_since = -1
+        self._received = 0  # bytes, while the head was not read
         self.head_read = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what is needed to end it."""
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, but no head without end: aiohttp would keep 8 MB of it."""
+        if not self.head_read:
+            if self._received > MAX_UNREAD_BYTES and self._endless is not None:
+                self._endless(self)
+                return
+            self._received += len(data)
+        super().data_received(data)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell who watches, too."""

@@ -109,14 +109,16 @@ def test_sigterm_ends_it_within_two_seconds(flags: Path, tmp_path: Path) -> None
 
 
 def test_while_it_drains_it_answers_and_is_not_ready(flags: Path, tmp_path: Path) -> None:
-    """Callers that have not noticed yet are still served."""
+    """Callers that have not noticed yet are still served, and told to leave."""
     with running_sidecar(tmp_path, "--snapshot", flags, "--drain-s", "0.5") as sidecar:
         requests.post(sidecar.ofrep + SINGLE, timeout=10)
         os.kill(sidecar.pid, signal.SIGTERM)
         while (ready := requests.get(sidecar.admin + "/readyz", timeout=10)).ok:
             pass
         assert ready.text == "not ready: stopping\n"
-        assert requests.post(sidecar.ofrep + SINGLE, timeout=10).ok
+        answer = requests.post(sidecar.ofrep + SINGLE, timeout=10)
+        assert answer.ok
+        assert answer.headers["Connection"] == "close"
 
 
 @contextmanager

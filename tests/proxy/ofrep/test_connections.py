@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ import pytest
 from proxy.contract.access import hash_key
 from proxy.ofrep import front as front_module
 from proxy.ofrep.front import HEAD_TIMEOUT_S, LINGER_S, WRITE_TIMEOUT_S, Limits
-from proxy.ofrep.routes import BODY_TIMEOUT_S
+from proxy.ofrep.routes import BODY_TIMEOUT_S, MAX_UNREAD_BYTES
 from tests.proxy.ofrep.mutations import request
 from tests.proxy.ofrep.server import (
     DEFINITIONS,
@@ -195,6 +195,22 @@ async def test_a_head_that_aiohttp_reads_has_to_come_in_time_too(server: Server)
         assert (await client.answer())[0] == 408
         assert await client.ended()
         assert not server.front.handed_over
+
+
+async def test_a_head_that_aiohttp_reads_has_an_end(server: Server) -> None:
+    """It would keep 8 MB of one; bodies of any length are another matter."""
+    async with connected(server) as client:
+        await client.sent(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        await until(lambda: server.front.handed_over)
+        line = b"X: " + b"a" * 60_000 + b"\r\n"
+        with suppress(ConnectionError):
+            for _ in range(MAX_UNREAD_BYTES // len(line) + 20):
+                await client.sent(line)
+        await until(lambda: not server.front.handed_over)
+    assert server.metrics.requests["other", 431] == 1
+    async with connected(server) as client:
+        await client.sent(request(body=b" " * 3_000_000))
+        assert (await client.answer())[0] == 413
 
 
 async def test_idle_connections_are_closed_after_a_while() -> None:
