@@ -110,9 +110,7 @@ class FrontDoor:
         self.writer.tick(int(time.time()))
         self._server = server
         self._reading = reading
-        self.heads: dict[
-            bytes, Head
-        ] = {}  # some of the ordinary ones that were read, by their bytes
+        self.heads: dict[bytes, Head] = {}  # ordinary ones that were read, by their bytes
         self.quick = answering.metrics.quick_seconds
         self._plain = not answering.settings.freshness_headers and not answering.limit.on
         self.connections: set[Connection] = set()
