@@ -27,7 +27,8 @@ _CONTEXTS = 100
 def _definitions(form: str, document: dict[str, Any]) -> bytes:
     if form == "native":
         return json.dumps(document).encode()
-    found = import_document(form, document, {}, ["production"])
+    options = {"fractional": "v2"} if form == "flagd" else {}
+    found = import_document(form, document, options, ["production"])
     assert found.problems == []
     return msgspec.json.encode({"flags": found.flags, "segments": found.segments})
 

@@ -17,6 +17,7 @@ _MAKE = """
 echo "called: make $1 CI=$CI SUITES=${MATRIXFLAG_SUITES:-none}"
 [ "$1" = "$FAILING" ] && exit 2
 report=${2#ARGS=--junitxml=}
+report=${report%% *}
 case $1 in
     test) cases=$CASES ;;
     test-clients) cases=$CLIENT_CASES ;;
@@ -40,7 +41,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copy(ROOT / ".ci/run", tmp_path / "tree/.ci/run")
     (tmp_path / "shared/suites").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
-    programs = ["git", "redis-server", "npm", "node", "chromium", "debootstrap", "buildah"]
+    programs = ["git", "redis-server", "wrk", "npm", "node", "chromium", "debootstrap", "buildah"]
     for name in [*programs, "unshare", "setpriv", "javac", "mvn"]:
         program(tmp_path / "bin" / name, ":")
     program(tmp_path / "bin/make", _MAKE)
