@@ -26,6 +26,7 @@ def test_a_good_batch_has_no_problem() -> None:
 @pytest.mark.parametrize(
     "wrong",
     ["", "x", str(uuid.uuid4()), uuid7().upper(), uuid7().replace("-", ""), uuid7() + "\n"],
+    ids=["empty", "short", "version 4", "upper case", "without hyphens", "newline"],
 )
 def test_an_id_that_is_no_uuid7_is_refused(wrong: str) -> None:
     """Its time says where to look for it, and one spelling only is one batch."""
