@@ -249,7 +249,7 @@ def _check_size(
     """Report a definition that a sidecar would not read, if nothing else is wrong with it."""
     if has_errors(findings.problems):
         return
-    encoded = _encode(definition)
+    encoded = yield from _encoded(definition)
     if len(encoded) > LARGE_BYTES:
         yield
         problem = yield from oversize(encoded)
@@ -258,6 +258,23 @@ def _check_size(
 
 
 _encode = msgspec.json.Encoder().encode
+_VALUES_A_STEP_BYTES = 512 * 1024
+
+
+def _encoded(definition: FlagDefinition | Segment) -> Steps[bytes]:
+    """Return a definition as JSON; its variants come last, some at a time, as they may be large."""
+    if isinstance(definition, Segment):
+        return _encode(definition)
+    rest = _encode(msgspec.structs.replace(definition, variants={}))
+    members: list[bytes] = []
+    spent = 0
+    for name, value in definition.variants.items():
+        members.append(_encode({name: value})[1:-1])
+        spent += len(members[-1])
+        if spent > _VALUES_A_STEP_BYTES:
+            spent = 0
+            yield
+    return rest + b",".join(members)
 
 
 # How an environment serves them
