@@ -22,13 +22,12 @@ Rules:
 - Time-outs are seconds of a clock that `watch` ticks: a connection notes the tick, and costs no
   timer. A head and a body each have to come within `HEAD_TIMEOUT_S` and `BODY_TIMEOUT_S`; an answer
   has to be taken within `WRITE_TIMEOUT_S`.
-- Bounded: connections, the bytes of requests that are not whole (`_MAX_HELD_BYTES` in all), the
+- Bounded: connections, the bytes of requests that are not whole (`Answering.held`, in all), the
   bytes of answers that are not taken (`_MAX_UNSENT_BYTES` in all), what one connection may have the
   loop do in one go (`_TURN_S`).
 """
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -50,8 +49,6 @@ from proxy.ofrep.routes import BODY_TIMEOUT_S, MAX_UNREAD_BYTES, Reading, late_b
 from proxy.ofrep.wire import Writer
 
 __all__ = ["FrontDoor", "Limits"]
-
-_log = logging.getLogger(__name__)
 
 HEAD_TIMEOUT_S = 10  # nginx: 60, uvicorn and aiohttp: none; our clients are on the same machine
 WRITE_TIMEOUT_S = 30
