@@ -1,16 +1,19 @@
 """What control plane and sidecar say to each other on the stream and about it.
 
-Paths, the events of the server-sent event stream, the id an event carries. A `delta` is not sent
-yet, but its form is fixed: a reader that meets one it cannot apply fetches the snapshot.
+Paths, the events of the server-sent event stream, the id an event carries. A reader that meets a
+`delta` it cannot apply fetches the snapshot, which is always right.
 """
 
 import msgspec
+
+from proxy.contract.snapshot import SnapshotHeader
 
 __all__ = [
     "BLOBS_PATH",
     "DIGEST_HEADER",
     "HEARTBEAT_S",
     "IDLE_S",
+    "MAX_DELTA_BYTES",
     "INSTANCE_HEADER",
     "REVISION_HEADER",
     "SNAPSHOT_PATH",
@@ -48,6 +51,9 @@ HEARTBEAT_S = 10.0
 IDLE_S = 30.0
 """A stream silent for this long is taken for dead: three heartbeats were missed."""
 
+MAX_DELTA_BYTES = 256 * 1024
+"""Largest `delta` event; of a larger change a `snapshot` event tells."""
+
 
 class SnapshotPointer(msgspec.Struct, frozen=True):
     """Event `snapshot`: this is current now; whoever holds another digest fetches the snapshot."""
@@ -65,13 +71,18 @@ class RemovedEntry(msgspec.Struct, frozen=True):
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """Event `delta`: entry lines set and removed between two revisions; `digest` is after it."""
+    """Event `delta`: entry lines set and removed between two revisions; `digest` is after it.
+
+    `header` is the whole header of the snapshot that results, as `/snapshot` would give it; without
+    one, revision, digest and number of entries are all that changes of it.
+    """
 
     from_: int = msgspec.field(name="from")
     to: int
     digest: str
     set: list[str]
     removed: list[RemovedEntry]
+    header: SnapshotHeader | None = None
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
