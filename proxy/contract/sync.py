@@ -70,7 +70,7 @@ class RemovedEntry(msgspec.Struct, frozen=True):
     key: str
 
 
-class Delta(msgspec.Struct, frozen=True):
+class Delta(msgspec.Struct, frozen=True, omit_defaults=True):
     """Event `delta`: entry lines set and removed between two revisions; `digest` is after it.
 
     `header` is the whole header of the snapshot that results, as `/snapshot` would give it; without
