@@ -6,6 +6,8 @@ PYTHON ?= python3
 INSTALLED := $(VENV)/.installed-embedded
 INSTALLED_DEV := $(VENV)/.installed-dev
 
+SPACE := $() $()
+
 .DEFAULT_GOAL := help
 .PHONY: help run test test-clients check conformance suites-help bench load clean
 
@@ -32,9 +34,12 @@ test: $(INSTALLED_DEV) ## all tests, with real servers and clients
 	$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet && $(BIN)/coverage report --format=total | sed 's/^/coverage: /;s/$$/ %/'
 
-test-clients: $(INSTALLED_DEV) ## the clients that are compiled first; needs a JDK and Maven
-	tests/clients/java/build
-	$(BIN)/python -m pytest tests/clients -m toolchain $(ARGS)
+# Those of the clients that are compiled first; each needs its compiler.
+CLIENTS ?= go java
+
+test-clients: $(INSTALLED_DEV) ## the clients that are compiled first; needs Go, and a JDK with Maven
+	$(foreach client,$(CLIENTS),tests/clients/$(client)/build &&) true
+	$(BIN)/python -m pytest tests/clients -m toolchain -k '$(subst $(SPACE), or ,$(CLIENTS:%=61-%))' $(ARGS)
 
 check: $(INSTALLED_DEV) ## formatting, lint and types
 	$(BIN)/ruff format --check .
@@ -54,4 +59,4 @@ load: $(INSTALLED_DEV) ## 30 s of locust against a fresh `matrixflag dev`; fails
 	$(BIN)/python -m loadtests.run $(ARGS)
 
 clean: ## remove what was installed and built, not the data
-	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

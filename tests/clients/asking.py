@@ -26,6 +26,7 @@ __all__ = ["NODE_MODULES", "Ask", "Seen", "asked", "asking", "seen"]
 
 _HERE = Path(__file__).parent
 NODE_MODULES = _HERE / "node_modules"
+_GO = _HERE / "go/target/ofrep"
 _JAVA = _HERE / "java/target"
 _END_S = 30.0
 
@@ -42,7 +43,7 @@ Ask = Callable[[Case], Seen]
 
 @contextmanager
 def asking(client: str, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Ask]:
-    """Run a client, `python`, `node` or `java`, against a sidecar."""
+    """Run a client, `python`, `node`, `go` or `java`, against a sidecar."""
     running = _python if client == "python" else _program
     with running(client, url, headers or {}) as ask:
         yield ask
@@ -100,6 +101,8 @@ def _program(client: str, url: str, headers: Mapping[str, str]) -> Iterator[Ask]
 
 
 def _command(client: str) -> list[str | Path]:
+    if client == "go":
+        return [_GO]
     if client == "java":
         classes = (_JAVA / "classpath").read_text().strip()
         return [require("java"), "-cp", f"{_JAVA / 'classes'}:{classes}", "Ofrep"]

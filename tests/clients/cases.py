@@ -205,9 +205,10 @@ def _served(case: str, flag: str, kind: Kind, default: Any, value: Any, variant:
 
 def _default(case: str, flag: str, kind: Kind, default: Any, reason: str) -> Case:
     """Return a case of an answer without a value, which means the application's default."""
-    # The Node provider 0.1.3 knows no such answer, nor does the Java provider 0.0.2. The
-    # application gets its own default from them all the same, but reads an error where there is
-    # none.
+    # The Node provider 0.1.3 knows no such answer, nor does the Java provider 0.0.2, and the Go
+    # provider 0.1.7 only of a disabled flag. The application gets its own default from them all
+    # the same, but reads an error where there is none.
+    go = {} if reason == "DISABLED" else {"go": Outcome(default, "ERROR", error="TYPE_MISMATCH")}
     return Case(
         f"{case} gives the application's default",
         flag,
@@ -217,6 +218,7 @@ def _default(case: str, flag: str, kind: Kind, default: Any, reason: str) -> Cas
         but={
             "node": Outcome(default, "ERROR", error="GENERAL"),
             "java": Outcome(default, "ERROR", error="FLAG_NOT_FOUND"),
+            **go,
         },
     )
 
@@ -283,6 +285,8 @@ CASES: list[Case] = [
         "string",
         "mine",
         Outcome("old", "DISABLED", "old"),
+        # To the Go provider 0.1.7 a disabled flag has no value.
+        but={"go": Outcome("mine", "DISABLED", "old")},
     ),
     _disabled("boolean", True),
     _disabled("string", "mine"),
@@ -306,9 +310,8 @@ CASES: list[Case] = [
         True,
         Outcome(True, "ERROR", error="GENERAL", metadata=_NOBODY),
         context={"targetingKey": "u-1", "plan": "pro"},
-        but={  # the providers of Python and JavaScript leave the metadata of errors out
-            "python": Outcome(True, "ERROR", error="GENERAL"),
-            "node": Outcome(True, "ERROR", error="GENERAL"),
+        but={  # the providers of Python, JavaScript and Go leave the metadata of errors out
+            **dict.fromkeys(("python", "node", "go"), Outcome(True, "ERROR", error="GENERAL")),
             "java": Outcome(True, "ERROR", error="INVALID_CONTEXT", metadata=_NOBODY),
         },
     ),

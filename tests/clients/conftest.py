@@ -1,6 +1,6 @@
 """Sidecars for clients, and the server-side clients, each with the number of its conformance item.
 
-The client in Java needs a compiler and is marked `toolchain`: `make test-clients` asks for it.
+Those in Go and Java need a compiler and are marked `toolchain`: `make test-clients` asks for them.
 """
 
 import json
@@ -70,6 +70,7 @@ def changeable(tmp_path: Path) -> Iterator[Served]:
     params=[
         pytest.param("python", id="58-python"),
         pytest.param("node", id="59-node"),
+        pytest.param("go", id="61-go", marks=pytest.mark.toolchain),
         pytest.param("java", id="61-java", marks=pytest.mark.toolchain),
     ],
 )

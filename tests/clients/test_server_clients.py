@@ -1,7 +1,7 @@
 """Server-side OpenFeature clients with their published OFREP providers, against a real sidecar.
 
-Items 58 (Python), 59 (JavaScript) and 61 (Java) of the protocol's list: every type, every error a
-server can answer, and a change noticed, each told by what the application gets.
+Items 58 (Python), 59 (JavaScript) and 61 (Go, Java) of the protocol's list: every type, every error
+a server can answer, and a change noticed, each told by what the application gets.
 """
 
 import re

@@ -16,8 +16,12 @@ ROOT = Path(__file__).parents[2]
 _MAKE = """
 echo "called: make $1 CI=$CI SUITES=${MATRIXFLAG_SUITES:-none}"
 [ "$1" = "$FAILING" ] && exit 2
-report=${2#ARGS=--junitxml=}
-report=${report%% *}
+for argument in "$@"; do
+    case $argument in
+        ARGS=*) report=${argument#ARGS=--junitxml=} && report=${report%% *} ;;
+        CLIENTS=*) echo "clients: ${argument#CLIENTS=}" ;;
+    esac
+done
 case $1 in
     test) cases=$CASES ;;
     test-clients) cases=$CLIENT_CASES ;;
@@ -42,7 +46,7 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "shared/suites").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     programs = ["git", "redis-server", "wrk", "npm", "node", "chromium", "debootstrap", "buildah"]
-    for name in [*programs, "unshare", "setpriv", "javac", "mvn"]:
+    for name in [*programs, "unshare", "setpriv", "go", "javac", "mvn"]:
         program(tmp_path / "bin" / name, ":")
     program(tmp_path / "bin/make", _MAKE)
     program(tmp_path / "bin/apt-get", f'echo "apt-get $*" >> {tmp_path}/apt.log')
@@ -54,6 +58,13 @@ def program(path: Path, script: str) -> None:
     """Write a shell script that can be called by its name."""
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
+
+
+def hide_other_programs(checkout: Path) -> None:
+    """Let a few programs of the machine be found in the checkout; others must not be, elsewhere."""
+    for name in ("bash", "sh", "python3", "mktemp", "rm", "tee", "tail", "sort", "id", "cat"):
+        path = sys.executable if name == "python3" else shutil.which(name)
+        program(checkout / "bin" / name, f'exec {path} "$@"')
 
 
 def ci(checkout: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -88,6 +99,22 @@ def test_runs_what_people_run_and_ends_with_the_closing_lines(checkout: Path) ->
     ]
     assert done.stdout.endswith("2 passed in 0.01s =======\ncoverage: 93 %\n")
     assert "s  make check\n" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("lacking", "left"), [("go", "java"), ("javac", "go"), ("mvn", "go"), ("", "go java")]
+)
+def test_tries_the_clients_that_can_be_compiled(checkout: Path, lacking: str, left: str) -> None:
+    """One compiler less is one client less, and said."""
+    hide_other_programs(checkout)
+    if lacking:
+        (checkout / "bin" / lacking).unlink()
+
+    done = ci(checkout, PATH=f"{checkout}/bin")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"clients: {left}\n" in done.stdout
+    assert ("is not tried" in done.stdout) is bool(lacking)
 
 
 def test_takes_the_suites_that_are_named(checkout: Path) -> None:
@@ -137,19 +164,16 @@ def test_fails_when_no_test_ran(checkout: Path) -> None:
 
 def test_installs_only_what_is_missing(checkout: Path) -> None:
     """One call of the package manager; a compiler of another language is not what it is for."""
-    for name in ("node", "npm", "javac", "mvn"):
+    for name in ("node", "npm", "go", "javac", "mvn"):
         (checkout / "bin" / name).unlink()
-    here = checkout / "bin"
-    # Only a few programs of the machine: its own node and npm must not be found
-    for name in ("bash", "sh", "python3", "mktemp", "rm", "tee", "tail", "sort", "id", "cat"):
-        path = sys.executable if name == "python3" else shutil.which(name)
-        program(here / name, f'exec {path} "$@"')
+    hide_other_programs(checkout)
 
-    done = ci(checkout, PATH=str(here))
+    done = ci(checkout, PATH=f"{checkout}/bin")
 
     assert done.returncode == 0, done.stdout + done.stderr
     update, install = (checkout / "apt.log").read_text().splitlines()
     assert update == "apt-get update -qq"
     assert install == "apt-get install -y -qq --no-install-recommends nodejs npm"
+    assert "no Go here: the client in Go is not tried" in done.stdout
     assert "no JDK with Maven here: the client in Java is not tried" in done.stdout
     assert "called: make test-clients" not in done.stdout
