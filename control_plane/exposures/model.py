@@ -8,8 +8,9 @@ import re
 from zlib import crc32
 
 from proxy.contract.codes import ProblemCode
-from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureBatch
+from proxy.contract.exposures import ExposureBatch
 from proxy.contract.problems import Problem, pointer
+from proxy.contract.reports import MAX_BATCH_ITEMS
 
 __all__ = ["SHARDS", "batch_hour", "check_batch", "shard_of"]
 

@@ -8,12 +8,8 @@ from control_plane.keys import EXPOSURES
 from control_plane.web.documents import check_media_type, read_body
 from control_plane.web.respond import json_response
 from control_plane.web.routing import JSON, Param, Permission, Route
-from proxy.contract.exposures import (
-    EXPOSURES_PATH,
-    MAX_BATCH_BYTES,
-    ExposureBatch,
-    ExposureReceipt,
-)
+from proxy.contract.exposures import EXPOSURES_PATH, ExposureBatch
+from proxy.contract.reports import MAX_BATCH_BYTES, Receipt
 
 __all__ = ["ROUTES"]
 
@@ -39,7 +35,7 @@ ROUTES = (
         tag="sidecars",
         params=(Param("Content-Encoding", "header", description="`gzip`, or none."),),
         body=ExposureBatch,
-        responses={200: ExposureReceipt},
+        responses={200: Receipt},
         description="A batch is applied once per `id`, however often it is sent, and the answer "
         "comes when it is stored. 413: split the batch. 422: it will never be taken. "
         "503: send it again.",

@@ -17,8 +17,9 @@ from control_plane.exposures.store import ExposureStore
 from control_plane.store.connection import RedisError
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
-from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureBatch, ExposureReceipt
+from proxy.contract.exposures import ExposureBatch
 from proxy.contract.problems import Problem
+from proxy.contract.reports import MAX_BATCH_ITEMS, Receipt
 
 __all__ = ["ExposureCounts", "ExposureService"]
 
@@ -49,7 +50,7 @@ class ExposureService:
         self._now_ms = now_ms
         self.counts = ExposureCounts()
 
-    async def accept(self, project: str, environment: str, body: bytes) -> ExposureReceipt:
+    async def accept(self, project: str, environment: str, body: bytes) -> Receipt:
         """Store a batch and return how it went; a receipt means that it is on Redis.
 
         Raises:
@@ -89,7 +90,7 @@ class ExposureService:
             self.counts.duplicate += items
         else:
             self.counts.stored += items
-        return ExposureReceipt(batch.id, 0 if stored.duplicate else items, stored.duplicate)
+        return Receipt(batch.id, 0 if stored.duplicate else items, stored.duplicate)
 
 
 def _unreadable(problems: list[Problem]) -> BadRequest | Invalid:

@@ -1,9 +1,8 @@
 """Custom events: what a unit did, for the metrics of experiments.
 
 An application reports to its sidecar's `POST /v1/events`, in the shapes at the end; the sidecar
-sends batches to the control plane, each with an id so that it is applied once however often it is
-sent. Every event has an id of its own too: an application that did not get an answer reports it
-again, with the same id, and it counts once.
+sends batches to the control plane (`proxy.contract.reports`). Every event has an id of its own too:
+an application that did not get an answer reports it again, with the same id, and it counts once.
 """
 
 import msgspec
@@ -12,18 +11,23 @@ __all__ = [
     "EVENTS_PATH",
     "MAX_EVENT_ID_CHARS",
     "MAX_EVENT_NAME_CHARS",
+    "MAX_EVENT_VALUE",
     "MAX_PROPERTIES",
     "MAX_PROPERTY_CHARS",
     "Event",
+    "EventAnswer",
     "EventBatch",
     "EventReport",
     "PropertyValue",
+    "RejectedEvent",
     "ReportedEvent",
 ]
 
 EVENTS_PATH = "/api/v1/events"
 MAX_EVENT_NAME_CHARS = 128
 MAX_EVENT_ID_CHARS = 64
+MAX_EVENT_VALUE = 1e15
+"""Largest value, of either sign: a double is exact to it, and sums of squares have room."""
 MAX_PROPERTIES = 16
 MAX_PROPERTY_CHARS = 256
 """Longest name of a property, and longest text as its value."""
@@ -74,3 +78,25 @@ class EventReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an application sends to a sidecar's `POST /v1/events`: at most 5,000 at once."""
 
     events: list[ReportedEvent]
+
+
+class RejectedEvent(msgspec.Struct, frozen=True):
+    """An event that was not taken: its place within the report, from 0, and why."""
+
+    place: int
+    reason: str
+
+
+class EventAnswer(msgspec.Struct, frozen=True):
+    """The sidecar's answer to a report of events.
+
+    `duplicates` have the id of an event that came within the last hour. `ignored` counts what a
+    sidecar that reports to nobody was told. Of the accepted, `clamped` had a time that was too
+    long ago or in the future, and got the nearest that is not.
+    """
+
+    accepted: int
+    duplicates: int
+    ignored: int
+    clamped: int
+    rejected: list[RejectedEvent]

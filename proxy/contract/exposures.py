@@ -6,28 +6,16 @@ that evaluated in bulk report to the sidecar what they used, in the shapes at th
 
 import msgspec
 
-from proxy.contract.units import MAX_UNIT_CHARS
-
 __all__ = [
     "EXPOSURES_PATH",
-    "MAX_BATCH_BYTES",
-    "MAX_BATCH_ITEMS",
-    "MAX_LABEL_CHARS",
-    "MAX_UNIT_CHARS",
     "Exposure",
     "ExposureBatch",
-    "ExposureReceipt",
     "ExposureReport",
     "ReportAnswer",
     "UsedVariant",
 ]
 
 EXPOSURES_PATH = "/api/v1/exposures"
-MAX_BATCH_ITEMS = 5_000
-MAX_LABEL_CHARS = 256
-"""Longest attribute, reason and rule id that a client may report; definitions have none longer."""
-MAX_BATCH_BYTES = 1_000_000
-"""Largest batch, uncompressed. Above it the control plane answers 413 and the sidecar splits."""
 
 
 class Exposure(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,14 +47,6 @@ class ExposureBatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instance: str
     sent_ms: int
     items: list[Exposure]
-
-
-class ExposureReceipt(msgspec.Struct, frozen=True):
-    """The answer: how many items were stored; a batch that was stored before is a `duplicate`."""
-
-    id: str
-    accepted: int
-    duplicate: bool
 
 
 class UsedVariant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

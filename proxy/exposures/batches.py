@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from proxy.contract.exposures import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Exposure, ExposureBatch
+from proxy.contract.exposures import Exposure, ExposureBatch
+from proxy.contract.reports import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 
 __all__ = ["Batch", "pack", "split", "uuid7"]
 

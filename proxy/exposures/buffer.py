@@ -15,7 +15,8 @@ from itertools import islice
 
 import msgspec
 
-from proxy.contract.exposures import MAX_UNIT_CHARS, Exposure
+from proxy.contract.exposures import Exposure
+from proxy.contract.units import MAX_UNIT_CHARS
 
 __all__ = ["ExposureBuffer", "Seen"]
 

@@ -11,16 +11,11 @@ from typing import Any
 from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.definitions import TARGETING_KEY
-from proxy.contract.exposures import (
-    MAX_BATCH_ITEMS,
-    MAX_LABEL_CHARS,
-    MAX_UNIT_CHARS,
-    ExposureReport,
-    ReportAnswer,
-    UsedVariant,
-)
+from proxy.contract.exposures import ExposureReport, ReportAnswer, UsedVariant
 from proxy.contract.problems import Problem
+from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_LABEL_CHARS
 from proxy.contract.snapshot import SnapshotHeader
+from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import Answer, CompiledFlag
 from proxy.engine.bucketing import unit_bytes
 from proxy.engine.paths import split_path, walk

@@ -29,7 +29,8 @@ from typing import NamedTuple
 
 import aiohttp
 
-from proxy.contract.exposures import EXPOSURES_PATH, MAX_BATCH_ITEMS, Exposure
+from proxy.contract.exposures import EXPOSURES_PATH, Exposure
+from proxy.contract.reports import MAX_BATCH_ITEMS
 from proxy.contract.sync import INSTANCE_HEADER
 from proxy.exposures.batches import Batch, pack, split, uuid7
 from proxy.exposures.buffer import ExposureBuffer

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.exposures.model import SHARDS, batch_hour, check_batch, shard_of
-from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureBatch
+from proxy.contract.exposures import ExposureBatch
+from proxy.contract.reports import MAX_BATCH_ITEMS
 from tests.control_plane.exposures.builders import batch, encoded, item, uuid7
 
 

@@ -11,7 +11,8 @@ import pytest
 from control_plane.exposures.model import shard_of
 from control_plane.keys import EXPOSURES
 from control_plane.store.keys import ExposureKeys
-from proxy.contract.exposures import EXPOSURES_PATH, MAX_BATCH_BYTES
+from proxy.contract.exposures import EXPOSURES_PATH
+from proxy.contract.reports import MAX_BATCH_BYTES
 from tests.control_plane.exposures.builders import batch, encoded, item
 from tests.support.api import ADMIN_TOKEN
 from tests.support.control_plane import Api, running_api
@@ -41,7 +42,8 @@ async def test_a_batch_is_stored_before_it_is_answered(api: Api, redis_url: str)
     """In the stream of the key's environment."""
     document = batch(item(), item(unit="user-2"))
     status, receipt, _ = await post(api, encoded(document))
-    assert (status, receipt) == (200, {"id": document["id"], "accepted": 2, "duplicate": False})
+    expected = {"id": document["id"], "accepted": 2, "duplicate": False, "parked": False}
+    assert (status, receipt) == (200, expected)
     keys = ExposureKeys("default", "production", shard_of(document["id"]))
     store = api.app[EXPOSURES]._store._connections.commands
     ((_, fields),) = await store.xrange(keys.stream)

@@ -10,7 +10,7 @@ from control_plane.errors import ApiError, BadRequest, Invalid, TooLarge, Unavai
 from control_plane.exposures.service import ExposureCounts, ExposureService
 from control_plane.exposures.store import ExposureStore
 from control_plane.store.connection import Connections, RedisLimits
-from proxy.contract.exposures import MAX_BATCH_ITEMS, ExposureReceipt
+from proxy.contract.reports import MAX_BATCH_ITEMS, Receipt
 from tests.control_plane.exposures.builders import batch, encoded, item
 from tests.support.redis import RedisServer
 
@@ -34,7 +34,7 @@ async def test_a_receipt_says_how_many_items_were_stored(service: ExposureServic
     """With the id of the batch."""
     document = batch(item(), item(unit="user-2"))
     receipt = await service.accept("p", "e", encoded(document))
-    assert receipt == ExposureReceipt(document["id"], 2, duplicate=False)
+    assert receipt == Receipt(document["id"], 2, duplicate=False)
 
 
 async def test_a_second_receipt_says_that_it_was_stored_before(service: ExposureService) -> None:
@@ -42,7 +42,7 @@ async def test_a_second_receipt_says_that_it_was_stored_before(service: Exposure
     document = batch(item(), item(unit="user-2"))
     await service.accept("p", "e", encoded(document))
     receipt = await service.accept("p", "e", encoded(document))
-    assert receipt == ExposureReceipt(document["id"], 0, duplicate=True)
+    assert receipt == Receipt(document["id"], 0, duplicate=True)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"id": nope}'])

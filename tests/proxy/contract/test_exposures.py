@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 
-from proxy.contract.exposures import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Exposure, ExposureBatch
+from proxy.contract.exposures import Exposure, ExposureBatch
+from proxy.contract.reports import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 
 ITEM = Exposure("f", "on", "u-1", "targetingKey", None, "SPLIT", "e", 7, 5, 1)
 

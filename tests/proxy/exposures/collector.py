@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import msgspec
 from aiohttp import web
 
-from proxy.contract.exposures import EXPOSURES_PATH, Exposure, ExposureBatch, ExposureReceipt
+from proxy.contract.exposures import EXPOSURES_PATH, Exposure, ExposureBatch
+from proxy.contract.reports import Receipt
 from proxy.listen import bind, urls
 
 Answer = web.Response | None
@@ -47,7 +48,7 @@ class Collector:
             return answer
         duplicate = batch.id in self.stored
         self.stored.setdefault(batch.id, batch.items)
-        receipt = ExposureReceipt(batch.id, 0 if duplicate else len(batch.items), duplicate)
+        receipt = Receipt(batch.id, 0 if duplicate else len(batch.items), duplicate)
         return answer or web.json_response(body=msgspec.json.encode(receipt))
 
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.exposures import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Exposure
+from proxy.contract.exposures import Exposure
+from proxy.contract.reports import MAX_BATCH_BYTES, MAX_BATCH_ITEMS
 from proxy.exposures.batches import Batch, pack, split, uuid7
 from tests.proxy.exposures.collector import inflate
 

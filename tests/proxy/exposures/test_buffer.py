@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.contract.exposures import MAX_UNIT_CHARS
+from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.exposures.buffer import ExposureBuffer, Seen
 
 HOUR_MS = 3_600_000

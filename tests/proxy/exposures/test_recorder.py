@@ -7,14 +7,10 @@ import pytest
 
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
-from proxy.contract.exposures import (
-    MAX_BATCH_ITEMS,
-    MAX_LABEL_CHARS,
-    MAX_UNIT_CHARS,
-    ExposureReport,
-    UsedVariant,
-)
+from proxy.contract.exposures import ExposureReport, UsedVariant
+from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_LABEL_CHARS
 from proxy.contract.snapshot import SnapshotHeader
+from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import CompiledFlag, compile_flag
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.recorder import Recorder, read_report
