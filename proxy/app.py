@@ -106,7 +106,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         undertaker = Undertaker()
         holder.subscribe(undertaker.swapped)
 
-        if urlsplit(settings.control_plane_url or "").scheme == "https":
+        if any(urlsplit(url).scheme == "https" for url in settings.control_plane_url):
             await asyncio.to_thread(tls.read_authorities)
         session = await stack.enter_async_context(aiohttp.ClientSession())
         recorder, reporter = make_exposures(settings, session)

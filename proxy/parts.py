@@ -48,7 +48,7 @@ def make_source(
             fractional=settings.flagd_fractional,
         )
     sync = SyncSettings(
-        control_plane_url=settings.control_plane_url or "",
+        control_plane_urls=settings.control_plane_url,
         key=settings.key or "",
         instance=settings.instance,
         cache_dir=settings.cache_dir,
@@ -61,14 +61,14 @@ def make_exposures(
     settings: ProxySettings, session: aiohttp.ClientSession
 ) -> tuple[Recorder, ExposureReporter | None]:
     """Return what records exposures and what reports them; nobody is reported to from a file."""
-    if settings.control_plane_url is None:
+    if not settings.control_plane_url:
         return Recorder(None), None
     buffer = ExposureBuffer(settings.exposures_max_pending)
     spool = None
     if settings.cache_dir is not None and settings.exposures_spool_max_bytes:
         spool = Spool(settings.cache_dir / "exposures", settings.exposures_spool_max_bytes)
     reporting = ReporterSettings(
-        control_plane_url=settings.control_plane_url,
+        control_plane_urls=settings.control_plane_url,
         key=settings.key or "",
         instance=settings.instance,
         interval_s=settings.exposures_interval_s,

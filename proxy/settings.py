@@ -27,7 +27,19 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+){0,16}")
 _MAX_KEY_FILE_BYTES = 4096
+_MAX_URLS = 32
 _MAX_INSTANCE_CHARS = 128  # it travels in a header
+
+
+def _urls(text: str) -> tuple[str, ...]:
+    urls = tuple(map(_url, words(text)))
+    if not urls:
+        raise ValueError("names no URL")
+    if len(set(urls)) < len(urls):
+        raise ValueError("names a URL twice")
+    if len(urls) > _MAX_URLS:
+        raise ValueError(f"names more than {_MAX_URLS} URLs")
+    return urls
 
 
 def _url(text: str) -> str:
@@ -64,7 +76,9 @@ def _header_names(text: str) -> tuple[str, ...]:
 class ProxySettings:
     """What the sidecar is told. Times in seconds unless the name says otherwise."""
 
-    control_plane_url: str | None = setting(None, "Where flags come from", parse=_url)
+    control_plane_url: tuple[str, ...] = setting(
+        (), "Where flags come from: URLs of the control plane's replicas, by commas", parse=_urls
+    )
     key: str | None = setting(None, "Sidecar key for the control plane", secret=True)
     key_file: Path | None = setting(None, "File that holds the sidecar key", parse=Path)
     snapshot: Path | None = setting(
@@ -221,13 +235,13 @@ class ProxySettings:
 
     def _source_problems(self) -> list[str]:
         problems = []
-        if self.control_plane_url is None and self.snapshot is None:
+        if not self.control_plane_url and self.snapshot is None:
             problems.append("give --control-plane-url with MATRIXFLAG_KEY, or --snapshot FILE")
-        if self.control_plane_url is not None and self.snapshot is not None:
+        if self.control_plane_url and self.snapshot is not None:
             problems.append("--control-plane-url and --snapshot exclude each other")
         if self.key is not None and self.key_file is not None:
             problems.append("MATRIXFLAG_KEY and --key-file exclude each other")
-        if self.control_plane_url is not None and self.key is None and self.key_file is None:
+        if self.control_plane_url and self.key is None and self.key_file is None:
             problems.append("MATRIXFLAG_KEY (or --key-file) is needed with --control-plane-url")
         if self.key is not None:
             problems += [f"MATRIXFLAG_KEY {problem}" for problem in _key_problems(self.key)]

@@ -7,7 +7,8 @@ What becomes of a batch, by the answer:
 - 2xx: delivered. It was stored, now or when it arrived the first time.
 - 413: split in two, each half with an id of its own; a single item is parked.
 - 401, 403: kept, and asked again after minutes, because asking cannot make a key valid.
-- 408, 429, 5xx, no answer: kept, full-jitter backoff, `Retry-After` obeyed.
+- 408, 429, 5xx, no answer: kept, full-jitter backoff, `Retry-After` obeyed; another replica of the
+  control plane, if there is one, is asked sooner.
 - any other 4xx or 3xx: parked, it would be refused each time; the log says why.
 
 Nothing is counted twice or forgotten: at any time
@@ -36,6 +37,7 @@ from proxy.exposures.batches import Batch, pack, split, uuid7
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.spool import Spool, Waiting
 from proxy.supervise import Backoff
+from proxy.upstream import Upstream
 
 __all__ = ["Balance", "ExposureReporter", "ReporterSettings"]
 
@@ -50,7 +52,7 @@ _MAX_DETAIL_CHARS = 300
 class ReporterSettings:
     """Settings of the reporter, times in seconds."""
 
-    control_plane_url: str
+    control_plane_urls: tuple[str, ...]
     key: str = field(repr=False)
     instance: str
     interval_s: float = 5.0
@@ -108,10 +110,13 @@ class ExposureReporter:
         self._settings = settings
         self._spool = spool
         self._clock = clock
-        self._url = settings.control_plane_url.rstrip("/") + EXPOSURES_PATH
         key = settings.unit_hash_key
         self._disguise = None if key is None else _disguise(key.encode())
-        self._retry = Backoff(settings.backoff_base_s, settings.backoff_cap_s)
+        self._upstream = Upstream(
+            settings.control_plane_urls,
+            lambda: Backoff(settings.backoff_base_s, settings.backoff_cap_s),
+            clock=clock,
+        )
         self._denied = Backoff(settings.denied_backoff_base_s, settings.denied_backoff_cap_s)
         # of the process
         self.errors: Counter[str] = Counter()
@@ -233,7 +238,7 @@ class ExposureReporter:
         timeout = aiohttp.ClientTimeout(total=self._settings.timeout_s)
         try:
             async with self._session.post(
-                self._url,
+                self._upstream.address.rstrip("/") + EXPOSURES_PATH,
                 data=batch.body,
                 headers=headers,
                 timeout=timeout,
@@ -251,7 +256,7 @@ class ExposureReporter:
         """Do with a batch what the answer asks for."""
         match outcome.fate:
             case _Fate.DELIVERED:
-                self._retry.reset()
+                self._upstream.succeeded()
                 self._denied.reset()
                 self._delivered += batch.count
                 await self._forget(batch)
@@ -260,11 +265,13 @@ class ExposureReporter:
             case _Fate.REFUSED:
                 await self._park(batch, outcome.detail)
             case _Fate.DENIED:
-                self._hold_back(self._denied.base_s + self._denied.next_s(), outcome)
+                self._hold_back(outcome, self._denied.base_s + self._denied.next_s())
             case _Fate.RETRY:
-                self._hold_back(max(self._retry.next_s(), outcome.retry_after_s), outcome)
+                self._hold_back(outcome, outcome.retry_after_s)
 
-    def _hold_back(self, delay_s: float, outcome: _Outcome) -> None:
+    def _hold_back(self, outcome: _Outcome, after_s: float) -> None:
+        self._upstream.move_on(after_s=after_s)
+        delay_s = self._upstream.wait_s()
         self._not_before_s = self._clock() + delay_s
         self._note(outcome.detail)
         _log.warning("exposures are not taken, again in %.1f s: %s", delay_s, outcome.detail)

@@ -16,13 +16,12 @@ Rules:
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 
 from proxy.contract.problems import Problem
 from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.contract.units import read_blob
 from proxy.sync import blob_files
-from proxy.sync.client import ControlPlaneClient
 from proxy.sync.errors import Superseded, SyncError
 from proxy.sync.settings import SyncSettings
 from proxy.sync.status import SyncStatus
@@ -45,17 +44,18 @@ to hear of a change that another one made."""
 class BlobLoader:
     """Loads blobs from wherever they are. One snapshot at a time.
 
-    `superseded(header)` says whether there is something newer than a snapshot.
+    `fetch(digest, max_bytes)` asks the control plane, and raises SyncError; `superseded(header)`
+    says whether there is something newer than a snapshot.
     """
 
     def __init__(
         self,
-        control_plane: ControlPlaneClient,
+        fetch: Callable[[str, int], Awaitable[bytes]],
         status: SyncStatus,
         settings: SyncSettings,
         superseded: Callable[[SnapshotHeader], bool],
     ) -> None:
-        self._control_plane = control_plane
+        self._fetch_blob = fetch
         self._status = status
         self._settings = settings
         self._superseded = superseded
@@ -168,7 +168,7 @@ class BlobLoader:
     async def _fetch_one(self, digest: str, max_bytes: int) -> bytes | None:
         """Return a blob, or None for one that is gone."""
         try:
-            body = await self._control_plane.fetch_blob(digest, max_bytes)
+            body = await self._fetch_blob(digest, max_bytes)
             async with self._verifying:
                 # half a millisecond: blobs that come together must not hold the loop together
                 await asyncio.sleep(0)

@@ -64,9 +64,13 @@ class _Confirmed(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-def owner_of(control_plane_url: str, key: str) -> str:
-    """Return a name for what a control plane sends to a key; the key cannot be had from it."""
-    return sha256(f"{control_plane_url}\0{hash_key(key)}".encode()).hexdigest()
+def owner_of(control_plane_urls: tuple[str, ...], key: str) -> str:
+    """Return a name for what a control plane sends to a key; the key cannot be had from it.
+
+    The order of its replicas' addresses does not matter.
+    """
+    urls = ",".join(sorted(control_plane_urls))
+    return sha256(f"{urls}\0{hash_key(key)}".encode()).hexdigest()
 
 
 def load(directory: Path, owner: str, max_bytes: int) -> list[Saved]:

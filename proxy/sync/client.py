@@ -54,15 +54,18 @@ class Fetched(NamedTuple):
 
 
 class ControlPlaneClient:
-    """Requests to one control plane with one key. The session is the caller's to close."""
+    """Requests with one key to the replicas of one control plane, each named by its address.
+
+    The session is the caller's to close."""
 
     def __init__(self, session: aiohttp.ClientSession, settings: SyncSettings) -> None:
         self._session = session
         self._settings = settings
-        self._base = settings.control_plane_url.rstrip("/")
 
     @contextlib.asynccontextmanager
-    async def stream(self, held: SnapshotHeader | None) -> AsyncIterator[aiohttp.StreamReader]:
+    async def stream(
+        self, address: str, held: SnapshotHeader | None
+    ) -> AsyncIterator[aiohttp.StreamReader]:
         """Open the stream; gives its bytes, and closes the connection at the end.
 
         `held` tells the control plane what it need not send. Network errors inside of the block
@@ -79,7 +82,10 @@ class ControlPlaneClient:
             headers["Last-Event-ID"] = last
         with _network_errors():
             opening = self._session.get(
-                self._base + STREAM_PATH, headers=headers, timeout=timeout, allow_redirects=False
+                _url(address, STREAM_PATH),
+                headers=headers,
+                timeout=timeout,
+                allow_redirects=False,
             )
             async with contextlib.AsyncExitStack() as stack:
                 async with _limit(settings.connect_timeout_s + settings.answer_timeout_s):
@@ -91,7 +97,7 @@ class ControlPlaneClient:
                     raise SyncError("protocol", f"a stream of type {response.content_type!r}")
                 yield response.content
 
-    async def fetch(self, held: SnapshotHeader | None) -> Fetched:
+    async def fetch(self, address: str, held: SnapshotHeader | None) -> Fetched:
         """Fetch the snapshot, or hear that the one held is current.
 
         A body longer than `max_snapshot_bytes` is not read to its end: what is returned is longer
@@ -114,7 +120,7 @@ class ControlPlaneClient:
                 headers["If-None-Match"] = tag
         with _network_errors():
             async with self._session.get(
-                self._base + SNAPSHOT_PATH,
+                _url(address, SNAPSHOT_PATH),
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
@@ -128,7 +134,7 @@ class ControlPlaneClient:
                 body = await _body(response, settings.max_snapshot_bytes)
                 return Fetched(body, age_ms + round((time.monotonic() - said_at) * 1000))
 
-    async def fetch_blob(self, digest: str, max_bytes: int) -> bytes:
+    async def fetch_blob(self, address: str, digest: str, max_bytes: int) -> bytes:
         """Fetch a blob of units, 64 hexadecimal digits naming it; what came is not verified.
 
         Of one that is longer than `max_bytes` a little more than that is returned.
@@ -146,7 +152,7 @@ class ControlPlaneClient:
         }
         with _network_errors():
             async with self._session.get(
-                f"{self._base}{BLOBS_PATH}/{digest}",
+                _url(address, f"{BLOBS_PATH}/{digest}"),
                 headers=headers,
                 timeout=timeout,
                 allow_redirects=False,
@@ -180,6 +186,10 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
         seconds = (date - now).total_seconds()
     return min(max(0.0, seconds), _MAX_RETRY_AFTER_S)
+
+
+def _url(address: str, path: str) -> str:
+    return address.rstrip("/") + path
 
 
 async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -46,7 +46,7 @@ async def start_from_disk(
     directory = settings.cache_dir
     if directory is None or settings.startup_policy == "require-fresh" or holder.served is not None:
         return None
-    owner = cache.owner_of(settings.control_plane_url, settings.key)
+    owner = cache.owner_of(settings.control_plane_urls, settings.key)
     try:
         async with asyncio.timeout(READ_TIMEOUT_S):
             found = await asyncio.to_thread(
@@ -110,7 +110,7 @@ async def keep_cache(
     that what is stored is still current, and on the way out once more. What was not written is
     tried again at the next interval.
     """
-    owner = cache.owner_of(settings.control_plane_url, settings.key)
+    owner = cache.owner_of(settings.control_plane_urls, settings.key)
     noted_ms = 0
     known: set[str] = set()  # blobs that are on disk, seen whole
 

@@ -1,8 +1,9 @@
-"""When the control plane may be asked again. Shared by all that ask, so that one refusal holds
-for all of them and a bad key costs one request at a time.
+"""When a replica of the control plane may be asked again. Shared by all that ask, so that one
+refusal holds for all of them and a bad key costs one request at a time.
 
-A gate is open but for a while after the control plane asked for patience (`Retry-After`) or denied
-the key. Delays between a single asker's own attempts are its own backoff's, not the gate's.
+A gate is open but for a while after its replica asked for patience (`Retry-After`) or denied the
+key. Delays between a single asker's own attempts, and going to another replica meanwhile, are
+`proxy.upstream`'s.
 """
 
 import asyncio
@@ -42,11 +43,9 @@ class Gate:
         self._denied.reset()
         self._spread.reset()
 
-    async def passed(self) -> None:
-        """Wait until the gate is open."""
-        clock = asyncio.get_running_loop().time
-        while (left_s := self._closed_until - clock()) > 0:  # noqa: ASYNC110  it may move meanwhile
-            await asyncio.sleep(left_s)
+    def closed_s(self) -> float:
+        """Return for how many seconds more it is closed; 0 when it is open."""
+        return max(0.0, self._closed_until - asyncio.get_running_loop().time())
 
 
 def new_backoff(

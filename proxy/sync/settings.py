@@ -25,7 +25,8 @@ _MAX_INSTANCE_CHARS = 128
 class SyncSettings:
     """Settings of the control-plane source. Seconds unless the name says otherwise."""
 
-    control_plane_url: str
+    control_plane_urls: tuple[str, ...]
+    """Of each replica, or of what stands before them."""
     key: str = field(repr=False)
     """The sidecar key."""
     instance: str = ""
@@ -68,9 +69,13 @@ class SyncSettings:
 
     def __post_init__(self) -> None:
         """Refuse what could not work, all of it at once."""
-        problems = _url_problems(self.control_plane_url)
+        problems = [problem for url in self.control_plane_urls for problem in _url_problems(url)]
+        if not self.control_plane_urls or len(set(self.control_plane_urls)) < len(
+            self.control_plane_urls
+        ):
+            problems.append("control_plane_urls: at least one is needed, and none twice")
         if not self.key:
-            problems.append("key: a sidecar key is needed with control_plane_url")
+            problems.append("key: a sidecar key is needed with control_plane_urls")
         elif not (self.key.isascii() and self.key.isprintable()):
             problems.append("key: holds characters that a key cannot have")
         if len(self.instance) > _MAX_INSTANCE_CHARS or not (
@@ -89,11 +94,11 @@ def _url_problems(url: str) -> list[str]:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:  # whose text may quote a password
-        return ["control_plane_url: is not a URL"]
+        return ["control_plane_urls: is not a URL"]
     if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0:
-        return ["control_plane_url: http://HOST[:PORT] or https://HOST[:PORT] is needed"]
+        return ["control_plane_urls: http://HOST[:PORT] or https://HOST[:PORT] is needed"]
     if parts.username is not None or parts.password is not None:
-        return ["control_plane_url: holds credentials; give a sidecar key instead"]
+        return ["control_plane_urls: holds credentials; give a sidecar key instead"]
     if parts.query or parts.fragment:
-        return ["control_plane_url: must not have a query or a fragment"]
+        return ["control_plane_urls: must not have a query or a fragment"]
     return []

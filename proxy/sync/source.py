@@ -25,6 +25,8 @@ Rules:
 
 import asyncio
 import logging
+import math
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
@@ -49,6 +51,7 @@ from proxy.sync.events import Event, EventParser, EventTooLarge
 from proxy.sync.pace import Gate, new_backoff, wait
 from proxy.sync.settings import SyncSettings
 from proxy.sync.status import SyncStatus
+from proxy.upstream import Upstream
 
 __all__ = ["run_control_plane_source"]
 
@@ -56,6 +59,7 @@ _log = logging.getLogger(__name__)
 
 _STEADY_S = HEARTBEAT_S  # a stream that lived to its first heartbeat was no failure to connect
 _MAX_RETRY_MS = 300_000  # a server-sent `retry` beyond five minutes would make polling the rule
+_MAX_SPREAD_S = 30.0  # who is told to come back in a while comes back some time in that while
 _SPREAD = 0.2  # intervals vary by this share, or sidecars started together would ask together
 
 
@@ -104,44 +108,63 @@ class _Source:
         self._status = status
         self._control_plane = control_plane
         self._settings = settings
-        self._gate = Gate(settings)
-        self._blobs = BlobLoader(control_plane, status, settings, self._superseded)
+        self._gates = {address: Gate(settings) for address in settings.control_plane_urls}
+        self._streams_from, self._fetches_from = self._upstream(), self._upstream()
+        self._blobs = BlobLoader(self._fetch_blob, status, settings, self._superseded)
         self._asked_once = asyncio.Event()
         self._news = asyncio.Event()  # the fetching loop has something new to think about
         self._wanted: SnapshotPointer | None = None
         self._restamped: tuple[str, int] | None = None  # asked for, though its content is held
         self._streaming = False
+        self._stream_ended_at = -math.inf
         self._streams = 0
+
+    def _upstream(self) -> Upstream:
+        settings = self._settings
+        return Upstream(
+            settings.control_plane_urls,
+            partial(new_backoff, settings),
+            closed_s=lambda address: self._gates[address].closed_s(),
+            draw=settings.draw or random.random,
+            clock=asyncio.get_running_loop().time,
+        )
 
     # the stream
 
     async def follow(self) -> None:
         """Hold a stream open for ever."""
-        backoff = new_backoff(self._settings)
         clock = asyncio.get_running_loop().time
+        upstream = self._streams_from
         self._streaming = False
         # the first fetch finds out whether the key is good: one request, not two
         await self._asked_once.wait()
+        upstream.prefer(self._fetches_from.address)
         while True:
-            await self._gate.passed()
+            await upstream.ready()
             started = clock()
             parser = EventParser()
+            failure: SyncError | None = None
             try:
                 await self._stream(parser)
             except SyncError as error:
                 failure = error
             except Exception as error:
                 failure = _internal("the stream", error)
-            self._stream_lost(failure)
+            self._stream_ended(failure)
             if clock() - started > _STEADY_S:
-                backoff.reset()
-            await asyncio.sleep(self._reconnect_s(failure, parser.retry_ms, backoff.next_s))
+                upstream.succeeded()
+            after_s = self._stay_away_s(failure, parser.retry_ms)
+            upstream.move_on(after_s=after_s, spread_s=min(after_s, _MAX_SPREAD_S))
 
     async def _stream(self, parser: EventParser) -> None:
-        """Follow one stream to its end, which is always a SyncError."""
+        """Follow one stream until the control plane ends it, having said when to come back.
+
+        Raises:
+            SyncError: it ended in any other way.
+        """
         loop = asyncio.get_running_loop()
         idle_s = self._settings.idle_s
-        async with self._control_plane.stream(self._held()) as content:
+        async with self._control_plane.stream(self._streams_from.address, self._held()) as content:
             try:
                 async with asyncio.timeout(idle_s) as deadline:
                     async for chunk in content.iter_any():
@@ -153,7 +176,8 @@ class _Source:
                 raise SyncError("protocol", str(error)) from None
             except TimeoutError:
                 raise SyncError("idle", f"no heartbeat within {idle_s:g} s") from None
-        raise SyncError("closed", "the control plane ended the stream")
+        if parser.retry_ms is None:
+            raise SyncError("closed", "the control plane ended the stream")
 
     def _take(self, event: Event) -> bool:
         """Act on an event; return whether it shows that the stream is alive."""
@@ -211,70 +235,79 @@ class _Source:
         if self._streams > 1:
             self._status.reconnects += 1
         self._status.connected()
-        self._gate.succeeded()
+        self._gates[self._streams_from.address].succeeded()
+        self._fetches_from.prefer(self._streams_from.address)
         self._news.set()
         _log.info("the control plane's stream is up")
 
-    def _stream_lost(self, failure: SyncError) -> None:
-        self._gate.failed(failure)
-        self._status.fail(failure.kind, failure.detail)
+    def _stream_ended(self, failure: SyncError | None) -> None:
         self._status.connected_since = None
         if self._streaming:
             self._streaming = False
-            self._status.enter("disconnected")
+            self._stream_ended_at = asyncio.get_running_loop().time()
             self._news.set()
-        _log.warning("no stream from the control plane: %s", failure)
+        if failure is None:
+            _log.info("the control plane's stream ended in order")
+            return
+        self._gates[self._streams_from.address].failed(failure)
+        self._status.fail(failure.kind, failure.detail)
+        if self._status.state == "streaming":
+            self._status.enter("disconnected")
+        _log.warning(
+            "no stream from the control plane at %s: %s", self._streams_from.address, failure
+        )
 
-    def _reconnect_s(
-        self, failure: SyncError, retry_ms: int | None, next_s: Callable[[], float]
-    ) -> float:
-        if failure.unsupported:
+    def _stay_away_s(self, failure: SyncError | None, retry_ms: int | None) -> float:
+        """Return for how long a replica gets no request for a stream, at least."""
+        if failure is not None and failure.unsupported:
             return self._interval_s(self._settings.stream_retry_interval_s)
-        return min(retry_ms or 0, _MAX_RETRY_MS) / 1000 + next_s()
+        return min(retry_ms or 0, _MAX_RETRY_MS) / 1000
 
     # the fetches
 
     async def keep_current(self) -> None:
         """Fetch when there is reason to, for ever."""
-        backoff = new_backoff(self._settings)
-        settings = self._settings
+        upstream, settings = self._fetches_from, self._settings
         refused = new_backoff(
             settings, settings.denied_backoff_base_s, settings.denied_backoff_cap_s
         )
         while True:
-            await self._gate.passed()
-            asked_for = self._wanted
+            await upstream.ready()
+            asked_for, after_s = self._wanted, 0.0
             try:
                 await self._fetch()
             except Superseded:
                 continue  # its blobs that came are kept, and mostly needed for the newer one too
             except SyncError as error:
-                wrong = error.kind == "blob"  # as a snapshot that is refused: it will be the same
-                failure, delay_s = error, (refused if wrong else backoff).next_s()
+                failure = error
+                if error.kind == "blob":  # as a snapshot that is refused: it will be the same
+                    after_s = refused.next_s()
             except SnapshotRefused as error:
-                failure, delay_s = SyncError("refused", str(error)), refused.next_s()
+                failure, after_s = SyncError("refused", str(error)), refused.next_s()
             except Exception as error:
-                failure, delay_s = _internal("fetching a snapshot", error), backoff.next_s()
+                failure = _internal("fetching a snapshot", error)
             else:
                 self._fetch_succeeded()
                 self._asked_once.set()
                 if self._satisfied():
-                    backoff.reset()
+                    upstream.succeeded()
                     refused.reset()
                     await self._until_due()
                     continue
-                # another replica answered, one that has not heard of it yet
-                await self._pause(backoff.next_s(), asked_for)
+                # a replica answered that has not heard of it yet
+                upstream.move_on()
+                await self._pause(asked_for)
                 continue
             self._fetch_failed(failure)
             self._asked_once.set()
-            await self._pause(delay_s, asked_for)
+            upstream.move_on(after_s=after_s)
+            await self._pause(asked_for)
 
     async def _fetch(self) -> None:
         held, wanted = self._held(), self._wanted
         if held is not None and wanted is not None and wanted.digest == held.digest:
             self._restamped = _stamp(wanted)
-        fetched = await self._control_plane.fetch(held)
+        fetched = await self._control_plane.fetch(self._fetches_from.address, held)
         if fetched.body is not None:
             await self._holder.offer(
                 fetched.body,
@@ -294,6 +327,9 @@ class _Source:
         self._asked_once.set()
         return await self._blobs.load(header, needed, held)
 
+    def _fetch_blob(self, digest: str, max_bytes: int) -> Awaitable[bytes]:
+        return self._control_plane.fetch_blob(self._fetches_from.address, digest, max_bytes)
+
     def _superseded(self, header: SnapshotHeader) -> bool:
         """Return whether the stream named something else as current, and nothing older."""
         wanted = self._wanted
@@ -302,16 +338,17 @@ class _Source:
         return not _older(wanted, header)
 
     def _fetch_succeeded(self) -> None:
-        self._gate.succeeded()
+        self._gates[self._fetches_from.address].succeeded()
         if not self._streaming:
             self._status.enter("polling")
 
     def _fetch_failed(self, failure: SyncError) -> None:
-        self._gate.failed(failure)
+        address = self._fetches_from.address
+        self._gates[address].failed(failure)
         self._status.fail(failure.kind, failure.detail)
         if not self._streaming:
             self._status.enter("disconnected")
-        _log.warning("no snapshot from the control plane: %s", failure)
+        _log.warning("no snapshot from the control plane at %s: %s", address, failure)
 
     def _satisfied(self) -> bool:
         """Return whether what is held is what is wanted, or later; then nothing is wanted more."""
@@ -333,20 +370,25 @@ class _Source:
         poll_s = self._interval_s(self._settings.poll_interval_s)
         reconcile_s = self._interval_s(self._settings.reconcile_interval_s)
         while self._wanted is None:
-            due = asked_at + (reconcile_s if self._streaming else poll_s)
+            if self._streaming:
+                due = asked_at + reconcile_s
+            else:  # not at once when a stream is lost: thousands may have lost theirs
+                due = max(asked_at, self._stream_ended_at) + poll_s
             if clock() >= due:
                 return
             await wait(self._news, due - clock())
 
-    async def _pause(self, delay_s: float, asked_for: SnapshotPointer | None) -> None:
+    async def _pause(self, asked_for: SnapshotPointer | None) -> None:
         """Wait before asking again; less when something else is wanted meanwhile, or streams."""
         clock = asyncio.get_running_loop().time
+        delay_s = self._fetches_from.wait_s()
         until = clock() + delay_s
         floor_s = min(delay_s, self._settings.backoff_base_s)
         streaming = self._streaming
         await asyncio.sleep(floor_s)
         while (left_s := until - clock()) > 0:
             if self._wanted != asked_for or self._streaming > streaming:
+                self._fetches_from.hurry()
                 return
             await wait(self._news, left_s)
 

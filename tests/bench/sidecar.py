@@ -121,7 +121,7 @@ def measure_cold_start(scale: Scale, directory: Path) -> Iterator[Figure]:
         source = ["--control-plane-url", dev["control_plane_url"], "--cache-dir", str(cache)]
         environ = {"MATRIXFLAG_KEY": dev["sidecar_key"]}
         with running_sidecar(directory, *source, environ=environ):
-            _await_cache(cache, owner_of(dev["control_plane_url"], dev["sidecar_key"]))
+            _await_cache(cache, owner_of((dev["control_plane_url"],), dev["sidecar_key"]))
     starts = [_ready_s(directory, [*source], environ) for _ in range(scale.starts)]
     name = f"cold start: ready from disk with {count:,} flags"
     yield below(name, median(ready for ready, _ in starts) * 1e3, _READY_MS, "ms")

@@ -37,7 +37,7 @@ class Admin:
         self.url = ""
         self._session = session
         status = SyncStatus()
-        reporting = ReporterSettings(control_plane_url="http://127.0.0.1:9", key="k", instance="i")
+        reporting = ReporterSettings(control_plane_urls=("http://cp",), key="k", instance="i")
         defaults: dict[str, Any] = {
             "instance": "i-1",
             "ready_without_snapshot": False,

@@ -23,7 +23,7 @@ OUTSIDE = ("process_", "python_")
 async def server() -> AsyncIterator[Server]:
     """An evaluation port with its metrics."""
     async with running_server() as running:
-        settings = ReporterSettings(control_plane_url="http://127.0.0.1:9", key="k", instance="i")
+        settings = ReporterSettings(control_plane_urls=("http://cp",), key="k", instance="i")
         assert running.recorder.buffer is not None
         reporter = ExposureReporter(running.recorder.buffer, running.session, settings)
         running.metrics.watch_exposures(running.recorder, reporter)

@@ -45,7 +45,7 @@ class Parts:
         self.reporter = ExposureReporter(
             self.buffer,
             session,
-            ReporterSettings(control_plane_url=url, key=KEY, instance="i-1", **settings),
+            ReporterSettings(control_plane_urls=(url,), key=KEY, instance="i-1", **settings),
             spool,
             clock=self.clock,
         )
@@ -455,7 +455,7 @@ async def test_units_are_reported_as_hmacs_when_a_key_is_given(
 async def test_secrets_are_in_no_repr() -> None:
     """Settings end up in logs."""
     settings = ReporterSettings(
-        control_plane_url="http://x", key=KEY, instance="i", unit_hash_key="pepper"
+        control_plane_urls=("http://x",), key=KEY, instance="i", unit_hash_key="pepper"
     )
     assert KEY not in repr(settings)
     assert "pepper" not in repr(settings)

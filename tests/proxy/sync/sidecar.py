@@ -75,10 +75,12 @@ class Sidecar:
 
 
 @asynccontextmanager
-async def running(url: str, sidecar: Sidecar | None = None, **more: Any) -> AsyncIterator[Sidecar]:
-    """Run the source as the sidecar does, with short delays."""
+async def running(
+    url: str, *others: str, sidecar: Sidecar | None = None, **more: Any
+) -> AsyncIterator[Sidecar]:
+    """Run the source as the sidecar does, with short delays, against one replica or several."""
     sidecar = sidecar or Sidecar()
-    settings = SyncSettings(**({"control_plane_url": url, "key": KEY} | FAST | more))
+    settings = SyncSettings(**({"control_plane_urls": (url, *others), "key": KEY} | FAST | more))
 
     async def source() -> None:
         await run_control_plane_source(sidecar.holder, sidecar.status, session, settings)

@@ -713,7 +713,7 @@ async def test_a_slot_without_its_blobs_leaves_the_older(
     """The control plane is away: what was served before the last change is better than nothing."""
     async with running(fake.url, cache_dir=tmp_path) as sidecar:
         await sidecar.swapped()
-        owner = cache.owner_of(fake.url, KEY)
+        owner = cache.owner_of((fake.url,), KEY)
         await sidecar.until(lambda: len(cache.load(tmp_path, owner, 10**6)) == 1)
         header = publish(fake, CHANGED, revision=2)
         await sidecar.swapped(to=header.digest)
@@ -744,7 +744,7 @@ async def test_without_any_usable_slot_nothing_is_served_from_disk(
 
 async def test_blobs_that_no_slot_needs_are_swept(fake: FakeControlPlane, tmp_path: Path) -> None:
     """Once both slots hold later snapshots."""
-    owner = cache.owner_of(fake.url, KEY)
+    owner = cache.owner_of((fake.url,), KEY)
     (old,) = SIXTEEN.blobs.keys() - CHANGED.blobs.keys()
     async with running(fake.url, cache_dir=tmp_path) as sidecar:
         for revision, units in ((1, SIXTEEN), (2, CHANGED), (3, CHANGED)):
@@ -766,7 +766,7 @@ async def test_a_blob_of_the_older_slot_is_not_fetched_when_it_is_needed_again(
     fake: FakeControlPlane, tmp_path: Path
 ) -> None:
     """A change that is taken back."""
-    owner = cache.owner_of(fake.url, KEY)
+    owner = cache.owner_of((fake.url,), KEY)
     async with running(fake.url, cache_dir=tmp_path) as sidecar:
         for revision, units in ((2, SIXTEEN), (3, CHANGED), (4, SIXTEEN)):
             header = publish(fake, units, revision=revision)

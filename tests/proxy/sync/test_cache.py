@@ -13,7 +13,7 @@ from proxy.sync import cache
 from proxy.sync.files import alone
 from tests.support.units import long_list, names
 
-OWNER = cache.owner_of("http://cp", "mf_sidecar_" + "a" * 43)
+OWNER = cache.owner_of(("http://cp",), "mf_sidecar_" + "a" * 43)
 MAX = 1_000_000
 SLOTS = ("snapshot-0.cache", "snapshot-1.cache")
 
@@ -68,8 +68,8 @@ def test_another_owners_snapshot_is_not_loaded(tmp_path: Path) -> None:
     """Flags of one environment must not be served in another."""
     store(tmp_path, b"x\n")
     for other in (
-        cache.owner_of("http://other", "mf_sidecar_" + "a" * 43),
-        cache.owner_of("http://cp", "mf_sidecar_" + "b" * 43),
+        cache.owner_of(("http://other",), "mf_sidecar_" + "a" * 43),
+        cache.owner_of(("http://cp",), "mf_sidecar_" + "b" * 43),
     ):
         assert bodies(tmp_path, other) == []
 
@@ -77,8 +77,8 @@ def test_another_owners_snapshot_is_not_loaded(tmp_path: Path) -> None:
 def test_the_owner_does_not_tell_the_key() -> None:
     """It lies on the disk."""
     key = "mf_sidecar_" + "a" * 43
-    assert "a" * 43 not in cache.owner_of("http://cp", key)
-    assert cache.owner_of("http://cp", key) == cache.owner_of("http://cp", key)
+    assert "a" * 43 not in cache.owner_of(("http://cp",), key)
+    assert cache.owner_of(("http://cp",), key) == cache.owner_of(("http://cp",), key)
 
 
 def test_no_directory_is_an_empty_cache(tmp_path: Path) -> None:

@@ -58,10 +58,10 @@ async def test_an_epoch_that_fits_no_header_does_not_break_requests(epoch: str) 
     """It came from a file or a control plane; every later request would fail for it."""
     held, _ = make_snapshot({}, epoch=epoch, revision=10**100)
     async with control_plane() as fake, aiohttp.ClientSession() as session:
-        settings = SyncSettings(control_plane_url=fake.url, key=KEY)
+        settings = SyncSettings(control_plane_urls=(fake.url,), key=KEY)
         client = ControlPlaneClient(session, settings)
-        assert (await client.fetch(held)).body == fake.body
-        async with client.stream(held) as content:
+        assert (await client.fetch(fake.url, held)).body == fake.body
+        async with client.stream(fake.url, held) as content:
             assert await content.readany()
         assert "X-Evil" not in fake.requests[-1].headers
 
@@ -69,12 +69,12 @@ async def test_an_epoch_that_fits_no_header_does_not_break_requests(epoch: str) 
 async def test_what_is_held_is_not_sent_again() -> None:
     """The tag names the header too: the same content in another epoch is fetched."""
     async with control_plane() as fake, aiohttp.ClientSession() as session:
-        client = ControlPlaneClient(session, SyncSettings(control_plane_url=fake.url, key=KEY))
-        assert (await client.fetch(fake.header)).body is None
+        client = ControlPlaneClient(session, SyncSettings(control_plane_urls=(fake.url,), key=KEY))
+        assert (await client.fetch(fake.url, fake.header)).body is None
         held = fake.header
         fake.publish({"a": True}, epoch="e2", revision=held.revision)
         assert fake.header.digest == held.digest
-        assert (await client.fetch(held)).body == fake.body
+        assert (await client.fetch(fake.url, held)).body == fake.body
 
 
 async def test_the_age_includes_the_way_here() -> None:
@@ -91,8 +91,8 @@ async def test_the_age_includes_the_way_here() -> None:
 
     async with control_plane() as fake, aiohttp.ClientSession() as session:
         fake.on_snapshot = slow
-        client = ControlPlaneClient(session, SyncSettings(control_plane_url=fake.url, key=KEY))
-        fetched = await client.fetch(None)
+        client = ControlPlaneClient(session, SyncSettings(control_plane_urls=(fake.url,), key=KEY))
+        fetched = await client.fetch(fake.url, None)
     assert fetched.body == b"{}"
     assert 1_150 <= fetched.verified_age_ms < 5_000
 
@@ -100,7 +100,7 @@ async def test_the_age_includes_the_way_here() -> None:
 async def test_a_path_before_the_api_is_kept() -> None:
     """Behind an ingress the control plane may live below a path."""
     async with control_plane() as fake, aiohttp.ClientSession() as session:
-        settings = SyncSettings(control_plane_url=fake.url + "/flags/", key=KEY)
+        settings = SyncSettings(control_plane_urls=(fake.url + "/flags/",), key=KEY)
         client = ControlPlaneClient(session, settings)
         with pytest.raises(Exception, match="http_404: /flags/api/v1/sync/snapshot"):
-            await client.fetch(None)
+            await client.fetch(fake.url + "/flags/", None)

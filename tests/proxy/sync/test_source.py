@@ -475,10 +475,10 @@ async def test_an_absurd_retry_is_bounded(fake: FakeControlPlane) -> None:
     from proxy.sync.errors import SyncError
     from proxy.sync.source import _Source
 
-    settings = SyncSettings(control_plane_url=fake.url, key=KEY)
+    settings = SyncSettings(control_plane_urls=(fake.url,), key=KEY)
     async with aiohttp.ClientSession() as session:
         source = _Source(Holder(), SyncStatus(), ControlPlaneClient(session, settings), settings)
-        assert source._reconnect_s(SyncError("closed", ""), 999_999_999, lambda: 1.0) == 301.0
+        assert source._stay_away_s(SyncError("closed", ""), 999_999_999) == 300.0
 
 
 # a fetch that fails
@@ -783,7 +783,7 @@ async def test_a_snapshot_the_compiler_breaks_on_is_tried_again(
 def stored(directory: Path, url: str, flags: dict[str, Any], at_ms: int, **more: Any) -> None:
     """Put a snapshot into the cache."""
     header, body = make_snapshot(flags, **more)
-    cache.store(directory, cache.owner_of(url, KEY), body, header.digest, at_ms)
+    cache.store(directory, cache.owner_of((url,), KEY), body, header.digest, at_ms)
 
 
 async def test_a_start_without_a_control_plane_serves_from_disk(tmp_path: Path) -> None:
@@ -820,7 +820,7 @@ async def test_a_cache_of_no_use_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     """Damaged, or of another key: whoever wonders why a start took the network is told."""
     url = f"http://127.0.0.1:{free_port()}"
     header, body = make_snapshot({"a": False})
-    cache.store(tmp_path, cache.owner_of(url, "another key"), body, header.digest, 1_000)
+    cache.store(tmp_path, cache.owner_of((url,), "another key"), body, header.digest, 1_000)
     async with running(url, cache_dir=tmp_path) as sidecar:
         await sidecar.counted("cache", 1)
         assert sidecar.holder.served is None
@@ -831,7 +831,7 @@ async def test_what_came_last_is_on_disk_when_it_stops_at_once(
     fake: FakeControlPlane, tmp_path: Path
 ) -> None:
     """Stopped in the same breath as its first snapshot is served, before anything was written."""
-    owner = cache.owner_of(fake.url, KEY)
+    owner = cache.owner_of((fake.url,), KEY)
     async with running(fake.url, cache_dir=tmp_path) as sidecar:
         await sidecar.swapped()
     assert [s.body for s in cache.load(tmp_path, owner, 10**6)] == [fake.body]
@@ -839,7 +839,7 @@ async def test_what_came_last_is_on_disk_when_it_stops_at_once(
 
 async def test_each_change_reaches_the_disk(fake: FakeControlPlane, tmp_path: Path) -> None:
     """The newest, when several came at once."""
-    owner = cache.owner_of(fake.url, KEY)
+    owner = cache.owner_of((fake.url,), KEY)
     async with running(fake.url, cache_dir=tmp_path) as sidecar:
         await sidecar.swapped()
         await sidecar.until(lambda: sidecar.status.state == "streaming")
