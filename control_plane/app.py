@@ -57,6 +57,7 @@ from control_plane.metrics import EnvironmentFigures, Figures, Metrics
 from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
+from control_plane.publishing.signing import Signer, unsigned
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
@@ -70,7 +71,7 @@ from control_plane.web.routing import Route, register
 from control_plane.web.timing import timing
 from proxy import __version__
 from proxy.contract.parsers import is_loopback
-from proxy.contract.settings import SettingsError, add_arguments, read
+from proxy.contract.settings import SettingsError, add_arguments
 
 __all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "make_runner", "run", "serve"]
 
@@ -143,7 +144,8 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
     )
     async with AsyncExitStack() as stack:
         app[LAG] = await stack.enter_async_context(LoopLag())
-        replica = Replica(settings.redis_url, limits, metrics.observe_redis)
+        sign = Signer(settings.signing_keys) if settings.signing_keys else unsigned
+        replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign)
         app[REPLICA] = await stack.enter_async_context(replica)
         app[KEYS] = KeyService(replica)
         app[UNITS] = UnitService(replica)
@@ -334,7 +336,7 @@ class _Command:
     def run(self, args: argparse.Namespace) -> int:
         """Serve, or say what is wrong with the settings: all of it, with status 2."""
         try:
-            settings = read(Settings, os.environ, vars(args))
+            settings = Settings.load(os.environ, vars(args))
         except SettingsError as error:
             for problem in error.problems:
                 sys.stderr.write(f"matrixflag control-plane: {problem}\n")

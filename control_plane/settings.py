@@ -5,15 +5,22 @@ The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; 
 reported at once, by name.
 """
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from redis.asyncio import ConnectionPool
 
+from control_plane.publishing.signing import SigningKey, parse_signing_keys
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
-from proxy.contract.settings import SettingsError, setting
+from proxy.contract.settings import SettingsError, read, setting
 
 __all__ = ["Settings", "redis_address"]
+
+_MAX_KEYS_FILE_BYTES = 65_536  # eight blocks of PEM are a kilobyte
 
 
 def redis_address(text: str) -> str:
@@ -89,6 +96,15 @@ class Settings:
         env="ADMIN_TOKEN",
         secret=True,
     )
+    signing_keys: tuple[SigningKey, ...] = setting(
+        (),
+        "Private keys, by commas, that sign snapshots; two while one takes the place of another.",
+        parse=parse_signing_keys,
+        secret=True,
+    )
+    signing_keys_file: Path | None = setting(
+        None, "File that holds these private keys, one a line, or PEM.", parse=Path
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "Origins, comma-separated, whose pages may call the API; none by default.",
@@ -136,5 +152,29 @@ class Settings:
             problems.append("MATRIXFLAG_HOST: in dev mode only loopback is listened on")
         if self.port and self.port == self.metrics_port:
             problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
+        if self.signing_keys and self.signing_keys_file is not None:
+            problems.append("MATRIXFLAG_SIGNING_KEYS and --signing-keys-file exclude each other")
         if problems:
             raise SettingsError(problems)
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str], args: Mapping[str, str | None]) -> Self:
+        """Return the settings; keys come from their file where one is named.
+
+        Raises:
+            SettingsError: with every problem.
+        """
+        settings = read(cls, environ, args)
+        path = settings.signing_keys_file
+        if path is None:
+            return settings
+        try:
+            with path.open("rb") as file:
+                keys = parse_signing_keys(file.read(_MAX_KEYS_FILE_BYTES).decode("ascii"))
+        except OSError as error:
+            raise SettingsError([f"--signing-keys-file {path}: {error.strerror}"]) from None
+        except UnicodeDecodeError:
+            raise SettingsError([f"--signing-keys-file {path}: does not hold keys"]) from None
+        except ValueError as error:
+            raise SettingsError([f"--signing-keys-file {path}: {error}"]) from None
+        return dataclasses.replace(settings, signing_keys=keys, signing_keys_file=None)

@@ -56,6 +56,7 @@ from proxy.parts import (
 from proxy.settings import ProxySettings
 from proxy.supervise import supervise
 from proxy.sync import SyncStatus
+from proxy.trust import Trust
 
 __all__ = ["COMMAND", "Running", "running", "serve"]
 
@@ -99,7 +100,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         unix = [] if settings.unix is None else _bound(stack, [bind_unix(settings.unix)])
 
         lifecycle = Lifecycle()
-        holder, status, current = Holder(), SyncStatus(), Current()
+        trust = Trust(settings.verify_keys) if settings.verify_keys else None
+        holder, status, current = Holder(trust=trust), SyncStatus(), Current()
         metrics = Metrics(holder, status, current)
         holder.subscribe(current.swapped)
         holder.subscribe(metrics.swapped)

@@ -16,7 +16,12 @@ from proxy.commands import GROUP, Command, drop_output
 
 __all__ = ["main"]
 
-_EXTRAS = {"control-plane": "control-plane", "dev": "embedded", "validate": "control-plane"}
+_EXTRAS = {
+    "control-plane": "control-plane",
+    "dev": "embedded",
+    "keys": "control-plane",
+    "validate": "control-plane",
+}
 """The extra of `matrix-flag` that a command needs; commands not named here need none."""
 
 

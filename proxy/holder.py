@@ -8,6 +8,7 @@ unit lists are asked for from whoever offers a snapshot, once it is known which 
 Rules:
 - `Served` is one atomic record: header, digest, body, blobs and compiled form never come from two
   snapshots, so no reader can see one's revision with the other's answers.
+- With `trust` nothing is served that a trusted key has not signed, but for a file.
 - Within an epoch of one project and environment an older revision is refused. Another epoch is
   taken, because a restore must not wedge a fleet, and counted, because it should be rare. Epochs
   have no order: which of two is over, the time tells at which each was last known as current.
@@ -37,6 +38,7 @@ from proxy.contract.snapshot import (
 from proxy.contract.units import UNIT_BYTES, blobs_of
 from proxy.engine import CompiledSnapshot, compile_changes, compile_snapshot
 from proxy.slices import run_in_slices
+from proxy.trust import Trust
 
 __all__ = ["Holder", "LoadBlobs", "Served", "Subscriber"]
 
@@ -44,6 +46,7 @@ _log = logging.getLogger(__name__)
 
 _APART_MS = 15_000  # replicas that are well ask their store each second, and say so in heartbeats
 _ENTRIES_A_STEP = 1_000
+_ALARMING = ("signature", "rolled_back")  # no accident of the way here: an attack, or a mistake
 _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
 
 
@@ -84,15 +87,17 @@ out makes the segments that need it unusable. What it raises leaves what is serv
 class Holder:
     """The current snapshot, None before the first.
 
-    `clock` returns seconds of a monotonic clock.
+    `clock` returns seconds of a monotonic clock. Without `trust` no signature is asked for.
     """
 
     def __init__(
         self,
         max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES,
         clock: Callable[[], float] = time.monotonic,
+        trust: Trust | None = None,
     ) -> None:
         self.max_snapshot_bytes = max_snapshot_bytes
+        self.trust = trust
         self._clock = clock
         self._subscribers: list[Subscriber] = []
         self._loading = asyncio.Lock()
@@ -124,15 +129,16 @@ class Holder:
             Exception: what `blobs` raised; the same.
         """
         received_s = self._clock()
+        verify = None if self.trust is None or source == "file" else self.trust.verify
         async with self._loading:
             try:
-                snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes))
+                snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes, verify))
                 self._refuse_rollback(snapshot.header, age_ms)
                 served = self.served
                 same = served is not None and _same_record(served.header, snapshot.header)
                 loaded = {} if same else await self._load_blobs(snapshot, blobs)
             except SnapshotRefused as refused:
-                self.refusals[refused.reason] += 1
+                self._count_refusal(refused, source)
                 raise
             if served is not None and same:
                 served = self.served = replace(served, source=source)
@@ -254,6 +260,12 @@ class Holder:
             raise SnapshotRefused(
                 "rolled_back", f"revision {header.revision}, and {held.revision} is being served"
             )
+
+    def _count_refusal(self, refused: SnapshotRefused, source: str) -> None:
+        self.refusals[refused.reason] += 1
+        if refused.reason in _ALARMING:
+            kept = "nothing is served" if self.served is None else "the last good one is served on"
+            _log.error("a snapshot from %s is refused, %s: %s", source, kept, refused)
 
     def _confirm(self, age_ms: int, *, estimated: bool) -> None:
         """Move the time of confirmation forward; what was known better stays known."""

@@ -138,7 +138,7 @@ METRICS: tuple[MetricRow, ...] = (
         "matrixflag_snapshots_refused_total",
         "counter",
         ("reason",),
-        "Snapshots not taken: too_large, malformed, schema, digest, count, rolled_back.",
+        "Snapshots not taken: too_large, malformed, schema, signature, digest, count, rolled_back.",
     ),
     MetricRow(
         "matrixflag_quarantined_flags",

@@ -19,6 +19,7 @@ from proxy.contract.codes import KeyKind
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
 from proxy.contract.settings import SettingsError, boolean, read, setting
 from proxy.sync import STARTUP_POLICIES, StartupPolicy
+from proxy.trust import parse_verify_keys
 
 __all__ = ["LogFormat", "ProxySettings"]
 
@@ -27,6 +28,7 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+){0,16}")
 _MAX_KEY_FILE_BYTES = 4096
+_MAX_KEYS_FILE_BYTES = 65_536  # eight blocks of PEM are a kilobyte
 _MAX_URLS = 32
 _MAX_INSTANCE_CHARS = 128  # it travels in a header
 
@@ -83,6 +85,16 @@ class ProxySettings:
     key_file: Path | None = setting(None, "File that holds the sidecar key", parse=Path)
     snapshot: Path | None = setting(
         None, "File of flags to serve instead of a control plane's; watched", parse=Path
+    )
+    verify_keys: tuple[bytes, ...] = setting(
+        (),
+        "Public keys, by commas: serve no snapshot that none of them has signed",
+        parse=parse_verify_keys,
+        secret=True,  # they are not, but somebody may give the private ones
+        flag=True,
+    )
+    verify_keys_file: Path | None = setting(
+        None, "File that holds these public keys, one a line, or PEM", parse=Path
     )
     environment: str = setting("production", "Environment that a file of flags is read for")
     flagd_fractional: str = setting(
@@ -221,12 +233,23 @@ class ProxySettings:
             SettingsError: with every problem.
         """
         settings = read(cls, environ, args)
-        if settings.key_file is None:
-            return settings
-        key = _read_key(settings.key_file)
-        if problems := _key_problems(key):
-            raise SettingsError([f"--key-file: its content {problem}" for problem in problems])
-        return dataclasses.replace(settings, key=key, key_file=None)
+        found: dict[str, object] = {}
+        problems: list[str] = []
+        if settings.key_file is not None:
+            key = _read_file("--key-file", settings.key_file, _MAX_KEY_FILE_BYTES, "a key")
+            problems += [f"--key-file: its content {problem}" for problem in _key_problems(key)]
+            found |= {"key": key, "key_file": None}
+        if settings.verify_keys_file is not None:
+            where, path = "--verify-keys-file", settings.verify_keys_file
+            try:
+                keys = parse_verify_keys(_read_file(where, path, _MAX_KEYS_FILE_BYTES, "keys"))
+            except ValueError as error:
+                problems.append(f"{where}: {error}")
+            else:
+                found |= {"verify_keys": keys, "verify_keys_file": None}
+        if problems:
+            raise SettingsError(problems)
+        return dataclasses.replace(settings, **found) if found else settings  # type: ignore[arg-type]
 
     @property
     def loopback_only(self) -> bool:
@@ -245,6 +268,10 @@ class ProxySettings:
             problems.append("MATRIXFLAG_KEY (or --key-file) is needed with --control-plane-url")
         if self.key is not None:
             problems += [f"MATRIXFLAG_KEY {problem}" for problem in _key_problems(self.key)]
+        if self.verify_keys and self.verify_keys_file is not None:
+            problems.append("--verify-keys and --verify-keys-file exclude each other")
+        if self.snapshot is not None and (self.verify_keys or self.verify_keys_file is not None):
+            problems.append("--verify-keys: a file of --snapshot is not signed; leave one out")
         return problems
 
     def _listen_problems(self) -> list[str]:
@@ -281,11 +308,11 @@ def _key_problems(key: str) -> list[str]:
     return [] if kind is KeyKind.SIDECAR else [f"is a {kind} key; a sidecar key is needed"]
 
 
-def _read_key(path: Path) -> str:
+def _read_file(flag: str, path: Path, max_bytes: int, what: str) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_KEY_FILE_BYTES).decode("ascii").strip()
+            return file.read(max_bytes).decode("ascii").strip()
     except OSError as error:
-        raise SettingsError([f"--key-file {path}: {error.strerror}"]) from None
+        raise SettingsError([f"{flag} {path}: {error.strerror}"]) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"--key-file {path}: does not hold a key"]) from None
+        raise SettingsError([f"{flag} {path}: does not hold {what}"]) from None

@@ -4,6 +4,7 @@ Keys become parts of Redis keys, of URLs and of metric labels, so they are short
 """
 
 import re
+from typing import Annotated
 
 import msgspec
 
@@ -11,6 +12,8 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
 
 __all__ = [
+    "MAX_AGE_S",
+    "MIN_AGE_S",
     "CopyInput",
     "Environment",
     "EnvironmentRecord",
@@ -21,15 +24,27 @@ __all__ = [
     "check_name",
 ]
 
+MIN_AGE_S = 60
+"""Of `max_age_s`. Heartbeats are 10 s apart, and a stream that is lost is back within 45 s: what
+happens every day must not switch flags off."""
+
+MAX_AGE_S = 31_536_000
+"""Of `max_age_s`: a year, which is as good as none."""
+
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
-class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One place where a project's flags are served: production, staging, a developer's own."""
+class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One place where a project's flags are served: production, staging, a developer's own.
+
+    From the age `max_age_s` on, sidecars answer the application's own defaults instead of flags
+    that nobody confirmed for so long; null lets them serve what they have for ever.
+    """
 
     key: str
     name: str = ""
     description: str = ""
+    max_age_s: Annotated[int, msgspec.Meta(ge=MIN_AGE_S, le=MAX_AGE_S)] | None = None
 
 
 class EnvironmentRecord(msgspec.Struct, frozen=True):
@@ -47,6 +62,7 @@ class EnvironmentResource(msgspec.Struct, frozen=True):
     key: str
     name: str
     description: str
+    max_age_s: int | None
     version: int
     created_at: str
     updated_at: str

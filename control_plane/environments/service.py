@@ -207,6 +207,7 @@ def _environment(state: ProjectState, key: str) -> EnvironmentResource:
         key=key,
         name=record.environment.name,
         description=record.environment.description,
+        max_age_s=record.environment.max_age_s,
         version=record.version,
         created_at=record.created_at,
         updated_at=record.updated_at,

@@ -20,6 +20,7 @@ from control_plane.environments.model import (
     Project,
     ProjectRecord,
 )
+from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.state import (
     Change,
     Edit,
@@ -187,8 +188,10 @@ def commit_of(
     )
 
 
-def load_project(name: str, stored: StoredProject) -> Generator[None, None, ProjectState]:
-    """Return the state of stored data, yielding between records.
+def load_project(
+    name: str, stored: StoredProject, sign: Sign = unsigned
+) -> Generator[None, None, ProjectState]:
+    """Return the state of stored data, whose snapshots `sign` signs; yields between records.
 
     Raises:
         StoredDataError: when it cannot be read, or is of another schema.
@@ -214,7 +217,7 @@ def load_project(name: str, stored: StoredProject) -> Generator[None, None, Proj
     )
     step = Step(int(meta["sequence"]), meta["head"], published)
     record = ProjectRecord(project, meta["created_at"])
-    return (yield from ProjectState.load(record, meta["epoch"], step, records))
+    return (yield from ProjectState.load(record, meta["epoch"], step, records, sign))
 
 
 def new_project(

@@ -39,6 +39,7 @@ from control_plane.publishing.changes import (
     position_of,
     reload_message,
 )
+from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Prepared, ProjectState, Step, StoredDataError
 from control_plane.publishing.units import blob_of
@@ -64,9 +65,15 @@ _SYSTEM = Author("system", "")
 class Mirror:
     """All projects of a store, in memory. `start` it once, and `stop` it."""
 
-    def __init__(self, store: ProjectStore, changed: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        store: ProjectStore,
+        changed: Callable[[str, str], None],
+        sign: Sign = unsigned,
+    ) -> None:
         # Process
         self._store = store
+        self._sign = sign
         self._changed = changed
         self._locks: dict[str, asyncio.Lock] = {}
         self._task: asyncio.Task[None] | None = None
@@ -152,7 +159,7 @@ class Mirror:
             if stored is None:
                 self._miss(name)
                 return
-            state = await run_in_slices(load_project(name, stored))
+            state = await run_in_slices(load_project(name, stored, self._sign))
             blobs |= await self._read_blobs(name, state.lacking() - blobs.keys())
             state.take_blobs(blobs)
             if not state.lacking():

@@ -30,6 +30,7 @@ from control_plane.publishing.changes import (
     now_rfc3339,
 )
 from control_plane.publishing.mirror import DEFAULT_PROJECT, SMALL_EDITS, Mirror
+from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
@@ -71,13 +72,14 @@ class Replica:
         redis_url: str,
         limits: RedisLimits | None = None,
         observe: Observer | None = None,
+        sign: Sign = unsigned,
     ) -> None:
         # Process
         self._connections = Connections(redis_url, limits or RedisLimits(), self._observed)
         self._observe = observe
         self._store = ProjectStore(self._connections)
         self._subscriptions = Subscriptions()
-        self._mirror = Mirror(self._store, self._subscriptions.notify)
+        self._mirror = Mirror(self._store, self._subscriptions.notify, sign)
         # What is known of Redis
         self._redis_ok = False
         self._failed_at = 0.0  # the last command that Redis did not answer, monotonic

@@ -3,13 +3,14 @@
 Pure. A change costs the lines it changes: the digest is incremental, the size is a running sum and
 the order is a sorted list. The body is joined when it is asked for and kept until the next change.
 Replicas that applied the same changes hold the same bytes, header included: the time of a
-revision is that of the change, and comes with it.
+revision is that of the change, and comes with it; so do signatures of the same keys.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Generator, Mapping
 from typing import NamedTuple
 
+from control_plane.publishing.signing import Sign, unsigned
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import (
     SCHEMA,
@@ -40,23 +41,37 @@ class EnvironmentSnapshot:
     __slots__ = (
         "_body",
         "_digest",
+        "_header",
         "_hex",
         "_lines",
         "_order",
+        "_sign",
         "environment",
         "epoch",
+        "max_age_s",
         "project",
         "published",
         "size",
     )
 
-    def __init__(self, project: str, environment: str, epoch: str, published: Published) -> None:
+    def __init__(
+        self,
+        project: str,
+        environment: str,
+        epoch: str,
+        published: Published,
+        sign: Sign = unsigned,
+    ) -> None:
         self.project = project
         self.environment = environment
         self.epoch = epoch
         self.published = published
+        self.max_age_s: int | None = None
+        """The age from which sidecars answer code defaults. Another is another revision."""
         self.size = 0
-        """Bytes of the lines with their newlines; the header, some 400 bytes, is not counted."""
+        """Bytes of the lines with their newlines; the header, some 600 bytes, is not counted."""
+        self._sign = sign
+        self._header: SnapshotHeader | None = None
         self._lines: dict[tuple[EntryKind, str], bytes] = {}
         self._order: list[tuple[tuple[int, bytes], tuple[EntryKind, str]]] = []
         self._digest = SnapshotDigest()
@@ -93,12 +108,15 @@ class EnvironmentSnapshot:
 
     def copy(self) -> "EnvironmentSnapshot":
         """Return an equal snapshot that changes apart from this one."""
-        made = EnvironmentSnapshot(self.project, self.environment, self.epoch, self.published)
+        made = EnvironmentSnapshot(
+            self.project, self.environment, self.epoch, self.published, self._sign
+        )
+        made.max_age_s = self.max_age_s
         made.size = self.size
         made._lines = self._lines.copy()
         made._order = self._order.copy()
         made._digest = self._digest.copy()
-        made._hex, made._body = self._hex, self._body
+        made._hex, made._header, made._body = self._hex, self._header, self._body
         return made
 
     def apply(self, changes: LineChanges, published: Published) -> None:
@@ -124,30 +142,34 @@ class EnvironmentSnapshot:
             self.size += len(line) + 1
             yield
         self._order = sorted((entry_order(*name), name) for name in lines)
-        self._hex = self._body = None
+        self._hex = self._header = self._body = None
 
     def publish(self, epoch: str, published: Published) -> None:
         """Give the content another epoch or revision."""
         self.epoch = epoch
         self.published = published
-        self._body = None
+        self._header = self._body = None
 
     def pointer(self) -> SnapshotPointer:
         """Return what names the current content."""
         return SnapshotPointer(self.epoch, self.revision, self.digest)
 
     def header(self) -> SnapshotHeader:
-        """Return the first line of the current body."""
-        return SnapshotHeader(
-            schema=SCHEMA,
-            project=self.project,
-            environment=self.environment,
-            epoch=self.epoch,
-            revision=self.revision,
-            digest=self.digest,
-            entries=len(self._lines),
-            created_at=self.published.at,
-        )
+        """Return the first line of the current body, made and signed once per revision."""
+        if self._header is None:
+            stated = SnapshotHeader(
+                schema=SCHEMA,
+                project=self.project,
+                environment=self.environment,
+                epoch=self.epoch,
+                revision=self.revision,
+                digest=self.digest,
+                entries=len(self._lines),
+                created_at=self.published.at,
+                max_age_s=self.max_age_s,
+            )
+            self._header = self._sign(stated)
+        return self._header
 
     def body(self) -> bytes:
         """Return the snapshot's bytes, joined once per revision: some 3 ms for 10,000 flags."""

@@ -29,6 +29,7 @@ from control_plane.access.model import KeyRecord, key_definition
 from control_plane.audit.model import Author
 from control_plane.environments.model import EnvironmentRecord, ProjectRecord
 from control_plane.publishing.facets import FacetIndex
+from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.snapshots import EnvironmentSnapshot, LineChanges, Published
 from control_plane.publishing.units import StoredBlob
 from proxy.contract.authoring import project, project_segment
@@ -212,6 +213,7 @@ class ProjectState:
     __slots__ = (
         "_blob_uses",
         "_key_ids",
+        "_sign",
         "_users",
         "_uses",
         "blobs",
@@ -231,7 +233,15 @@ class ProjectState:
         "snapshots",
     )
 
-    def __init__(self, record: ProjectRecord, epoch: str, sequence: int, head: str) -> None:
+    def __init__(
+        self,
+        record: ProjectRecord,
+        epoch: str,
+        sequence: int,
+        head: str,
+        sign: Sign = unsigned,
+    ) -> None:
+        self._sign = sign
         self.record = record
         self.name = record.project.key
         self.epoch = epoch
@@ -261,14 +271,17 @@ class ProjectState:
         epoch: str,
         step: Step,
         records: Iterable[tuple[RecordKind, str, bytes]],
+        sign: Sign = unsigned,
     ) -> Generator[None, None, "ProjectState"]:
         """Return the state of stored records, yielding between them.
+
+        `sign` signs the headers of its snapshots.
 
         Raises:
             StoredDataError: for a record that cannot be read. A flag left out would be a flag that
                 applications lose, so nothing is left out.
         """
-        state = cls(record, epoch, step.sequence, step.head)
+        state = cls(record, epoch, step.sequence, step.head, sign)
         for kind, key, data in records:
             record_of_it = decode_record(kind, key, data)
             state._set(Edit(kind, key, record_of_it), _references(record_of_it))
@@ -300,8 +313,11 @@ class ProjectState:
                 if self.snapshots[environment].line(kind, edit.key) != wanted:
                     lines.setdefault(environment, {})[kind, edit.key] = wanted
             uses.append(_references(edit.record))
-            if edit.kind is RecordKind.ENVIRONMENT and old is None:
-                made.append(edit.key)
+            if edit.kind is RecordKind.ENVIRONMENT:
+                if old is None:
+                    made.append(edit.key)
+                elif _max_age_s(edit.record) != _max_age_s(old):
+                    lines.setdefault(edit.key, {})  # the header alone is another
             _count_blobs(named, old, edit.record, keep=True)
             new |= self.lacking((edit,))
             yield
@@ -337,7 +353,7 @@ class ProjectState:
 
     def _copied(self) -> Steps["ProjectState"]:
         """Return a state of the same records that changes apart from this one."""
-        made = ProjectState(self.record, self.epoch, self.sequence, self.head)
+        made = ProjectState(self.record, self.epoch, self.sequence, self.head, self._sign)
         made.flags.update(self.flags)
         made.segments.update(self.segments)
         made.environments.update(self.environments)
@@ -372,6 +388,7 @@ class ProjectState:
         for environment, changes in prepared.lines.items():
             snapshot = self.snapshots[environment]
             published = step.published.get(environment, snapshot.published)
+            snapshot.max_age_s = _max_age_s(self.environments.get(environment))
             yield from snapshot.applying(changes, published)
         for environment, snapshot in prepared.snapshots.items():
             snapshot.publish(self.epoch, step.published.get(environment, snapshot.published))
@@ -504,9 +521,13 @@ class ProjectState:
                 for _, entry_kind, line in self._lines_of(record, (environment,)):
                     if line is not None:
                         lines[entry_kind, name.key] = line
-        project_key = self.name
-        snapshot = EnvironmentSnapshot(project_key, environment, self.epoch, Published(0, ""))
+        snapshot = EnvironmentSnapshot(
+            self.name, environment, self.epoch, Published(0, ""), self._sign
+        )
         yield from snapshot.fill(lines)
+        stored_one = self.environments.get(environment)
+        name = Name(RecordKind.ENVIRONMENT, environment)
+        snapshot.max_age_s = _max_age_s(edited.get(name, stored_one))
         return snapshot
 
     @staticmethod
@@ -576,6 +597,10 @@ def names_in(config: EnvironmentConfig) -> Iterator[Name]:
         named = flag_source_names(config.source)
         yield from (Name(RecordKind.SEGMENT, key) for key in named.segments)
         yield from (Name(RecordKind.FLAG, key) for key in named.flags)
+
+
+def _max_age_s(record: Record | None) -> int | None:
+    return record.environment.max_age_s if isinstance(record, EnvironmentRecord) else None
 
 
 def _blobs_in(record: Record | None) -> frozenset[str]:

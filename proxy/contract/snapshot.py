@@ -13,7 +13,7 @@ Rules:
   event loop can breathe in between without this package knowing of event loops.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -27,6 +27,7 @@ __all__ = [
     "FILE_EPOCH",
     "Entry",
     "EntryKind",
+    "Signature",
     "Snapshot",
     "SnapshotHeader",
     "SnapshotRefused",
@@ -56,7 +57,9 @@ _ENTRIES_A_STEP = 1_000
 EntryKind = Literal["segment", "flag", "key"]
 KINDS: tuple[EntryKind, ...] = ("segment", "flag", "key")
 
-RefusalReason = Literal["too_large", "malformed", "schema", "digest", "count", "rolled_back"]
+RefusalReason = Literal[
+    "too_large", "malformed", "schema", "signature", "digest", "count", "rolled_back"
+]
 
 
 class SnapshotRefused(Exception):
@@ -68,8 +71,18 @@ class SnapshotRefused(Exception):
         self.detail = detail
 
 
-class SnapshotHeader(msgspec.Struct, frozen=True):
-    """The first line. `created_at` is RFC 3339; `revision` counts up within an `epoch`."""
+class Signature(msgspec.Struct, frozen=True):
+    """Who signed what a header states (`proxy.contract.statement`), and the signature in base64."""
+
+    key_id: str
+    signature: str
+
+
+class SnapshotHeader(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The first line. `created_at` is RFC 3339; `revision` counts up within an `epoch`.
+
+    `max_age_s` is the age from which flags answer the code default, None for never.
+    """
 
     schema: str
     project: str
@@ -79,6 +92,8 @@ class SnapshotHeader(msgspec.Struct, frozen=True):
     digest: str
     entries: int
     created_at: str
+    max_age_s: int | None = None
+    signatures: tuple[Signature, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -138,9 +153,13 @@ def encode_snapshot(header: SnapshotHeader, lines: Iterable[bytes]) -> bytes:
 
 
 def read_snapshot(
-    body: bytes, max_bytes: int = MAX_SNAPSHOT_BYTES
+    body: bytes,
+    max_bytes: int = MAX_SNAPSHOT_BYTES,
+    verify: Callable[[SnapshotHeader], None] | None = None,
 ) -> Generator[None, None, Snapshot]:
     """Read and verify a snapshot, yielding after each line; the generator returns it.
+
+    `verify` is asked about the header before anything that follows is read, and may refuse it.
 
     Raises:
         SnapshotRefused: when any line, the count or the digest is not as it should be.
@@ -149,6 +168,8 @@ def read_snapshot(
         raise SnapshotRefused("too_large", f"{len(body)} bytes, at most {max_bytes} are read")
     end = body.find(b"\n")
     header = _read_header(body[: end if end >= 0 else len(body)])
+    if verify is not None:
+        verify(header)
     digest = SnapshotDigest()
     entries: dict[tuple[EntryKind, str], Entry] = {}
     start = end + 1 if end >= 0 else len(body)
@@ -235,4 +256,6 @@ def _read_header(line: bytes) -> SnapshotHeader:
         raise SnapshotRefused("schema", f"schema {header.schema}, this reads {SCHEMA}")
     if header.revision < 0:
         raise SnapshotRefused("malformed", "a negative revision")
+    if header.max_age_s is not None and header.max_age_s <= 0:
+        raise SnapshotRefused("malformed", "a maximum age that is not positive")
     return header

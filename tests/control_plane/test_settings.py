@@ -1,12 +1,14 @@
 """Tests of the settings: the mission's names, all problems at once, secrets unseen."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from control_plane.settings import Settings
 from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, add_arguments, read, rows
+from tests.support.signing import signing_key
 
 TOKEN = "0123456789abcdef"
 
@@ -135,3 +137,37 @@ def test_secrets_are_not_shown() -> None:
 def test_loopback_is_told_by_address_not_by_prefix(host: str, expected: bool) -> None:
     """A name that merely begins like it is somebody else's."""
     assert is_loopback(host) is expected
+
+
+def test_signing_keys_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    """One a line, and nothing that is printed of the settings shows them."""
+    one, two = signing_key("one").private(), signing_key("two").private()
+    file = tmp_path / "keys"
+    file.write_text(f"{one}\n{two}\n")
+    for settings in (
+        Settings.load({"MATRIXFLAG_SIGNING_KEYS": f"{one},{two}"}, {}),
+        Settings.load({}, {"signing_keys_file": str(file)}),
+    ):
+        ids = [key.id for key in settings.signing_keys]
+        assert ids == [signing_key("one").id, signing_key("two").id]
+        assert one.removeprefix("mf_signing_") not in repr(settings)
+
+
+def test_what_is_wrong_with_signing_keys_is_told(tmp_path: Path) -> None:
+    """By the setting's name, without the key."""
+    file = tmp_path / "keys"
+    file.write_text("s3cret")
+    for environ, args, says in (
+        ({"MATRIXFLAG_SIGNING_KEYS": "s3cret"}, {}, "MATRIXFLAG_SIGNING_KEYS: its key 1"),
+        ({}, {"signing_keys_file": str(file)}, "--signing-keys-file"),
+        ({}, {"signing_keys_file": str(tmp_path / "none")}, "No such file"),
+        (
+            {"MATRIXFLAG_SIGNING_KEYS": signing_key("one").private()},
+            {"signing_keys_file": str(file)},
+            "exclude each other",
+        ),
+    ):
+        with pytest.raises(SettingsError) as caught:
+            Settings.load(environ, args)
+        assert says in str(caught.value)
+        assert "s3cret" not in str(caught.value)

@@ -12,6 +12,7 @@ import proxy.holder
 from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.engine import evaluate
 from proxy.holder import Holder, Served
+from tests.support.signing import signer, trusting
 from tests.support.snapshots import definition, make_snapshot
 from tests.support.units import LongList, in_segment, long_list, names
 
@@ -102,6 +103,55 @@ async def test_a_newer_minor_schema_with_more_in_its_header_is_served() -> None:
     holder = Holder()
     _, body = make_snapshot({"a": True}, schema="1.7")
     await holder.offer(body.replace(b'"schema"', b'"later":{"x":[1]},"schema"', 1), "control-plane")
+    assert answer(holder, "a") is True
+
+
+@pytest.mark.parametrize("source", ["control-plane", "disk"])
+async def test_with_trust_only_what_is_signed_is_served(
+    source: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """From wherever it comes; the last good one stays, and it is counted and loud in the log."""
+    holder = Holder(trust=trusting("one"))
+    with pytest.raises(SnapshotRefused, match="it is not signed"):
+        await holder.offer(make_snapshot({"a": True})[1], source)
+    assert holder.served is None
+    await holder.offer(make_snapshot({"a": True}, sign=signer("one"))[1], source)
+    forged = make_snapshot({"a": False}, revision=2)[1]
+    stolen = make_snapshot({"a": False}, revision=2, sign=signer("two"))[1]
+    for body in (forged, stolen):
+        with pytest.raises(SnapshotRefused) as refused:
+            await holder.offer(body, source)
+        assert refused.value.reason == "signature"
+    assert answer(holder, "a") is True
+    assert holder.refusals == {"signature": 3}
+    errors = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert len(errors) == 3
+    assert "the last good one is served on" in errors[-1].message
+
+
+async def test_a_signature_says_nothing_of_entries_that_have_another_digest() -> None:
+    """The header is genuine, what follows it is not."""
+    holder = Holder(trust=trusting("one"))
+    genuine = make_snapshot({"a": True}, sign=signer("one"))[1]
+    forged = genuine.replace(b'"variant":"on"', b'"variant":"off"')
+    assert forged != genuine
+    with pytest.raises(SnapshotRefused) as refused:
+        await holder.offer(forged, "control-plane")
+    assert refused.value.reason == "digest"
+    assert holder.served is None
+
+
+async def test_a_file_needs_no_signature() -> None:
+    """Whoever may write it may as well change the settings."""
+    holder = Holder(trust=trusting("one"))
+    await holder.offer(make_snapshot({"a": True})[1], "file")
+    assert answer(holder, "a") is True
+
+
+async def test_without_trust_signatures_do_not_matter() -> None:
+    """Neither theirs nor what they are of."""
+    holder = Holder()
+    await holder.offer(make_snapshot({"a": True}, sign=signer("two"))[1], "control-plane")
     assert answer(holder, "a") is True
 
 

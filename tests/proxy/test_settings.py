@@ -8,6 +8,7 @@ import pytest
 from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, rows
 from proxy.settings import ProxySettings
+from tests.support.signing import signing_key
 
 SIDECAR_KEY = "mf_sidecar_" + "k" * 43
 REMOTE = {"MATRIXFLAG_CONTROL_PLANE_URL": "http://cp:8000", "MATRIXFLAG_KEY": SIDECAR_KEY}
@@ -192,3 +193,39 @@ def test_defaults_are_immutable() -> None:
 def test_a_prefix_of_paths_ends_without_a_slash(text: str) -> None:
     """As ours begin with one."""
     assert load(REMOTE, streams_prefix=text).streams_prefix == text.rstrip("/")
+
+
+def test_verify_keys_come_from_text_or_from_a_file(tmp_path: Path) -> None:
+    """All of them, and they are public, so a flag may show them."""
+    one, two = signing_key("one"), signing_key("two")
+    expected = load(REMOTE, verify_keys=f"{one.public},{two.public}").verify_keys
+    assert len(expected) == 2
+    file = tmp_path / "keys"
+    file.write_text(f"{one.public}\n{two.public}\n")
+    assert load({**REMOTE, "MATRIXFLAG_VERIFY_KEYS_FILE": str(file)}).verify_keys == expected
+    assert load(REMOTE).verify_keys == ()
+
+
+def test_what_is_wrong_with_verify_keys_is_told(tmp_path: Path) -> None:
+    """A private key above all, which belongs elsewhere, and is not repeated in a log."""
+    private = signing_key("one").private()
+    (told,) = problems(REMOTE, verify_keys="x")
+    assert told.startswith("--verify-keys: ")
+    file = tmp_path / "keys"
+    file.write_text(private)
+    (told,) = problems(REMOTE, verify_keys_file=str(file))
+    assert "is a private key" in told
+    assert private not in told
+    (told,) = problems(REMOTE, verify_keys_file=str(tmp_path / "none"))
+    assert "No such file" in told
+    public = signing_key("one").public
+    found = problems({}, verify_keys=public, verify_keys_file="x", snapshot="f.json")
+    assert any("exclude each other" in problem for problem in found)
+    assert any("is not signed" in problem for problem in found)
+
+
+def test_a_secret_in_place_of_a_verify_key_is_not_quoted() -> None:
+    """The mistake that is likely: the wrong one of the two lines was copied."""
+    private = signing_key("one").private()
+    (told,) = problems({**REMOTE, "MATRIXFLAG_VERIFY_KEYS": private})
+    assert private not in told

@@ -1,6 +1,6 @@
 """Snapshots for tests, made of as little as a test has to say."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.contract.digest import SnapshotDigest
@@ -34,11 +34,13 @@ def make_snapshot(
     epoch: str = "e1",
     environment: str = "production",
     more: Mapping[tuple[EntryKind, str], Any] | None = None,
+    sign: Callable[[SnapshotHeader], SnapshotHeader] | None = None,
     **header: Any,
 ) -> tuple[SnapshotHeader, bytes]:
     """Return a snapshot of flags, by key; a bool stands for a flag that serves it.
 
-    `more` are further entries; `header` overrides members of it, such as a wrong `digest`.
+    `more` are further entries; `header` overrides members of it, such as a wrong `digest`; `sign`
+    is given the header that results.
     """
     entries: dict[tuple[EntryKind, str], Any] = {
         ("flag", key): definition(value) if isinstance(value, bool) else value
@@ -60,5 +62,6 @@ def make_snapshot(
         "created_at": "2026-12-01T09:00:00Z",
     }
     made = SnapshotHeader(**(members | header))
+    made = made if sign is None else sign(made)
     ordered = sorted(lines, key=lambda name: entry_order(*name))
     return made, encode_snapshot(made, [lines[name] for name in ordered])

@@ -274,3 +274,24 @@ async def test_lists_are_pages(api: Api) -> None:
     assert [e["key"] for e in page.json["items"]] == ["development"]
     for path in (f"{PROJECTS}/nope", f"{ENVIRONMENTS}/nope", f"{ENVIRONMENTS}?project=nope"):
         assert (await api.ask("GET", path)).status == 404
+
+
+async def test_an_environment_may_say_how_old_flags_may_get(api: Api) -> None:
+    """It travels in the header of the snapshot; without it nothing does."""
+    made = await api.ask("POST", ENVIRONMENTS, json={"key": "strict", "max_age_s": 3600})
+    assert (made.status, made.json["max_age_s"]) == (201, 3600)
+    plain = await api.ask("POST", ENVIRONMENTS, json={"key": "plain"})
+    assert plain.json["max_age_s"] is None
+    snapshots = api.app[REPLICA].project("default").snapshots
+    assert snapshots["strict"].header().max_age_s == 3600
+    assert b"max_age_s" not in snapshots["plain"].body()
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 59, 31_536_001, 2**80])
+async def test_a_maximum_age_is_bounded(api: Api, wrong: int) -> None:
+    """Below a minute what happens every day would switch flags off."""
+    reply = await api.ask("POST", ENVIRONMENTS, json={"key": "strict", "max_age_s": wrong})
+    assert reply.status == 422
+    assert [(p["pointer"], p["code"]) for p in reply.json["problems"]] == [
+        ("/max_age_s", "out_of_range")
+    ]
