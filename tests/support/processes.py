@@ -41,9 +41,14 @@ class Sidecar:
 
 @contextmanager
 def running(
-    arguments: Sequence[str | Path], log: Path, environ: Mapping[str, str] | None = None
+    arguments: Sequence[str | Path],
+    log: Path,
+    environ: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `matrixflag ARGUMENTS`; on leaving, stop it with SIGTERM, or kill it after 20 s.
+
+    `before` is a command that runs what follows it, in the same process.
 
     Raises:
         TimeoutError: when it had to be killed, because a server that does not stop is a defect.
@@ -52,7 +57,7 @@ def running(
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("MATRIXFLAG_")}
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "proxy", *map(str, arguments)],
+            [*before, sys.executable, "-m", "proxy", *map(str, arguments)],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,58 @@
+"""A sidecar is killed, frozen, stopped; its disk is full, its cache torn."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.counting import all_counted
+from tests.chaos.figures import note
+from tests.chaos.long import rounds
+from tests.chaos.world import World, running_world, until
+
+START_S = 20.0
+RECOVERY_S = 45.0
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """One control plane, two sidecars."""
+    async with running_world(tmp_path, sidecars=2) as world:
+        yield world
+
+
+async def test_a_sidecar_is_killed(world: World) -> None:
+    """What was reported stays; the next one serves from disk, though nothing else is there."""
+    async with world.evaluating() as evaluator:
+        for _ in rounds(1, 5):
+            await world.publish()
+            await evaluator.all_see(world.step, 10)
+            await until(lambda: _on_disk(world), 20)
+            await all_counted(world, evaluator, 40)
+            target = evaluator.targets[0]
+            target.down = True
+            shown = set(evaluator.units)
+            world.sidecars[0].kill()
+            world.control_planes[0].kill()
+            evaluator.unsure |= evaluator.units.keys() - shown
+            await world.sidecars[0].start()
+            took_s = await until(lambda: _serves_from_disk(world), START_S)
+            note("sidecar killed: serves from disk after restart", took_s)
+            target.down = False
+            await world.control_planes[0].start()
+            await world.publish()
+            note("sidecar killed: follows again", await evaluator.all_see(world.step, RECOVERY_S))
+            await world.healthy(RECOVERY_S)
+
+
+async def _on_disk(world: World) -> bool:
+    """Return whether the cache of the first sidecar has what it serves."""
+    status = await world.status()
+    slots = (world.directory / "cache-0").glob("snapshot-*")
+    digest = status["snapshot"]["digest"].encode()
+    return any(digest in slot.read_bytes() for slot in slots)
+
+
+async def _serves_from_disk(world: World) -> bool:
+    snapshot = (await world.status())["snapshot"]
+    return snapshot is not None and snapshot["source"] == "disk"

@@ -1,0 +1,252 @@
+"""A whole installation of real processes, with a line between any two that a test can break.
+
+    Redis <- redis_lines[i] - control_planes[i] <- sync_lines[j] - sidecars[j] <- evaluator
+
+A sync line has all control planes as its targets, as a balancer before them has. Addresses stay the
+same over restarts. `running_world` starts all of it, defines the flags that the evaluator knows and
+waits until each sidecar serves them; at the end everything is ended, by its process id.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import aiohttp
+
+from tests.chaos.evaluator import Evaluator, evaluating
+from tests.chaos.lines import Address, Line
+from tests.chaos.long import LONG
+from tests.chaos.programs import Program
+from tests.proxy.sync.control_plane import free_port
+from tests.support.redis import RedisServer
+
+__all__ = ["ADMIN", "World", "running_world"]
+
+ADMIN_TOKEN = "an-administrators-token"
+ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+_PAUSE_S = 0.01 if LONG else 0.03
+_LOOK_S = 0.02
+
+
+def _served(**production: Any) -> dict[str, Any]:
+    return {"environments": {"production": {"enabled": True, **production}}}
+
+
+GREETING: dict[str, Any] = {
+    "key": "greeting",
+    "type": "string",
+    "variants": {"german": "hallo", "english": "hello"},
+    **_served(
+        rules=[
+            {
+                "id": "germans",
+                "when": {"attribute": "country", "op": "in", "values": ["DE"]},
+                "serve": {"variant": "german"},
+            }
+        ],
+        fallthrough={"variant": "english"},
+    ),
+}
+SHOWN: dict[str, Any] = {
+    "key": "shown",
+    "type": "string",
+    "track": True,
+    "variants": {"a": "A", "b": "B"},
+    **_served(
+        fallthrough={
+            "rollout": {
+                "arms": [{"variant": "a", "weight": 50_000}, {"variant": "b", "weight": 50_000}]
+            }
+        }
+    ),
+}
+
+
+class World:
+    """What runs, and how to break it."""
+
+    def __init__(self, directory: Path, http: aiohttp.ClientSession) -> None:
+        self.directory = directory
+        self.http = http
+        self.redis = RedisServer(directory=directory)
+        self.redis_lines: list[Line] = []
+        self.sync_lines: list[Line] = []
+        self.control_planes: list[Program] = []
+        self.sidecars: list[Program] = []
+        self.api_urls: list[str] = []
+        self.metrics_urls: list[str] = []
+        self.ofrep_urls: list[str] = []
+        self.admin_urls: list[str] = []
+        self.step = 0
+        """The latest that is published for certain."""
+        self.tried = 0
+        """The latest that anybody tried to publish."""
+
+    # what users do
+
+    async def api(self, method: str, path: str, *, via: int = 0, **options: Any) -> tuple[int, Any]:
+        """Ask a control plane as administrator; return status and document."""
+        url = self.api_urls[via] + path
+        async with self.http.request(method, url, headers=ADMIN, **options) as answer:
+            return answer.status, await answer.json() if answer.content_length else None
+
+    async def publish_once(self, via: int = 0) -> bool:
+        """Try to make the step one larger; return whether a control plane said that it is."""
+        self.tried = step = self.tried + 1
+        flag = {"key": "step", "type": "integer", "value": step, "enabled": True}
+        try:
+            status, _ = await self.api("PUT", "/api/v1/flags/step", via=via, json=flag)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        if status != 200:
+            return False
+        self.step = step
+        return True
+
+    async def publish(self, via: int = 0, within_s: float = 30.0) -> int:
+        """Publish a larger step, trying until a control plane takes it; return the step."""
+        await until(lambda: self.publish_once(via), within_s)
+        return self.step
+
+    @asynccontextmanager
+    async def evaluating(self) -> AsyncIterator[Evaluator]:
+        """Ask all sidecars meanwhile; every answer must be right."""
+        async with evaluating(self.ofrep_urls, lambda: self.tried, _PAUSE_S) as evaluator:
+            await evaluator.all_see(self.step, 10)
+            yield evaluator
+
+    # what operators see
+
+    async def status(self, sidecar: int = 0) -> dict[str, Any]:
+        """Return what a sidecar says of itself."""
+        async with self.http.get(self.admin_urls[sidecar] + "/statusz") as answer:
+            document: dict[str, Any] = await answer.json()
+            return document
+
+    async def metrics(self, url: str) -> dict[str, float]:
+        """Return samples by name and labels as they stand there."""
+        async with self.http.get(url + "/metrics") as answer:
+            text = await answer.text()
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+    async def healthy(self, within_s: float) -> float:
+        """Return the seconds until all streams are up and confirmed, and Redis is seen."""
+        started = monotonic()
+        for number in range(len(self.sidecars)):
+            await until(lambda n=number: self._fresh(n), within_s - (monotonic() - started))
+        for number in range(len(self.control_planes)):
+            await until(lambda n=number: self._sees_redis(n), within_s - (monotonic() - started))
+        return monotonic() - started
+
+    async def _fresh(self, sidecar: int) -> bool:
+        status = await self.status(sidecar)
+        snapshot = status["snapshot"]
+        return status["sync"]["state"] == "streaming" and not snapshot["age_estimated"]
+
+    async def _sees_redis(self, control_plane: int) -> bool:
+        async with self.http.get(self.api_urls[control_plane] + "/health") as answer:
+            return answer.status == 200
+
+    # what comes and goes
+
+    async def _add_control_plane(self, stack: AsyncExitStack) -> None:
+        redis_port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
+        line = await stack.enter_async_context(Line([("127.0.0.1", redis_port)]))
+        self.redis_lines.append(line)
+        port, metrics_port = free_port(), free_port()
+        host, line_port = line.address
+        number = len(self.control_planes)
+        program = Program(
+            self.directory,
+            f"control-plane-{number}",
+            ["control-plane", "--port", str(port)],
+            {
+                "REDIS_URL": f"redis://{host}:{line_port}/0",
+                "ADMIN_TOKEN": ADMIN_TOKEN,
+                "METRICS_PORT": str(metrics_port),
+            },
+        )
+        stack.callback(program.close)
+        self.control_planes.append(program)
+        self.api_urls.append(f"http://127.0.0.1:{port}")
+        self.metrics_urls.append(f"http://127.0.0.1:{metrics_port}")
+
+    async def _add_sidecar(
+        self, stack: AsyncExitStack, key: str, environ: Mapping[str, str], before: Sequence[str]
+    ) -> None:
+        line = await stack.enter_async_context(Line([_address(url) for url in self.api_urls]))
+        self.sync_lines.append(line)
+        port, admin_port = free_port(), free_port()
+        host, line_port = line.address
+        number = len(self.sidecars)
+        program = Program(
+            self.directory,
+            f"sidecar-{number}",
+            ["proxy", "--port", str(port), "--admin-port", str(admin_port)],
+            {
+                "MATRIXFLAG_CONTROL_PLANE_URL": f"http://{host}:{line_port}",
+                "MATRIXFLAG_KEY": key,
+                "MATRIXFLAG_CACHE_DIR": str(self.directory / f"cache-{number}"),
+                "MATRIXFLAG_EXPOSURES_INTERVAL_S": "0.2",
+                "MATRIXFLAG_INSTANCE": f"sidecar-{number}",
+                **environ,
+            },
+            before,
+        )
+        stack.callback(program.close)
+        self.sidecars.append(program)
+        self.ofrep_urls.append(f"http://127.0.0.1:{port}")
+        self.admin_urls.append(f"http://127.0.0.1:{admin_port}")
+
+
+@asynccontextmanager
+async def running_world(
+    directory: Path,
+    *,
+    control_planes: int = 1,
+    sidecars: int = 1,
+    environ: Mapping[str, str] | None = None,
+    before: Sequence[str] = (),
+) -> AsyncIterator[World]:
+    """Run an installation; `environ` and `before` are for its sidecars."""
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
+        )
+        world = World(directory, http)
+        stack.enter_context(world.redis)
+        for _ in range(control_planes):
+            await world._add_control_plane(stack)
+        await asyncio.gather(*(program.start() for program in world.control_planes))
+        for flag in (GREETING, SHOWN, {"key": "step", "type": "integer", "value": 0}):
+            status, document = await world.api("POST", "/api/v1/flags", json=flag)
+            assert status == 201, document
+        await world.publish()
+        status, key = await world.api("POST", "/api/v1/keys", json={"kind": "sidecar"})
+        assert status == 201, key
+        for _ in range(sidecars):
+            await world._add_sidecar(stack, key["key"], environ or {}, before)
+        await asyncio.gather(*(program.start() for program in world.sidecars))
+        await world.healthy(20)
+        yield world
+
+
+async def until(condition: Callable[[], Any], within_s: float) -> float:
+    """Return the seconds until something outside of this process is so; it announces nothing."""
+    started = monotonic()
+    while True:
+        with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
+            if await condition():
+                return monotonic() - started
+        assert monotonic() - started < within_s, f"not within {within_s:.1f} s"
+        await asyncio.sleep(_LOOK_S)
+
+
+def _address(url: str) -> Address:
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    return host, int(port)
