@@ -141,6 +141,10 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         command_s=settings.redis_timeout_s,
         commit_s=settings.redis_timeout_s + _IN_LINE_S,
         connections=settings.redis_max_connections,
+        retries=settings.redis_retries,
+        backoff_s=settings.redis_backoff_s,
+        replicas=settings.redis_wait_replicas,
+        replicas_s=settings.redis_wait_s,
     )
     async with AsyncExitStack() as stack:
         app[LAG] = await stack.enter_async_context(LoopLag())

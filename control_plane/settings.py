@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
-from urllib.parse import urlsplit
-
-from redis.asyncio import ConnectionPool
 
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
+from control_plane.store.address import parse_address
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
 from proxy.contract.settings import SettingsError, read, setting
 
@@ -28,20 +26,7 @@ def redis_address(text: str) -> str:
 
     It may hold a password, so that no message quotes it: none of ours, and no library's.
     """
-    try:
-        parts = urlsplit(text)
-        # connects to nothing yet; the library has no types for it
-        ConnectionPool.from_url(text).make_connection()  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError):
-        raise ValueError(
-            "must be like redis://:PASSWORD@HOST:6379/0; in a password / is written %2F, @ %40"
-        ) from None
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must start with redis://, rediss:// or unix://")
-    if parts.scheme == "unix" and not parts.path:
-        raise ValueError("needs the path of a socket, unix:///run/redis.sock")
-    if parts.scheme != "unix" and not parts.hostname:
-        raise ValueError("needs a host, redis://localhost:6379")
+    parse_address(text)
     return text
 
 
@@ -63,7 +48,8 @@ class Settings:
     )
     redis_url: str = setting(
         "redis://localhost:6379",
-        "Redis with the definitions: redis://, rediss:// or unix://.",
+        "Redis with the definitions: a server, Sentinels (redis+sentinel://) or a Cluster "
+        "(redis+cluster://); docs/redis.md has the forms.",
         parse=redis_address,
         env="REDIS_URL",
         secret=True,
@@ -86,8 +72,30 @@ class Settings:
     )
     redis_max_connections: int = setting(
         64,
-        "Connections to each Redis at most; further requests wait.",
+        "Connections to each server of Redis at most; further requests wait.",
         parse=number(int, 1, 100_000),
+    )
+    redis_retries: int = setting(
+        3,
+        "How often a command is sent again whose connection broke, or that met a server that is "
+        "not the master; one that got no answer is not.",
+        parse=number(int, 0, 100),
+    )
+    redis_backoff_s: float = setting(
+        0.2,
+        "Longest pause before a command is sent again; the first is a tenth of it.",
+        parse=number(float, 0.001, 60.0),
+    )
+    redis_wait_replicas: int = setting(
+        0,
+        "Replicas that must have a write before it is answered, so that it survives a fail-over; "
+        "a write that too few of them have in time is answered 503.",
+        parse=number(int, 0, 10),
+    )
+    redis_wait_s: float = setting(
+        0.5,
+        "Longest wait for these replicas; below MATRIXFLAG_REDIS_TIMEOUT_S.",
+        parse=number(float, 0.001, 60.0),
     )
     admin_token: str = setting(
         "",
@@ -150,6 +158,11 @@ class Settings:
             )
         if self.dev and not is_loopback(self.host):
             problems.append("MATRIXFLAG_HOST: in dev mode only loopback is listened on")
+        if self.redis_wait_replicas and self.redis_wait_s >= self.redis_timeout_s:
+            problems.append(
+                f"MATRIXFLAG_REDIS_WAIT_S: {self.redis_wait_s:g} is not below "
+                f"MATRIXFLAG_REDIS_TIMEOUT_S, {self.redis_timeout_s:g}"
+            )
         if self.port and self.port == self.metrics_port:
             problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
         if self.signing_keys and self.signing_keys_file is not None:

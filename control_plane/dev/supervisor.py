@@ -22,8 +22,6 @@ from pathlib import Path
 
 import aiohttp
 import msgspec
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from control_plane.dev import leash
 from control_plane.dev.data_dir import DataDir, DevDocument
@@ -33,6 +31,7 @@ from control_plane.dev.ports import check_ports
 from control_plane.dev.sample import prepare
 from control_plane.dev.settings import DevSettings
 from control_plane.dev.welcome import welcome
+from control_plane.store.connection import Connections, RedisError, RedisLimits
 
 __all__ = ["run_dev"]
 
@@ -146,14 +145,14 @@ async def _redis(
 
 
 async def _check_redis(url: str) -> None:
-    redis: Redis = Redis.from_url(url, socket_timeout=_REDIS_TIMEOUT_S)
+    connections = Connections(url, RedisLimits(command_s=_REDIS_TIMEOUT_S))
     try:
-        await redis.ping()
-    except (RedisError, OSError, ValueError) as error:
+        await connections.run("ping", connections.commands.ping)
+    except RedisError as error:
         # The message names host and port, never the password.
         raise DevError(f"the Redis of --redis-url or REDIS_URL does not answer: {error}") from error
     finally:
-        await redis.aclose()
+        await connections.close()
 
 
 class _Child:

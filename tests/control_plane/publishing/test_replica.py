@@ -110,8 +110,8 @@ async def test_a_write_that_always_loses_is_a_conflict(two: tuple[Replica, Repli
 
 def url_of(replica: Replica) -> str:
     """Return the address of a replica's server."""
-    arguments = replica._connections.commands.connection_pool.connection_kwargs
-    return f"redis://{arguments['host']}:{arguments['port']}/{arguments.get('db', 0)}"
+    host, port = replica._connections.servers.masters[0]
+    return f"redis://{host}:{port}"
 
 
 async def test_a_change_without_edits_writes_nothing(replica: Replica, redis_url: str) -> None:
