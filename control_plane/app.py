@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from time import monotonic
 
@@ -62,6 +63,7 @@ from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
+from control_plane.supervise import supervise
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.cors import Cors
@@ -147,13 +149,14 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         replicas_s=settings.redis_wait_s,
     )
     async with AsyncExitStack() as stack:
-        app[LAG] = await stack.enter_async_context(LoopLag())
+        app[LAG] = await stack.enter_async_context(LoopLag(metrics.background_failed))
         sign = Signer(settings.signing_keys) if settings.signing_keys else unsigned
-        replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign)
+        failed = metrics.background_failed
+        replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign, failed)
         app[REPLICA] = await stack.enter_async_context(replica)
         app[KEYS] = KeyService(replica)
         app[UNITS] = UnitService(replica)
-        app[SYNC] = await stack.enter_async_context(SyncService(replica))
+        app[SYNC] = await stack.enter_async_context(SyncService(replica, failed=failed))
         exposures = Connections(
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
         )
@@ -238,12 +241,11 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         )
         _warn(settings)
         logger.info("the API listens on %s, metrics on %s/metrics", api_url, metrics_url)
-        ready = asyncio.create_task(
-            _announce(app[REPLICA], settings.ready_file, {"api": api_url, "metrics": metrics_url})
-        )
-        stack.callback(ready.cancel)
-        sweeping = asyncio.create_task(sweep())
-        stack.callback(sweeping.cancel)
+        addresses = {"api": api_url, "metrics": metrics_url}
+        announce = partial(_announce, app[REPLICA], settings.ready_file, addresses)
+        for name, work in (("announcing", announce), ("collecting", sweep)):
+            supervised = supervise(name, work, app[METRICS].background_failed)
+            stack.callback(asyncio.create_task(supervised, name=name).cancel)
         await stop.wait()
         logger.info("stopping")
 

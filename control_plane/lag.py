@@ -5,6 +5,8 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
+from control_plane.supervise import Failed, supervise, unnoted
+
 __all__ = ["LoopLag"]
 
 _INTERVAL_S = 0.25
@@ -14,7 +16,8 @@ _KEPT = 40  # measurements, ten seconds of them
 class LoopLag:
     """Measures while entered. A process has one."""
 
-    def __init__(self) -> None:
+    def __init__(self, failed: Failed = unnoted) -> None:
+        self._failed = failed
         self._lags: list[float] = []
         self._task: asyncio.Task[None] | None = None
 
@@ -24,7 +27,8 @@ class LoopLag:
         return max(self._lags, default=0.0)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._measure(), name="loop lag")
+        work = supervise("loop lag", self._measure, self._failed)
+        self._task = asyncio.create_task(work, name="loop lag")
         return self
 
     async def __aexit__(

@@ -132,6 +132,12 @@ METRICS: dict[str, MetricRow] = {
             "Exposures that had been stored and made way for newer ones",
         ),
         MetricRow(
+            "matrixflag_background_failures_total",
+            "counter",
+            ("task",),
+            "Background work that failed in a way nobody expected and was started again",
+        ),
+        MetricRow(
             "matrixflag_loop_lag_seconds",
             "gauge",
             (),
@@ -185,6 +191,8 @@ class Metrics:
         self._commands = _histogram(
             "matrixflag_redis_command_seconds", _REDIS_BUCKETS_S, self.registry
         )
+        row = METRICS["matrixflag_background_failures_total"]
+        self._background = Counter(row.name, row.help, row.labels, registry=self.registry)
         row = METRICS["matrixflag_redis_errors_total"]
         self._errors = Counter(row.name, row.help, row.labels, registry=self.registry)
 
@@ -197,6 +205,10 @@ class Metrics:
         self._commands.labels(command).observe(duration_s)
         if not succeeded:
             self._errors.labels(command).inc()
+
+    def background_failed(self, task: str, _error: BaseException) -> None:
+        """Count a failure of supervised work."""
+        self._background.labels(task).inc()
 
     def show(self, figures: Callable[[], Figures]) -> None:
         """Have the state read by `figures` at each scrape."""

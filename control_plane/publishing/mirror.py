@@ -45,6 +45,7 @@ from control_plane.publishing.state import Change, Prepared, ProjectState, Step,
 from control_plane.publishing.units import blob_of
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
+from control_plane.supervise import Failed, supervise, unnoted
 
 __all__ = ["DEFAULT_PROJECT", "SMALL_EDITS", "Mirror"]
 
@@ -70,10 +71,12 @@ class Mirror:
         store: ProjectStore,
         changed: Callable[[str, str], None],
         sign: Sign = unsigned,
+        failed: Failed = unnoted,
     ) -> None:
         # Process
         self._store = store
         self._sign = sign
+        self._failed = failed
         self._changed = changed
         self._locks: dict[str, asyncio.Lock] = {}
         self._task: asyncio.Task[None] | None = None
@@ -95,7 +98,8 @@ class Mirror:
 
     def start(self) -> None:
         """Begin to load and to follow."""
-        self._task = asyncio.create_task(self._run(), name="mirror")
+        work = supervise("mirror", self._run, self._failed)
+        self._task = asyncio.create_task(work, name="mirror")
 
     async def stop(self) -> None:
         """End following; what is held stays."""
@@ -201,6 +205,7 @@ class Mirror:
                     logger.warning("Redis cannot be followed: %s", error)
                 else:
                     logger.exception("following Redis failed")
+                    self._failed("mirror", error)
                 first, most = _BACKOFF_S
                 await asyncio.sleep(random.uniform(0.01, min(most, first * 2**failed)))  # noqa: S311 - spreads retries, guards nothing
 

@@ -42,6 +42,7 @@ from control_plane.publishing.state import (
 from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.projects import Commit, ProjectStore
+from control_plane.supervise import Failed, unnoted
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.steps import Steps, finish
 from proxy.contract.sync import SnapshotPointer
@@ -73,13 +74,14 @@ class Replica:
         limits: RedisLimits | None = None,
         observe: Observer | None = None,
         sign: Sign = unsigned,
+        failed: Failed = unnoted,
     ) -> None:
         # Process
         self._connections = Connections(redis_url, limits or RedisLimits(), self._observed)
         self._observe = observe
         self._store = ProjectStore(self._connections)
         self._subscriptions = Subscriptions()
-        self._mirror = Mirror(self._store, self._subscriptions.notify, sign)
+        self._mirror = Mirror(self._store, self._subscriptions.notify, sign, failed)
         # What is known of Redis
         self._redis_ok = False
         self._failed_at = 0.0  # the last command that Redis did not answer, monotonic

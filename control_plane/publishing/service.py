@@ -27,6 +27,7 @@ from control_plane.access.model import KeyRecord, expires_at_ms
 from control_plane.errors import Gone, NotFound, Unavailable
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import EnvironmentSnapshot
+from control_plane.supervise import Failed, supervise, unnoted
 from proxy.contract.sync import HEARTBEAT_S, Heartbeat, SnapshotPointer, event_id, parse_event_id
 from proxy.contract.units import EMPTY_BLOB
 
@@ -120,8 +121,10 @@ class SyncService:
         replica: Replica,
         heartbeat_s: float = HEARTBEAT_S,
         now: Callable[[], float] = time.time,
+        failed: Failed = unnoted,
     ) -> None:
         self.replica = replica
+        self._failed = failed
         self._heartbeat_s = heartbeat_s
         self._now = now
         self._closing = False
@@ -224,7 +227,7 @@ class SyncService:
                 stream.cut()
 
     async def __aenter__(self) -> Self:
-        self._start(self._sweep())
+        self._start(supervise("stream keys", self._sweep, self._failed), "stream keys")
         return self
 
     async def __aexit__(
@@ -264,7 +267,7 @@ class SyncService:
         """Let the replica know what a sidecar holds, without making the sidecar wait for Redis."""
         if held.epoch is None or held.revision is None:
             return
-        self._start(self._tell(key.project, key.environment, held.epoch, held.revision))
+        self._start(self._tell(key.project, key.environment, held.epoch, held.revision), "witness")
 
     async def _tell(self, project: str, environment: str, epoch: str, revision: int) -> None:
         try:
@@ -272,8 +275,8 @@ class SyncService:
         except Exception:
             logger.exception("what a sidecar holds could not be compared with Redis")
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
+    def _start(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -24,7 +24,7 @@ from tests.chaos.programs import Program
 from tests.proxy.sync.control_plane import free_port
 from tests.support.redis import RedisServer
 
-__all__ = ["ADMIN", "World", "running_world"]
+__all__ = ["ADMIN", "ADMIN_TOKEN", "SHOWN", "World", "running_world", "until"]
 
 ADMIN_TOKEN = "an-administrators-token"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
