@@ -53,9 +53,10 @@ _NOT_HERE = (ReadOnlyError, ClusterDownError, BusyLoadingError)  # MASTERDOWN is
 _AGAIN_ALONE = (MovedError, AskError, TryAgainError, NoScriptError, *_NOT_HERE)
 _ACKNOWLEDGED = {"EVAL", "EVALSHA", "SADD"}  # what definitions and exposures are written with
 
-_WITHOUT_KEY = {"PING", "ECHO", "TIME", "INFO", "ROLE", "CONFIG GET", "CLIENT SETNAME", "LASTSAVE"}
+_WITHOUT_KEY = {"PING", "ECHO", "TIME"}
 _ALL_KEYS = {"DEL", "UNLINK", "EXISTS", "TOUCH", "MGET", "SUNION", "SINTER", "SDIFF", "PFCOUNT"}
-_OF_ONE_SERVER = {"SCAN", "KEYS", "DBSIZE", "FLUSHALL", "FLUSHDB", "RANDOMKEY", "SCRIPT FLUSH"}
+_OF_ONE_SERVER = {"SCAN", "KEYS", "DBSIZE", "FLUSHALL", "FLUSHDB", "RANDOMKEY", "INFO", "ROLE"}
+_OF_ONE_SERVER |= {"CONFIG", "CLIENT", "CLUSTER", "SCRIPT", "DEBUG", "WAIT", "LASTSAVE"}
 
 _Command = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -89,7 +90,7 @@ class PoolLimits:
 
 def keys_of(command: Sequence[Any]) -> Sequence[Any]:
     """Return the keys of a command as redis-py puts it: its name first, then its arguments."""
-    name = str(command[0]).upper()
+    name = _name(command)
     if name in _WITHOUT_KEY or name in _OF_ONE_SERVER:
         return ()
     if name in {"EVAL", "EVALSHA", "EVAL_RO", "EVALSHA_RO", "FCALL", "FCALL_RO"}:
@@ -379,9 +380,9 @@ class Client(redis.Redis):
         if len(slots) == 1:
             return slots.pop()
         if not keys:
-            if args and str(args[0]).upper() in _OF_ONE_SERVER:
+            if args and _name(args) in _OF_ONE_SERVER:
                 raise DataError(f"{args[0]} is of one server: ask each of `masters()`")
-        elif not args or str(args[0]).upper() not in {"XREAD", "XREADGROUP"}:
+        elif not args or _name(args) not in {"XREAD", "XREADGROUP"}:
             raise DataError(f"{args[0]} concerns keys of one slot alone")
         return None
 
@@ -467,6 +468,11 @@ class _Pipeline(Pipeline):
                 if isinstance(answer, Exception):
                     raise answer
         return answers
+
+
+def _name(command: Sequence[Any]) -> str:
+    """Return the first word of a command; redis-py puts `CONFIG GET` as one argument."""
+    return str(command[0]).upper().partition(" ")[0]
 
 
 def _streams(command: Sequence[Any]) -> int:

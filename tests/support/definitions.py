@@ -66,9 +66,11 @@ def change(*edits: Edit) -> Change:
     return Change("test", AUTHOR, now_rfc3339(), edits)
 
 
-async def put(replica: Replica, kind: RecordKind, key: str, record: Record) -> None:
+async def put(
+    replica: Replica, kind: RecordKind, key: str, record: Record, project: str = "default"
+) -> None:
     """Commit one record."""
-    await replica.commit("default", lambda _: change(Edit(kind, key, record)))
+    await replica.commit(project, lambda _: change(Edit(kind, key, record)))
 
 
 async def remove(replica: Replica, kind: RecordKind, key: str) -> None:

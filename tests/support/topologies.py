@@ -315,6 +315,51 @@ class Cluster(_Group):
                         return self.node(row[2][1])
         raise redis.ConnectionError("no node answers")
 
+    def wait_other_owner(self, key: str, than: Node) -> Node:
+        """Return the node that has a key when it is another one, which says so itself."""
+        return wait_for(
+            lambda: (
+                (now := self.owner(key, than)) is not than
+                and now.info()["role"] == "master"
+                and now
+            ),
+            "no fail-over",
+        )
+
+    def first_slot(self, node: Node) -> int:
+        """Return the first slot that a master has."""
+        with node.client() as client:
+            slots = client.execute_command("CLUSTER SLOTS")
+        return min(row[0] for row in slots if row[2][1] == node.port)
+
+    def reshard(self, source: Node, target: Node, slots: int) -> None:
+        """Move the first slots of a master to another."""
+        self.cli(
+            "--cluster", "reshard", f"127.0.0.1:{target.port}",
+            "--cluster-from", self.identity(source), "--cluster-to", self.identity(target),
+            "--cluster-slots", str(slots), "--cluster-yes",
+        )  # fmt: skip
+
+    def open_slot(self, slot: int, source: Node, target: Node) -> None:
+        """Begin to move a slot."""
+        with target.client() as into, source.client() as out:
+            into.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", self.identity(source))
+            out.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", self.identity(target))
+
+    def move_keys(self, slot: int, source: Node, target: Node, count: int) -> None:
+        """Move some keys of a slot."""
+        with source.client() as out:
+            keys = out.execute_command("CLUSTER GETKEYSINSLOT", slot, count)
+            if keys:
+                to = ("127.0.0.1", target.port, "", 0, 5000)
+                out.execute_command("MIGRATE", *to, "KEYS", *keys)
+
+    def close_slot(self, slot: int, source: Node, target: Node) -> None:
+        """End moving a slot."""
+        for node in (target, source):
+            with node.client() as client:
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", self.identity(target))
+
     def identity(self, node: Node) -> str:
         """Return a node's id."""
         with node.client() as client:

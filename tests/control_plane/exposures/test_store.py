@@ -129,18 +129,19 @@ async def test_sizes_add_up(connections: Connections, redis: Redis) -> None:
     assert (bytes_, items) == (sum(range(50)), sum(range(50)))
 
 
-async def test_a_server_without_memory_stores_nothing_of_a_batch(
-    connections: Connections, redis: Redis
-) -> None:
+async def test_a_server_without_memory_stores_nothing_of_a_batch(connections: Connections) -> None:
     """Half of a step would be an id that is known and a batch that is not there."""
     store, batch_id = ExposureStore(connections), uuid7()
     await put(store, uuid7())  # the script is there already
-    await redis.config_set("maxmemory", "1")
+    masters = await connections.commands.masters()
+    for server in masters.values():
+        await server.config_set("maxmemory", "1")
     try:
         with pytest.raises(RedisError, match=r"(?i)oom|maxmemory"):
             await put(store, batch_id)
     finally:
-        await redis.config_set("maxmemory", "0")
+        for server in masters.values():
+            await server.config_set("maxmemory", "0")
     assert not (await put(store, batch_id)).duplicate
 
 

@@ -1,0 +1,121 @@
+"""A master that Sentinels watch is lost under load: written to again, and nothing lost."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+
+from tests.integration.redis.load import LIMITS, Load, check
+from tests.support.api import Api, running_api, until
+from tests.support.topologies import Node, SentinelGroup, frozen, wait_for
+
+
+@pytest.mark.parametrize("lose", [Node.kill, Node.freeze], ids=["killed", "frozen"])
+async def test_a_master_is_lost_under_load(
+    sentinel: SentinelGroup, lose: Callable[[Node], None]
+) -> None:
+    """Two replicas of the control plane, neither of them restarted, and no write lost."""
+    await asyncio.to_thread(sentinel.wait_in_step)
+    async with AsyncExitStack() as stack:
+        apis = [
+            await stack.enter_async_context(running_api(sentinel.url, **LIMITS)) for _ in range(2)
+        ]
+        load = await stack.enter_async_context(Load(apis, lose.__name__))
+        await load.go_on()
+        old = sentinel.master()
+        lose(old)
+        new = await asyncio.to_thread(sentinel.wait_other_master, old)
+        await load.go_on()
+        if lose is Node.kill:
+            old.start()
+        else:
+            old.thaw()  # it takes itself for the master until the Sentinels tell it
+        await load.go_on(writes=20)
+        for api in apis:
+            assert (await api.ask("GET", "/health")).json["status"] == "ok"
+    print(f"{lose.__name__}: longest time without a write {load.longest_gap_s:.2f} s", load.answers)
+    assert sentinel.master() is new
+    await check(sentinel.url, load)
+
+
+async def test_writes_that_a_fail_over_lost_are_seen_as_lost(sentinel: SentinelGroup) -> None:
+    """Not waited for, written by the master alone: gone with it, and the fleet is told so."""
+    await asyncio.to_thread(sentinel.wait_in_step)
+    lossy = LIMITS | {"redis_wait_replicas": 0}
+    async with running_api(sentinel.url, **lossy) as one, running_api(sentinel.url, **lossy) as two:
+        key = (await one.make_key("sidecar", name="s", environment="production"))["key"]
+        assert (await one.ask("POST", "/api/v1/flags", json=flag("kept"))).status == 201
+        old = sentinel.master()
+        await asyncio.to_thread(wait_for, lambda: replicated(old), "replicas lag")
+        before = await pointer(one, key)
+        for server in sentinel.servers:
+            if server is not old:
+                with server.client() as client:
+                    client.replicaof("127.0.0.1", 1)  # nobody: what follows does not reach it
+        for number in range(5):
+            reply = await one.ask("POST", "/api/v1/flags", json=flag(f"lost-{number}"))
+            assert reply.status == 201
+        old.kill()
+        await asyncio.to_thread(sentinel.wait_other_master, old)
+
+        async def renewed() -> bool:
+            found = [await pointer(api, key) for api in (one, two)]
+            return found[0] == found[1] and found[0][0] != before[0]
+
+        await until(renewed)
+        for api in (one, two):
+            assert (await api.ask("GET", "/api/v1/flags/kept")).status == 200
+            assert (await api.ask("GET", "/api/v1/flags/lost-0")).status == 404
+
+            async def well(api: Api = api) -> bool:
+                return (await api.ask("GET", "/health")).status == 200
+
+            await until(well)
+        assert (await two.ask("POST", "/api/v1/flags", json=flag("lost-0"))).status == 201
+        old.start()
+
+
+async def test_a_write_that_no_replica_has_is_not_acknowledged(sentinel: SentinelGroup) -> None:
+    """When it is asked for: 503 in bounded time, and the write may be there."""
+    await asyncio.to_thread(sentinel.wait_in_step)
+    one_replica = LIMITS | {"redis_wait_replicas": 2, "redis_wait_s": 0.2}
+    async with running_api(sentinel.url, **one_replica) as api:
+        reply = await api.ask("POST", "/api/v1/flags", json=flag("both"))
+        assert reply.status == 201
+        replica = next(s for s in sentinel.servers if s is not sentinel.master())
+        with frozen(replica):
+            reply = await api.ask("POST", "/api/v1/flags", json=flag("one"))
+            assert (reply.status, reply.json["code"]) == (503, "redis_unavailable")
+            assert "may or may not have been stored" in reply.json["detail"]
+            # Read back, as the answer says.
+            await until(lambda: found(api, "one"))
+        await asyncio.to_thread(sentinel.wait_in_step)
+        reply = await api.ask("POST", "/api/v1/flags", json=flag("again"))
+        assert reply.status == 201
+
+
+def flag(key: str) -> dict[str, Any]:
+    """Return a flag as it is written."""
+    return {"key": key, "type": "boolean", "value": True, "enabled": True}
+
+
+async def found(api: Api, key: str) -> bool:
+    """Return whether a flag is there."""
+    return (await api.ask("GET", f"/api/v1/flags/{key}")).status == 200
+
+
+async def pointer(api: Api, key: str) -> tuple[str, str, str]:
+    """Return what a sidecar is told to serve: epoch, revision and digest."""
+    reply = await api.ask("GET", "/api/v1/sync/snapshot", token=key)
+    assert reply.status == 200, reply.body
+    epoch, revision, digest = reply.headers["ETag"].removeprefix('W/"').rstrip('"').split("-")
+    return epoch, revision, digest
+
+
+def replicated(master: Node) -> bool:
+    """Return whether all replicas have all that a master wrote."""
+    said = master.info()
+    lag = [v["offset"] for k, v in said.items() if k.startswith("slave") and k[5:].isdigit()]
+    return lag == [said["master_repl_offset"]] * 2
