@@ -1,6 +1,7 @@
 """The composition root: what the control plane consists of, in the order it depends on itself.
 
-    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, exposures -> routes
+    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, exposures, fleet
+    -> routes
 
 `create_app` makes the API, `create_metrics_app` the small one beside it, `serve` runs both until it
 is told to stop, and `COMMAND` is `matrixflag control-plane`. Only this module sees all others.
@@ -38,11 +39,15 @@ from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
 from control_plane.flags import routes as flag_routes
+from control_plane.fleet import routes as fleet_routes
+from control_plane.fleet.service import FleetService
+from control_plane.fleet.store import FleetStore
 from control_plane.garbage import sweep, tame_collector
 from control_plane.imports import routes as import_routes
 from control_plane.keys import (
     ASSETS,
     EXPOSURES,
+    FLEET,
     KEYS,
     LAG,
     METRICS,
@@ -89,6 +94,7 @@ ROUTES: tuple[Route, ...] = (
     *access_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
+    *fleet_routes.ROUTES,
     *health.ROUTES,
     *pages.ROUTES,
 )
@@ -162,6 +168,9 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         )
         stack.push_async_callback(exposures.close)
         app[EXPOSURES] = ExposureService(ExposureStore(exposures))
+        app[FLEET] = await stack.enter_async_context(
+            FleetService(replica, FleetStore(exposures), failed=failed)
+        )
         metrics.show(lambda: _figures(app))
         yield
 
@@ -172,7 +181,7 @@ async def _cut_streams(app: web.Application) -> None:
 
 def _figures(app: web.Application) -> Figures:
     """Return what the metrics show of the state of this process."""
-    replica, counts = app[REPLICA], app[EXPOSURES].counts
+    replica, counts, fleet = app[REPLICA], app[EXPOSURES].counts, app[FLEET]
     connected = app[SYNC].connected
     environments = [
         EnvironmentFigures(
@@ -181,6 +190,7 @@ def _figures(app: web.Application) -> Figures:
             revision=snapshot.revision,
             snapshot_bytes=snapshot.size,
             sidecars=connected.get((name, environment), 0),
+            fleet=fleet.figures.get((name, environment)),
         )
         for name, state in sorted(replica.projects.items())
         for environment, snapshot in sorted(state.snapshots.items())
@@ -201,6 +211,8 @@ def _figures(app: web.Application) -> Figures:
         blobs_sent=app[SYNC].blobs_sent,
         exposures={outcome: getattr(counts, outcome) for outcome in outcomes},
         exposures_dropped=counts.dropped,
+        standings=fleet.standings,
+        fleet_complete=fleet.complete,
         loop_lag_s=app[LAG].worst_s,
     )
 

@@ -10,6 +10,7 @@ from aiohttp import web
 if TYPE_CHECKING:
     from control_plane.access.service import KeyService
     from control_plane.exposures.service import ExposureService
+    from control_plane.fleet.service import FleetService
     from control_plane.lag import LoopLag
     from control_plane.metrics import Metrics
     from control_plane.publishing.replica import Replica
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ASSETS",
     "EXPOSURES",
+    "FLEET",
     "KEYS",
     "LAG",
     "METRICS",
@@ -48,3 +50,5 @@ SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 UNITS: web.AppKey["UnitService"] = web.AppKey("units")
 EXPOSURES: web.AppKey["ExposureService"] = web.AppKey("exposures")
+FLEET: web.AppKey["FleetService"] = web.AppKey("fleet")
+"""Which sidecar serves what."""

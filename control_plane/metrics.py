@@ -6,7 +6,7 @@ cannot be forgotten or drift. Label values come from our own tables, never from 
 projects and environments, of which `MAX_SERIES` are shown.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple, Protocol
 
@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+
+from control_plane.fleet.model import FleetFigures
 
 __all__ = ["MAX_SERIES", "METRICS", "EnvironmentFigures", "Figures", "MetricRow", "Metrics"]
 
@@ -138,6 +140,45 @@ METRICS: dict[str, MetricRow] = {
             "Background work that failed in a way nobody expected and was started again",
         ),
         MetricRow(
+            "matrixflag_fleet_sidecars",
+            "gauge",
+            ("project", "environment", "state"),
+            "Sidecars that are current, behind, stale or missing; the same on every replica",
+        ),
+        MetricRow(
+            "matrixflag_fleet_oldest_age_seconds",
+            "gauge",
+            ("project", "environment"),
+            "Longest time since what a sidecar serves was confirmed, missing ones aside",
+        ),
+        MetricRow(
+            "matrixflag_fleet_waiting",
+            "gauge",
+            ("project", "environment"),
+            "Sidecars that were connected when the last revision was published and do not serve it "
+            "yet",
+        ),
+        MetricRow(
+            "matrixflag_fleet_convergence_seconds",
+            "gauge",
+            ("project", "environment", "share"),
+            "Time until half (0.5), 99 % (0.99) and all (1) of those served the last revision; "
+            "absent until then",
+        ),
+        MetricRow(
+            "matrixflag_fleet_complete",
+            "gauge",
+            (),
+            "1 if what other replicas heard of the fleet is known here; 0 while Redis is away",
+        ),
+        MetricRow(
+            "matrixflag_fleet_standings_total",
+            "counter",
+            ("outcome",),
+            "Times that a sidecar told what it serves: taken, refused as wrong, or one too many "
+            "(full)",
+        ),
+        MetricRow(
             "matrixflag_loop_lag_seconds",
             "gauge",
             (),
@@ -155,6 +196,8 @@ class EnvironmentFigures(NamedTuple):
     revision: int
     snapshot_bytes: int
     sidecars: int
+    fleet: FleetFigures | None
+    """None until somebody told what it serves."""
 
 
 class Figures(NamedTuple):
@@ -174,6 +217,8 @@ class Figures(NamedTuple):
     blobs_sent: int
     exposures: dict[str, int]
     exposures_dropped: int
+    standings: Mapping[str, int]
+    fleet_complete: bool
     loop_lag_s: float
 
 
@@ -260,6 +305,33 @@ class _State(Collector):
             size.add_metric(labels, row.snapshot_bytes)
             sidecars.add_metric(labels, row.sidecars)
         yield from (received, revision, size, sidecars)
+        yield from _fleet(now)
+
+
+def _fleet(now: Figures) -> Iterator[Metric]:
+    yield _gauge("matrixflag_fleet_complete", float(now.fleet_complete))
+    standings = _counter("matrixflag_fleet_standings_total")
+    for outcome, count in now.standings.items():
+        standings.add_metric((outcome,), count)
+    states = _gauge("matrixflag_fleet_sidecars")
+    oldest = _gauge("matrixflag_fleet_oldest_age_seconds")
+    waiting = _gauge("matrixflag_fleet_waiting")
+    convergence = _gauge("matrixflag_fleet_convergence_seconds")
+    for row in now.environments[:MAX_SERIES]:
+        labels, fleet = (row.project, row.environment), row.fleet
+        if fleet is None:
+            continue
+        for state, count in fleet.states.items():
+            states.add_metric((*labels, state), count)
+        oldest.add_metric(labels, fleet.oldest_age_s)
+        last = fleet.last
+        if last is None:
+            continue
+        waiting.add_metric(labels, last.connected - last.known)
+        for share, after_ms in (("0.5", last.half_ms), ("0.99", last.most_ms), ("1", last.all_ms)):
+            if after_ms is not None:
+                convergence.add_metric((*labels, share), after_ms / 1000)
+    yield from (standings, states, oldest, waiting, convergence)
 
 
 def _histogram(name: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> Histogram:

@@ -5,7 +5,8 @@ are entered into one stack; leaving it is the drain:
 
     readiness off, each answer ends its connection -> (drain_s) -> evaluation port: no new
     connections, idle ones closed, requests under way finished -> sync and other background work
-    cancelled -> exposures sent or put on disk -> admin port -> HTTP session
+    cancelled -> goodbye to the control plane -> exposures sent or put on disk -> admin port -> HTTP
+    session
 
 A native sidecar in Kubernetes may have 2 s from SIGTERM; without `drain_s` it takes less.
 """
@@ -51,6 +52,7 @@ from proxy.parts import (
     make_exposures,
     make_source,
     make_streams,
+    make_teller,
     ofrep_settings,
 )
 from proxy.settings import ProxySettings
@@ -64,6 +66,7 @@ _log = logging.getLogger(__name__)
 
 _FINISH_S = 1.0  # requests under way take microseconds; only bodies that trickle in are cut off
 _LAST_REPORT_S = 0.5
+_LAST_WORD_S = 0.25
 _LOOK_FOR_KEYS_S = 0.1
 
 
@@ -113,6 +116,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         session = await stack.enter_async_context(aiohttp.ClientSession())
         recorder, reporter = make_exposures(settings, session)
         metrics.watch_exposures(recorder, reporter)
+        teller = make_teller(settings, session, holder, status, lifecycle)
 
         admin_app = create_admin_app(
             AdminHandler(
@@ -135,6 +139,11 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         if reporter is not None:
             stack.push_async_callback(reporter.close, _LAST_REPORT_S)
             work["exposures"] = reporter.run
+        if teller is not None:
+            holder.subscribe(teller.swapped)
+            metrics.watch_standing(teller)
+            stack.push_async_callback(teller.close, _LAST_WORD_S)
+            work["standing"] = teller.run
         for name, each in work.items():
             await _supervised(stack, name, each, metrics)
 

@@ -33,6 +33,7 @@ from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
 from proxy.slices import run_in_slices
+from proxy.standing import Teller
 from proxy.sync import BLOB_OUTCOMES, STATES, SyncStatus
 
 __all__ = ["METRICS", "MetricRow", "Metrics", "measure_lag"]
@@ -162,6 +163,12 @@ METRICS: tuple[MetricRow, ...] = (
         "Blobs still to come before the latest snapshot can be served.",
     ),
     MetricRow(
+        "matrixflag_standings_total",
+        "counter",
+        ("outcome",),
+        "Times that the control plane was told what is served: taken, or failed and told later.",
+    ),
+    MetricRow(
         "matrixflag_exposures_received_total",
         "counter",
         (),
@@ -233,6 +240,7 @@ class Metrics:
         self._current = current
         self._recorder: Recorder | None = None
         self._reporter: ExposureReporter | None = None
+        self._teller: Teller | None = None
         self.evaluations = EvaluationCounts()
         self.requests: Counter[tuple[str, int]] = Counter()
         self.request_seconds = _by_route()
@@ -259,6 +267,10 @@ class Metrics:
         """Render the balance of exposures too."""
         self._recorder = recorder
         self._reporter = reporter
+
+    def watch_standing(self, teller: Teller) -> None:
+        """Render how the standing is told too."""
+        self._teller = teller
 
     def swapped(self, old: Served | None, new: Served) -> None:
         """Take note of another snapshot; a subscriber of the holder, after `Current` is one."""
@@ -350,6 +362,8 @@ class Metrics:
         blobs = [((outcome,), status.blobs[outcome]) for outcome in BLOB_OUTCOMES]
         yield _metric("matrixflag_sync_blobs_total", blobs)
         yield _metric("matrixflag_sync_blobs_missing", [((), status.blobs_missing)])
+        outcomes = Counter() if self._teller is None else self._teller.outcomes
+        yield _metric("matrixflag_standings_total", _labelled(outcomes))
 
     def _exposures(self) -> Iterator[Metric]:
         if self._recorder is not None:

@@ -15,17 +15,19 @@ from proxy.exposures.recorder import Recorder
 from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.exposures.spool import Spool
 from proxy.holder import Holder
+from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.ofrep.answering import OfrepSettings
 from proxy.ofrep.auth import Access
 from proxy.ofrep.current import Current
 from proxy.ofrep.streams import Pace, Streams
 from proxy.settings import ProxySettings
+from proxy.standing import StandingSettings, Teller
 from proxy.sync import SyncSettings, SyncStatus
 from proxy.sync.source import run_control_plane_source
 
 __all__ = ["Work", "admin_settings", "make_exposures", "make_source", "make_streams"]
-__all__ += ["ofrep_settings"]
+__all__ += ["make_teller", "ofrep_settings"]
 
 Work = Callable[[], Awaitable[None]]
 """Something that runs until it is cancelled, for `proxy.supervise`."""
@@ -75,6 +77,27 @@ def make_exposures(
         unit_hash_key=settings.unit_hash_key,
     )
     return Recorder(buffer), ExposureReporter(buffer, session, reporting, spool)
+
+
+def make_teller(
+    settings: ProxySettings,
+    session: aiohttp.ClientSession,
+    holder: Holder,
+    status: SyncStatus,
+    lifecycle: Lifecycle,
+) -> Teller | None:
+    """Return what tells the control plane how this sidecar stands; None where there is none."""
+    if not settings.control_plane_url:
+        return None
+    telling = StandingSettings(
+        control_plane_urls=settings.control_plane_url,
+        key=settings.key or "",
+        instance=settings.instance,
+        application=settings.application,
+        application_version=settings.application_version,
+        labels=dict(settings.labels),
+    )
+    return Teller(telling, session, holder, status, lifecycle)
 
 
 def make_streams(

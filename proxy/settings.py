@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from proxy.contract.access import KEY_PATTERN, key_kind
 from proxy.contract.codes import KeyKind
+from proxy.contract.fleet import MAX_LABELS, Standing, check_standing, label_problem
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
 from proxy.contract.settings import SettingsError, boolean, read, setting
 from proxy.sync import STARTUP_POLICIES, StartupPolicy
@@ -63,6 +64,23 @@ def _path_prefix(text: str) -> str:
     if not _PATH_PREFIX.fullmatch(prefix):
         raise ValueError("is not the beginning of a path, like /flags")
     return prefix
+
+
+def _labels(text: str) -> tuple[tuple[str, str], ...]:
+    """Return names and values; one without a value is what manifests make of nothing."""
+    found: dict[str, str] = {}
+    for word in words(text):
+        name, equals, value = (part.strip() for part in word.partition("="))
+        if not equals:
+            raise ValueError(f"holds {word!r}, which is not NAME=VALUE")
+        if name in found:
+            raise ValueError(f"names {name!r} twice")
+        if problem := label_problem(name, value):
+            raise ValueError(f"holds {word[:80]!r}: {problem}")
+        found[name] = value
+    if len(found) > MAX_LABELS:
+        raise ValueError(f"holds {len(found)} labels, at most {MAX_LABELS} are taken")
+    return tuple((name, value) for name, value in found.items() if value)
 
 
 def _header_names(text: str) -> tuple[str, ...]:
@@ -213,6 +231,13 @@ class ProxySettings:
     )
 
     instance: str = setting("", "Name of this sidecar in reports; the host's name and 8 digits")
+    application: str = setting("", "Name of the application that this sidecar is beside")
+    application_version: str = setting("", "Version of that application")
+    labels: tuple[tuple[str, str], ...] = setting(
+        (),
+        "Groups that this sidecar is told apart by, at most 16: region=eu,zone=a",
+        parse=_labels,
+    )
     log_level: str = setting("info", "debug, info, warning or error", parse=one_of(*_LOG_LEVELS))
     log_format: LogFormat = setting("text", "text or json", parse=one_of(*get_args(LogFormat)))
 
@@ -297,6 +322,10 @@ class ProxySettings:
             self.instance.isascii() and self.instance.isprintable()
         ):
             problems.append(f"--instance: at most {_MAX_INSTANCE_CHARS} printable ASCII characters")
+        told = Standing("-", self.application, self.application_version)
+        for problem in check_standing(told):
+            name = problem.pointer.lstrip("/").replace("_", "-")
+            problems.append(f"--{name}: {problem.message}")
         return problems
 
 

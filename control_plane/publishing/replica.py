@@ -206,6 +206,13 @@ class Replica:
 
         return self._subscriptions.open(project, environment, current, seen)
 
+    def on_change(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener(project, environment)` at each revision, none left out; it must be quick.
+
+        It must not raise: it is called in the middle of the step that made the revision current.
+        """
+        self._subscriptions.listen(listener)
+
     # Writing
 
     async def commit(self, project: str, build: Callable[[ProjectState], Change]) -> Change:

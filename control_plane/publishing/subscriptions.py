@@ -73,6 +73,7 @@ class Subscriptions:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, str], set[Subscription]] = {}
+        self._listeners: list[Callable[[str, str], None]] = []
 
     def open(
         self,
@@ -96,8 +97,14 @@ class Subscriptions:
         self._open.setdefault(name, set()).add(subscription)
         return subscription
 
+    def listen(self, listener: Callable[[str, str], None]) -> None:
+        """Call `listener(project, environment)` at each change, before anything else runs."""
+        self._listeners.append(listener)
+
     def notify(self, project: str, environment: str) -> None:
         """Tell the followers of an environment that it changed."""
+        for listener in self._listeners:
+            listener(project, environment)
         for subscription in self._open.get((project, environment), ()):
             subscription.notify()
 

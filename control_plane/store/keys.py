@@ -3,7 +3,8 @@
 All keys of a project carry the hash tag `{<project>}`, so that one atomic step can touch them on a
 single server, behind Sentinel and in one slot of a Cluster. `mf:projects` stands outside: it only
 tells which projects to look for, and a member without a `meta` is ignored. Exposures, which are
-what grows, are spread over shards with a tag each, and may lie on another server.
+what grows, are spread over shards with a tag each, and may lie on another server, where also is
+what is known of the fleet, with a tag for each environment.
 
 Change together: a new key needs a row in `KEYS`; a new meaning of an old one needs another
 `SCHEMA`, which a control plane that does not know it refuses to load.
@@ -13,6 +14,8 @@ from typing import NamedTuple
 
 __all__ = [
     "EXPOSURES_SEEN_DAYS",
+    "FLEET_ENVIRONMENTS",
+    "FLEET_TTL_S",
     "HISTORY_DAYS",
     "HISTORY_VERSIONS",
     "KEYS",
@@ -22,6 +25,7 @@ __all__ = [
     "PROJECTS",
     "SCHEMA",
     "ExposureKeys",
+    "FleetKeys",
     "KeyPattern",
     "ProjectKeys",
 ]
@@ -47,6 +51,11 @@ MAX_AUDIT_ENTRIES = 100_000
 
 EXPOSURES_SEEN_DAYS = 3
 """Longer than a weekend: a sidecar that got no answer sends its batch again all that time."""
+
+FLEET_ENVIRONMENTS = "mf:fleet:environments"
+
+FLEET_TTL_S = 2 * 3600
+"""Of what is known of a fleet, after the last writing: longer than a missing one is kept."""
 
 
 class KeyPattern(NamedTuple):
@@ -131,6 +140,41 @@ KEYS = (
         "control_plane.exposures",
         "bytes and items in the stream",
     ),
+    KeyPattern(
+        FLEET_ENVIRONMENTS,
+        "hash",
+        "for ever",
+        "control_plane.fleet",
+        "<project>/<environment> -> a mark, another one after each writing",
+    ),
+    KeyPattern(
+        "mf:fleet:{P/E}",
+        "hash",
+        "2 hours after the last writing",
+        "control_plane.fleet",
+        "instance -> Unix milliseconds at which it was heard, a space, Standing",
+    ),
+    KeyPattern(
+        "mf:fleet:{P/E}:order",
+        "sorted set",
+        "2 hours after the last writing",
+        "control_plane.fleet",
+        "instances by the number of the writing",
+    ),
+    KeyPattern(
+        "mf:fleet:{P/E}:number",
+        "string",
+        "2 hours after the last writing",
+        "control_plane.fleet",
+        "the last number of a writing",
+    ),
+    KeyPattern(
+        "mf:fleet:{P/E}:revisions",
+        "hash",
+        "2 hours after the last writing",
+        "control_plane.fleet",
+        "<epoch>-<revision> -> of how many instances it is known, a space, Convergence",
+    ),
 )
 
 
@@ -177,3 +221,15 @@ class ExposureKeys:
     def seen(self, hour: int) -> str:
         """Return the set with the ids of one hour's batches."""
         return f"{self.stream}:seen:{hour}"
+
+
+class FleetKeys:
+    """The names of the keys of one environment's fleet."""
+
+    __slots__ = ("revisions", "standings")
+
+    def __init__(self, project: str, environment: str) -> None:
+        fleet = f"mf:fleet:{{{project}/{environment}}}"
+        self.standings = (fleet, fleet + ":order", fleet + ":number")
+        """What was heard, the order in which it was written, the number of the last writing."""
+        self.revisions = fleet + ":revisions"

@@ -5,10 +5,17 @@ import re
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from control_plane.fleet.model import FleetFigures
+from control_plane.fleet.revisions import Convergence
 from control_plane.keys import METRICS as METRICS_KEY
 from control_plane.metrics import MAX_SERIES, METRICS, EnvironmentFigures, Figures, Metrics
 from tests.support.api import Api
 
+FLEET = FleetFigures(
+    {"current": 6, "behind": 1, "stale": 0, "missing": 2},
+    4.5,
+    Convergence("e1", 7, 1_800_000_000_000, 7, 6, 0, 120, None, None),
+)
 FIGURES = Figures(
     redis_up=True,
     loaded=True,
@@ -16,7 +23,7 @@ FIGURES = Figures(
     conflicts=1,
     reloads=2,
     epochs_renewed=3,
-    environments=[EnvironmentFigures("default", "production", 7, 1234, 2)],
+    environments=[EnvironmentFigures("default", "production", 7, 1234, 2, FLEET)],
     flags={"default": 5},
     units={"default": 1_000_000},
     blobs_lost={"default": 0},
@@ -24,6 +31,8 @@ FIGURES = Figures(
     blobs_sent=512,
     exposures={"stored": 10, "duplicate": 1, "refused": 0, "unavailable": 0},
     exposures_dropped=4,
+    standings={"taken": 9, "refused": 1, "full": 0},
+    fleet_complete=True,
     loop_lag_s=0.001,
 )
 
@@ -75,11 +84,24 @@ def test_a_scrape_reads_the_state_of_that_moment() -> None:
 
 def test_the_number_of_series_is_bounded() -> None:
     """Projects and environments are what users make of them."""
-    many = [EnvironmentFigures("p", f"e{n}", 1, 1, 0) for n in range(MAX_SERIES * 2)]
+    many = [EnvironmentFigures("p", f"e{n}", 1, 1, 0, None) for n in range(MAX_SERIES * 2)]
     metrics = Metrics()
     metrics.show(lambda: FIGURES._replace(environments=many))
     text = metrics.render().decode()
     assert text.count("\nmatrixflag_published_revision{") == MAX_SERIES
+
+
+def test_the_fleet_is_shown_by_state_and_never_by_instance() -> None:
+    """What a revision has not reached yet is absent, and waited for."""
+    metrics = Metrics()
+    metrics.show(lambda: FIGURES)
+    found = samples(metrics.render().decode())
+    place = "{environment=production}{project=default}"
+    assert found[f"matrixflag_fleet_sidecars{place}{{state=missing}}"] == 2
+    assert found[f"matrixflag_fleet_oldest_age_seconds{place}"] == 4.5
+    assert found[f"matrixflag_fleet_waiting{place}"] == 1
+    assert found[f"matrixflag_fleet_convergence_seconds{place}{{share=0.5}}"] == 0.12
+    assert f"matrixflag_fleet_convergence_seconds{place}{{share=1}}" not in found
 
 
 def test_two_apps_do_not_share_metrics() -> None:

@@ -229,3 +229,27 @@ def test_a_secret_in_place_of_a_verify_key_is_not_quoted() -> None:
     private = signing_key("one").private()
     (told,) = problems({**REMOTE, "MATRIXFLAG_VERIFY_KEYS": private})
     assert private not in told
+
+
+def test_labels_are_names_and_values() -> None:
+    """What a manifest makes of nothing is left out."""
+    settings = load({}, snapshot="f", labels="region=eu, zone=,team=a=b")
+    assert settings.labels == (("region", "eu"), ("team", "a=b"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("labels", "region", "NAME=VALUE"),
+        ("labels", "a=1,a=2", "twice"),
+        ("labels", "-a=1", "letter or digit first"),
+        ("labels", "a=" + "b" * 129, "at most 128"),
+        ("labels", ",".join(f"l{n}=x" for n in range(17)), "at most 16"),
+        ("application", "a\x00b", "--application"),
+        ("application_version", "v" * 129, "--application-version"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_at_the_start(name: str, text: str, told: str) -> None:
+    """Rather than by the control plane, later."""
+    with pytest.raises(SettingsError, match=told):
+        load({}, snapshot="f", **{name: text})

@@ -1,0 +1,1 @@
+"""Which sidecar serves what: standings heard, shared between replicas, summed up when asked."""

@@ -1,0 +1,440 @@
+"""The fleet: hears standings, shares them with other replicas, tells how it stands.
+
+Hearing is from memory into memory. Once a second, and before a question is answered, what was
+heard here is written to Redis and what others wrote is read (`_exchange`); while that fails, what
+is known here is told, and that it is not all. Sync does not wait for anything here.
+
+Rules:
+- What was heard and not written yet stays until it is; of one instance that is the latest alone.
+- The environment of a standing is that of the key it came with, so no key reaches another's fleet.
+- Which revision is current, and when it was published, comes from the replica's own copy.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from heapq import nlargest
+from time import monotonic
+from types import TracebackType
+from typing import Self, TypeVar
+
+from control_plane.errors import NotFound, TooManyRequests
+from control_plane.fleet.model import (
+    MAX_INSTANCES,
+    Dropping,
+    EnvironmentFleet,
+    Filter,
+    FleetFigures,
+    Heard,
+    Listed,
+    Place,
+    Published,
+    Survey,
+    Tally,
+    bounded,
+    surveying,
+)
+from control_plane.fleet.revisions import Convergence
+from control_plane.fleet.store import Environment, FleetStore
+from control_plane.publishing.replica import Replica
+from control_plane.publishing.slices import run_in_slices
+from control_plane.publishing.snapshots import EnvironmentSnapshot
+from control_plane.store.connection import RedisError
+from control_plane.supervise import Failed, supervise, unnoted
+from proxy.contract.fleet import (
+    ApplicationStanding,
+    Fleet,
+    FleetRevisions,
+    InstanceStanding,
+    LabelStanding,
+    RevisionSpread,
+    RevisionStanding,
+    Standing,
+)
+
+__all__ = ["FleetService"]
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_EXCHANGE_S = 1.0
+_PATIENCE_S = 0.5
+"""For Redis, of who asks how the fleet stands; then they are told what is known here."""
+_COMPLETE_S = 5.0
+"""After so long without Redis what other replicas heard is not known any more."""
+_FIGURES_S = 5.0
+_DROP_S = 30.0
+_RETRY_AFTER_S = 300.0
+_GROUPS = 50
+"""Applications, revisions and values of a label that are told, the largest."""
+
+
+class FleetService:
+    """The sidecars of all environments. An async context manager, entered once."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        store: FleetStore,
+        *,
+        max_instances: int = MAX_INSTANCES,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        failed: Failed = unnoted,
+    ) -> None:
+        # Process
+        self._replica = replica
+        self._store = store
+        self._max_instances = max_instances
+        self._now_ms = now_ms
+        self._failed = failed
+        self._task: asyncio.Task[None] | None = None
+        self._exchanging = asyncio.Lock()
+        # Environments
+        self._fleets: dict[Environment, EnvironmentFleet] = {}
+        self._unwritten: dict[Environment, dict[str, Heard]] = {}
+        self._dropped: dict[Environment, list[Dropping]] = {}
+        self._current: dict[Environment, tuple[str, int]] = {}  # epoch and revision seen last
+        # What was read of Redis
+        self._marks: dict[Environment, bytes] = {}
+        self._numbers: dict[Environment, int] = {}
+        self._exchanged_s: float | None = None
+        self._began_s = 0.0
+        self._dropped_s = self._figured_s = 0.0
+        # Figures
+        self.standings: Counter[str] = Counter(dict.fromkeys(("taken", "refused", "full"), 0))
+        self.figures: Mapping[Environment, FleetFigures] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether what other replicas heard is known here too."""
+        return self._exchanged_s is not None and monotonic() - self._exchanged_s < _COMPLETE_S
+
+    def hear(self, project: str, environment: str, standing: Standing) -> None:
+        """Take a standing of good shape and bounds.
+
+        Raises:
+            TooManyRequests: the environment has as many instances as it may have.
+        """
+        where = (project, environment)
+        fleet = self._fleets.setdefault(where, EnvironmentFleet())
+        name = standing.instance
+        if len(fleet.instances) >= self._max_instances and name not in fleet.instances:
+            self.standings["full"] += 1
+            raise TooManyRequests(
+                f"{self._max_instances} instances are all that is kept of an environment",
+                _RETRY_AFTER_S,
+                code="fleet_full",
+            )
+        heard = Heard(bounded(standing), fleet.heard_at(name, self._now_ms()))
+        fleet.take(heard)
+        self._unwritten.setdefault(where, {})[name] = heard
+        self.standings["taken"] += 1
+
+    async def fleet(
+        self,
+        project: str,
+        environment: str,
+        *,
+        wanted: Filter,
+        by: str | None,
+        after: Place | None,
+        limit: int,
+    ) -> tuple[Fleet, Place | None]:
+        """Return how the fleet stands, a page of it, and the place where the next page begins.
+
+        Raises:
+            NotFound: there is no such project or environment.
+        """
+        snapshot = self._snapshot(project, environment)
+        await self._catch_up()
+        survey = await self._survey(
+            snapshot, wanted=wanted, by=by, after=after, limit=limit + 1 if limit else 0
+        )
+        listed = survey.listed[:limit]
+        rest = len(survey.listed) > limit
+        return self._told(snapshot, survey, listed), listed[-1].place if rest else None
+
+    async def revisions(self, project: str, environment: str) -> FleetRevisions:
+        """Return how the last revisions spread.
+
+        Raises:
+            NotFound: there is no such project or environment.
+        """
+        self._snapshot(project, environment)
+        await self._catch_up()
+        fleet = self._fleets.get((project, environment))
+        found = [] if fleet is None else fleet.revisions.newest_first()
+        return FleetRevisions(project, environment, self.complete, [_spread(c) for c in found])
+
+    async def __aenter__(self) -> Self:
+        for name, state in self._replica.projects.items():
+            for environment in state.snapshots:
+                self._changed(name, environment)
+        self._replica.on_change(self._changed)
+        work = supervise("fleet", self._run, self._failed)
+        self._task = asyncio.create_task(work, name="fleet")
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._write()  # what others could not know otherwise
+        except (RedisError, TimeoutError):
+            logger.warning("what sidecars told in the last moment is not shared: no Redis")
+
+    def _changed(self, project: str, environment: str) -> None:
+        """Begin to count who serves a revision that is new."""
+        snapshot = self._replica.projects[project].snapshots[environment]
+        where, stamp = (project, environment), (snapshot.epoch, snapshot.revision)
+        before = self._current.get(where)
+        self._current[where] = stamp
+        if before is None or before == stamp:
+            return
+        fleet = self._fleets.setdefault(where, EnvironmentFleet())
+        fleet.published(snapshot.pointer(), _ms(snapshot.published.at), self._now_ms())
+
+    def _snapshot(self, project: str, environment: str) -> EnvironmentSnapshot:
+        snapshot = self._replica.project(project).snapshots.get(environment)
+        if snapshot is None:
+            raise NotFound(
+                f"there is no environment {environment[:80]!r} in project {project!r}",
+                code="environment_not_found",
+            )
+        return snapshot
+
+    # Between replicas
+
+    async def _run(self) -> None:
+        """Exchange for ever, and look at what follows; a Redis that is away is asked again."""
+        failing = False
+        while True:
+            await asyncio.sleep(_EXCHANGE_S)
+            try:
+                await self._exchange()
+                failing = False
+            except RedisError as error:
+                if not failing:
+                    logger.warning("the fleet is known here only: %s", error)
+                failing = True
+            await self._look()
+
+    async def _catch_up(self) -> None:
+        """Exchange before an answer, but do not wait for a Redis that is away."""
+        with suppress(RedisError, TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                await self._exchange()
+
+    async def _exchange(self) -> None:
+        """Write what was heard here, read what was heard elsewhere; once for all who ask meanwhile.
+
+        Raises:
+            RedisError: as far as it came is fine, the rest is for the next time.
+        """
+        asked_s = monotonic()
+        async with self._exchanging:
+            if self._began_s > asked_s:
+                return
+            self._began_s = monotonic()
+            await self._write()
+            await self._read()
+            self._exchanged_s = monotonic()
+
+    async def _write(self) -> None:
+        for where in list(self._unwritten):
+            heard = self._unwritten.pop(where)
+            try:
+                full = await self._store.write(where, list(heard.values()))
+            except BaseException:
+                self._unwritten[where] = heard | self._unwritten.get(where, {})
+                raise
+            if full:
+                logger.warning("%d instances of %s/%s are one too many each", full, *where)
+        for where in list(self._dropped):
+            for dropping in self._dropped[where]:
+                await self._store.drop(where, dropping.names, dropping.until_ms)
+            del self._dropped[where]
+        for where, fleet in list(self._fleets.items()):
+            spread = list(fleet.revisions.unwritten())
+            if not spread:
+                continue
+            try:
+                await self._store.write_spread(where, spread)
+            except BaseException:
+                fleet.revisions.write_again()
+                raise
+
+    async def _read(self) -> None:
+        for where, mark in (await self._store.marks()).items():
+            if self._marks.get(where) == mark or not self._is_served(where):
+                continue
+            fleet = self._fleets.setdefault(where, EnvironmentFleet())
+            more = True
+            while more:
+                news = await self._store.read(where, self._numbers.get(where, 0))
+                self._numbers[where] = news.number
+                for heard in news.heard:
+                    fleet.take(heard)
+                more = news.more
+            old = fleet.revisions.take_stored(await self._store.read_spread(where))
+            if old:
+                await self._store.drop_spread(where, old)
+            self._marks[where] = mark
+
+    def _is_served(self, where: Environment) -> bool:
+        state = self._replica.projects.get(where[0])
+        return state is not None and where[1] in state.snapshots
+
+    # What follows from it
+
+    async def _look(self) -> None:
+        """Forget who is gone, and work out what metrics show."""
+        now_s = monotonic()
+        if now_s - self._dropped_s >= _DROP_S:
+            self._dropped_s = now_s
+            for where, fleet in self._fleets.items():
+                dropped = [d for d in fleet.drop(self._now_ms()) if d.names]
+                if dropped:
+                    self._dropped.setdefault(where, []).extend(dropped)
+        if now_s - self._figured_s >= _FIGURES_S:
+            self._figured_s = now_s
+            figures: dict[Environment, FleetFigures] = {}
+            for where in [w for w in self._fleets if self._is_served(w)]:
+                snapshot = self._snapshot(*where)
+                survey = await self._survey(snapshot)
+                last = self._fleets[where].revisions.newest_first()[:1]
+                ours = [c for c in last if c.revision == snapshot.revision]
+                figures[where] = FleetFigures(
+                    survey.states, survey.oldest_age_ms / 1000, ours[0] if ours else None
+                )
+            self.figures = figures
+
+    async def _survey(
+        self,
+        snapshot: EnvironmentSnapshot,
+        *,
+        wanted: Filter = Filter(),  # noqa: B008 - immutable
+        by: str | None = None,
+        after: Place | None = None,
+        limit: int = 0,
+    ) -> Survey:
+        fleet = self._fleets.get((snapshot.project, snapshot.environment), EnvironmentFleet())
+        return await run_in_slices(
+            surveying(
+                fleet.instances.copy(),
+                snapshot.pointer(),
+                self._now_ms(),
+                _published(fleet.revisions.newest_first(), snapshot.epoch),
+                wanted=wanted,
+                by=by,
+                after=after,
+                limit=limit,
+            )
+        )
+
+    def _told(
+        self, snapshot: EnvironmentSnapshot, survey: Survey, listed: Iterable[Listed]
+    ) -> Fleet:
+        now_ms = self._now_ms()
+        return Fleet(
+            project=snapshot.project,
+            environment=snapshot.environment,
+            epoch=snapshot.epoch,
+            revision=snapshot.revision,
+            digest=snapshot.digest,
+            published_at=snapshot.published.at,
+            complete=self.complete,
+            instances=sum(survey.states.values()),
+            states=dict(survey.states),
+            most_behind=survey.most_behind,
+            behind_since=_time(survey.behind_since_ms),
+            oldest_age_ms=survey.oldest_age_ms,
+            revisions=[
+                RevisionStanding(epoch, revision, count)
+                for (epoch, revision), count in survey.revisions.most_common(_GROUPS)
+            ],
+            applications=[
+                ApplicationStanding(application, version, tally.instances, tally.current)
+                for (application, version), tally in _largest(survey.applications)
+            ],
+            labels=[
+                LabelStanding(value, tally.instances, tally.current)
+                for value, tally in _largest(survey.labels)
+            ],
+            matching=survey.matching,
+            items=[_instance(each, now_ms) for each in listed],
+            next_cursor=None,
+        )
+
+
+def _largest(tallies: Mapping[T, Tally]) -> list[tuple[T, Tally]]:
+    return nlargest(_GROUPS, tallies.items(), key=lambda row: (row[1].instances, row[0]))
+
+
+def _instance(listed: Listed, now_ms: int) -> InstanceStanding:
+    heard, standing = listed.heard, listed.heard.standing
+    return InstanceStanding(
+        instance=standing.instance,
+        state=listed.state,
+        application=standing.application,
+        application_version=standing.application_version,
+        version=standing.version,
+        labels=standing.labels,
+        epoch=standing.epoch,
+        revision=standing.revision,
+        digest=standing.digest,
+        behind_by=listed.behind_by,
+        behind_since=_time(listed.behind_since_ms),
+        serving_since=None if standing.revision is None else _time(heard.serving_since_ms),
+        age_ms=heard.age_ms(now_ms),
+        age_estimated=standing.age_estimated,
+        heard_at=str(_time(heard.heard_ms)),
+        started_at=str(_time(heard.heard_ms - standing.uptime_ms)),
+        source=standing.state,
+        refused=standing.refused,
+        last_error=standing.last_error,
+    )
+
+
+def _spread(convergence: Convergence) -> RevisionSpread:
+    return RevisionSpread(
+        epoch=convergence.epoch,
+        revision=convergence.revision,
+        published_at=str(_time(convergence.published_ms)),
+        connected=convergence.connected,
+        served=convergence.served,
+        gone=convergence.gone,
+        waiting=convergence.connected - convergence.known,
+        half_ms=convergence.half_ms,
+        most_ms=convergence.most_ms,
+        all_ms=convergence.all_ms,
+    )
+
+
+def _published(newest_first: Iterable[Convergence], epoch: str) -> Published:
+    ordered = sorted((c.revision, c.published_ms) for c in newest_first if c.epoch == epoch)
+    return Published([revision for revision, _ in ordered], [at_ms for _, at_ms in ordered])
+
+
+def _time(unix_ms: int | None) -> str | None:
+    """Return a time as RFC 3339 in UTC; what is out of its range as its nearest."""
+    if unix_ms is None:
+        return None
+    moment = datetime.fromtimestamp(max(0, unix_ms) / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _ms(rfc3339: str) -> int:
+    return round(datetime.fromisoformat(rfc3339).timestamp() * 1000)
