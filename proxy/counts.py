@@ -79,11 +79,9 @@ class EvaluationCounts:
 
     def fold(self, old: Served, new: Served) -> None:
         """Keep the counts of the flags that the new snapshot does not take over."""
-        kept = new.compiled.flags
         counts: Counter[Labels] = Counter()
-        for key, flag in old.compiled.flags.items():
-            if kept.get(key) is not flag:
-                self._add(counts, flag.answers)
+        for flag in new.compiled.replaced(old.compiled):
+            self._add(counts, flag.answers)
         for labels, count in counts.items():
             self._base[labels if self._admits(labels) else _SHUT_OUT] += count
 

@@ -56,10 +56,7 @@ class Undertaker:
     def swapped(self, old: Served | None, new: Served) -> None:
         """Keep back what only the old snapshot holds."""
         if old is not None:
-            flags = new.compiled.flags
-            gone: list[object] = [
-                flag for key, flag in old.compiled.flags.items() if flags.get(key) is not flag
-            ]
+            gone: list[object] = list(new.compiled.replaced(old.compiled))
             self._kept += [gone, list(old.entries.values()), list(old.blobs.values())]
             self._work.set()
 

@@ -1,19 +1,22 @@
 """Holds the one snapshot that is being served, and knows how old it is.
 
-`offer` is the only way in, for disk, stream, poll and file alike: bytes are read and verified,
-compiled aside in slices, and become current by swapping one reference. What is refused leaves the
-last good one in place. Where bytes come from, and when, is not known here; the blobs of its long
-unit lists are asked for from whoever offers a snapshot, once it is known which it needs.
+`offer` takes whole snapshots, for disk, stream, poll and file alike, `follow` what changed since
+the one that is served. Both end in the same load path: what was read is verified, compiled aside
+in slices, and becomes current by swapping one reference. What is refused leaves the last good one
+in place. Where bytes come from, and when, is not known here; the blobs of its long unit lists are
+asked for from whoever offers a snapshot, once it is known which it needs.
 
 Rules:
-- `Served` is one atomic record: header, digest, body, blobs and compiled form never come from two
-  snapshots, so no reader can see one's revision with the other's answers.
+- `Served` is one atomic record: header, entries, digest, blobs and compiled form never come from
+  two snapshots, so no reader can see one's revision with the other's answers.
 - With `trust` nothing is served that a trusted key has not signed, but for a file.
+- What a change left as it was is neither read, hashed nor compiled again.
 - Within an epoch of one project and environment an older revision is refused. Another epoch is
   taken, because a restore must not wedge a fleet, and counted, because it should be rare. Epochs
   have no order: which of two is over, the time tells at which each was last known as current.
 - Age is the time since the source last confirmed that this digest is current, by a monotonic
   clock. Counted from what was on disk it is marked estimated, because it hangs on two wall clocks.
+  A change says what is current and not since when that is known: age goes on.
 - Not thread-safe; all of it belongs to the event loop.
 """
 
@@ -21,26 +24,34 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import cast
 
-from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,
     Entry,
     EntryKind,
+    EntryName,
     Snapshot,
     SnapshotHeader,
     SnapshotRefused,
+    Verify,
+    change_snapshot,
     changed_entries,
+    encode_header,
     read_snapshot,
+    snapshot_pieces,
 )
+from proxy.contract.steps import Steps
+from proxy.contract.sync import Delta
 from proxy.contract.units import UNIT_BYTES, blobs_of
 from proxy.engine import CompiledSnapshot, compile_changes, compile_snapshot
 from proxy.slices import run_in_slices
 from proxy.trust import Trust
 
-__all__ = ["Holder", "LoadBlobs", "Served", "Subscriber"]
+__all__ = ["Holder", "LoadBlobs", "OutOfStep", "Served", "Subscriber"]
 
 _log = logging.getLogger(__name__)
 
@@ -54,14 +65,32 @@ _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may cla
 class Served:
     """A snapshot that is, or was, current. `source` is `control-plane`, `disk` or `file`."""
 
-    header: SnapshotHeader
+    snapshot: Snapshot = field(repr=False)
     compiled: CompiledSnapshot = field(repr=False)
-    entries: Mapping[tuple[EntryKind, str], Entry] = field(repr=False)
-    digest: SnapshotDigest = field(repr=False)
-    body: bytes = field(repr=False)
     source: str
     blobs: Mapping[str, bytes] = field(repr=False, default_factory=dict)
     """The blobs of its unit lists, by their digests, and no others."""
+    blobs_missing: int = 0
+    """How many it needs besides; the flags that need them are quarantined."""
+
+    @property
+    def header(self) -> SnapshotHeader:
+        """The first line."""
+        return self.snapshot.header
+
+    @property
+    def entries(self) -> Mapping[EntryName, Entry]:
+        """All other lines, in any order."""
+        return self.snapshot.entries
+
+    @property
+    def body_bytes(self) -> int:
+        """How long it is in writing."""
+        return len(encode_header(self.header)) + 1 + self.snapshot.size
+
+    def body(self) -> Steps[list[bytes]]:
+        """Return it in writing, in pieces, step by step: it is not kept in that form."""
+        return snapshot_pieces(self.header, self.entries)
 
     @property
     def blob_bytes(self) -> int:
@@ -72,6 +101,10 @@ class Served:
     def units(self) -> int:
         """How many units the long lists hold, those of a part that lists share once."""
         return self.blob_bytes // UNIT_BYTES
+
+
+class OutOfStep(Exception):
+    """A change does not begin where what is served ends: one was missed, or it is of the past."""
 
 
 Subscriber = Callable[[Served | None, Served], None]
@@ -129,34 +162,68 @@ class Holder:
             Exception: what `blobs` raised; the same.
         """
         received_s = self._clock()
-        verify = None if self.trust is None or source == "file" else self.trust.verify
         async with self._loading:
-            try:
-                snapshot = await run_in_slices(read_snapshot(body, self.max_snapshot_bytes, verify))
-                self._refuse_rollback(snapshot.header, age_ms)
+            with self._counting_refusals(source):
+                snapshot = await run_in_slices(
+                    read_snapshot(body, self.max_snapshot_bytes, self._verify(source))
+                )
+                self._check(snapshot.header, age_ms)
                 served = self.served
                 same = served is not None and _same_record(served.header, snapshot.header)
-                loaded = {} if same else await self._load_blobs(snapshot, blobs)
-            except SnapshotRefused as refused:
-                self._count_refusal(refused, source)
-                raise
-            if served is not None and same:
-                served = self.served = replace(served, source=source)
-            else:
-                served = await self._compile(snapshot, loaded, body, source)
+                if served is None or not same:
+                    served = await self._load(snapshot, None, source, blobs)
             # what the source knew when the bytes came has aged while they were read and compiled
             age_ms = _bounded(age_ms) + round((self._clock() - received_s) * 1000)
-            if served is self.served:
+            if same:
+                served = self.served = replace(served, source=source)
                 self._confirm(age_ms, estimated=estimated)
             else:
                 self.swap(served, age_ms=age_ms, estimated=estimated)
             return served
 
+    async def follow(
+        self, delta: Delta, epoch: str, source: str, *, blobs: LoadBlobs | None = None
+    ) -> Served:
+        """Apply what changed in an epoch since the revision that is served; return what is then.
+
+        It waits its turn among offers, and knows only then what is served. Of the blobs only those
+        of segments that changed are asked for.
+
+        Raises:
+            OutOfStep: it does not begin at what is served, or nothing is.
+            SnapshotRefused: and what was served before is served on.
+            Exception: what `blobs` raised; the same.
+        """
+        async with self._loading:
+            held = self.served
+            if held is None or (held.header.epoch, held.header.revision) != (epoch, delta.from_):
+                raise OutOfStep
+            with self._counting_refusals(source):
+                snapshot, changed = await run_in_slices(
+                    change_snapshot(
+                        held.snapshot,
+                        delta.to,
+                        delta.digest,
+                        _lines(delta),
+                        [(cast(EntryKind, entry.kind), entry.key) for entry in delta.removed],
+                        delta.header,
+                        self.max_snapshot_bytes,
+                        self._verify(source),
+                    )
+                )
+                self._check(snapshot.header, 0)
+                served = await self._load(snapshot, changed, source, blobs)
+            self._exchange(served)
+            return served
+
     def swap(self, served: Served, *, age_ms: int = 0, estimated: bool = False) -> None:
-        """Make a snapshot current and tell the subscribers."""
-        old, self.served = self.served, served
+        """Make a snapshot current, known as such so long ago, and tell the subscribers."""
         self._confirmed_at_s = self._clock() - _bounded(age_ms) / 1000
         self.age_estimated = estimated
+        self._exchange(served)
+
+    def _exchange(self, served: Served) -> None:
+        old, self.served = self.served, served
         self._first.set()
         for subscriber in tuple(self._subscribers):
             try:
@@ -212,41 +279,77 @@ class Holder:
 
         return unsubscribe
 
-    async def _load_blobs(self, snapshot: Snapshot, load: LoadBlobs | None) -> Mapping[str, bytes]:
-        if load is None:
-            return {}
-        needed = await run_in_slices(_needed_blobs(snapshot))
-        if not needed:
-            return {}
-        held = self.served.blobs if self.served is not None else {}
-        blobs = await load(snapshot.header, needed, held)
-        return {digest: blobs[digest] for digest in needed if digest in blobs}
+    @contextmanager
+    def _counting_refusals(self, source: str) -> Iterator[None]:
+        try:
+            yield
+        except SnapshotRefused as refused:
+            self._count_refusal(refused, source)
+            raise
 
-    async def _compile(
-        self, snapshot: Snapshot, blobs: Mapping[str, bytes], body: bytes, source: str
+    def _verify(self, source: str) -> Verify | None:
+        """Return what has to be asked about a header first."""
+        return None if self.trust is None or source == "file" else self.trust.verify
+
+    async def _load(
+        self,
+        snapshot: Snapshot,
+        changed: set[EntryName] | None,
+        source: str,
+        blobs: LoadBlobs | None,
     ) -> Served:
-        old = self.served
-        if old is None:
-            compiled = await run_in_slices(compile_snapshot(snapshot.entries, None, blobs))
+        """Return a verified snapshot ready to be served, its blobs fetched and all compiled.
+
+        `changed` are the entries that are others than in what is served, None if that is not known.
+        """
+        held = self.served
+        if held is None or changed is None or self._touches_blobs(snapshot, changed, held):
+            needed = await run_in_slices(_needed_blobs(snapshot))
+            loaded = await self._load_blobs(snapshot.header, needed, blobs)
+            missing = len(needed) - len(loaded)
         else:
-            changed = await run_in_slices(changed_entries(old.entries, snapshot.entries))
-            compiled = await run_in_slices(
-                compile_changes(snapshot.entries, changed, old.compiled, blobs)
-            )
-        if old is not None and _scope(old.header) != _scope(snapshot.header):
+            loaded, missing = held.blobs, 0
+        if held is None:
+            compiled = await run_in_slices(compile_snapshot(snapshot.entries, None, loaded))
+            return Served(snapshot, compiled, source, loaded, missing)
+        if changed is None:
+            changed = await run_in_slices(changed_entries(held.entries, snapshot.entries))
+        compiled = await run_in_slices(
+            compile_changes(snapshot.entries, changed, held.compiled, loaded)
+        )
+        if _scope(held.header) != _scope(snapshot.header):
             self.epoch_changes += 1
             _log.warning(
                 "history starts anew: %s of epoch %s replaces %s of epoch %s",
                 _place(snapshot.header),
                 snapshot.header.epoch,
-                _place(old.header),
-                old.header.epoch,
+                _place(held.header),
+                held.header.epoch,
             )
-        return Served(
-            snapshot.header, compiled, snapshot.entries, snapshot.digest, body, source, blobs
+        return Served(snapshot, compiled, source, loaded, missing)
+
+    async def _load_blobs(
+        self, header: SnapshotHeader, needed: Mapping[str, int], load: LoadBlobs | None
+    ) -> Mapping[str, bytes]:
+        if load is None or not needed:
+            return {}
+        held = self.served.blobs if self.served is not None else {}
+        blobs = await load(header, needed, held)
+        return {digest: blobs[digest] for digest in needed if digest in blobs}
+
+    @staticmethod
+    def _touches_blobs(snapshot: Snapshot, changed: set[EntryName], held: Served) -> bool:
+        """Return whether other blobs may be needed than those that are held."""
+        if held.blobs_missing:
+            return True
+        segments = [name for name in changed if name[0] == "segment"]
+        return any(
+            blobs_of({name: entries[name] for name in segments if name in entries})
+            for entries in (held.entries, snapshot.entries)
         )
 
-    def _refuse_rollback(self, header: SnapshotHeader, age_ms: int) -> None:
+    def _check(self, header: SnapshotHeader, age_ms: int) -> None:
+        """Refuse what is not to be served though it is whole: content that is over."""
         held = self.served.header if self.served is not None else None
         if held is None or _place(held) != _place(header):
             return
@@ -276,7 +379,14 @@ class Holder:
             self._confirmed_at_s = max(self._confirmed_at_s, at_s)
 
 
-def _needed_blobs(snapshot: Snapshot) -> Generator[None, None, dict[str, int]]:
+def _lines(delta: Delta) -> list[bytes]:
+    try:
+        return [line.encode() for line in delta.set]
+    except UnicodeEncodeError:
+        raise SnapshotRefused("malformed", "a line that is no UTF-8") from None
+
+
+def _needed_blobs(snapshot: Snapshot) -> Steps[dict[str, int]]:
     """Return the digests of the blobs, each with the most bytes it can have, yielding in between.
 
     A blob that two lists have is as long as the shorter of them at most.

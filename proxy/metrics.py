@@ -34,7 +34,7 @@ from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
 from proxy.slices import run_in_slices
 from proxy.standing import Teller
-from proxy.sync import BLOB_OUTCOMES, STATES, SyncStatus
+from proxy.sync import BLOB_OUTCOMES, DELTA_OUTCOMES, STATES, SyncStatus
 
 __all__ = ["METRICS", "MetricRow", "Metrics", "measure_lag"]
 
@@ -150,6 +150,13 @@ METRICS: tuple[MetricRow, ...] = (
     MetricRow("matrixflag_sync_state", "gauge", ("state",), "1 for the state the source is in."),
     MetricRow("matrixflag_sync_errors_total", "counter", ("kind",), "Failures of the source."),
     MetricRow("matrixflag_sync_reconnects_total", "counter", (), "Streams opened again."),
+    MetricRow(
+        "matrixflag_sync_deltas_total",
+        "counter",
+        ("outcome",),
+        "Changes that the stream told: applied, known already, or not applied, after which the"
+        " whole snapshot is fetched: gap, digest, refused, overflow, failed.",
+    ),
     MetricRow(
         "matrixflag_sync_blobs_total",
         "counter",
@@ -359,6 +366,8 @@ class Metrics:
         yield _metric("matrixflag_sync_state", states)
         yield _metric("matrixflag_sync_errors_total", _labelled(status.errors))
         yield _metric("matrixflag_sync_reconnects_total", [((), status.reconnects)])
+        deltas = [((outcome,), status.deltas[outcome]) for outcome in DELTA_OUTCOMES]
+        yield _metric("matrixflag_sync_deltas_total", deltas)
         blobs = [((outcome,), status.blobs[outcome]) for outcome in BLOB_OUTCOMES]
         yield _metric("matrixflag_sync_blobs_total", blobs)
         yield _metric("matrixflag_sync_blobs_missing", [((), status.blobs_missing)])

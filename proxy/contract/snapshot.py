@@ -13,12 +13,13 @@ Rules:
   event loop can breathe in between without this package knowing of event loops.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from proxy.contract.digest import SnapshotDigest
+from proxy.contract.steps import Steps
 
 __all__ = [
     "KINDS",
@@ -27,17 +28,22 @@ __all__ = [
     "FILE_EPOCH",
     "Entry",
     "EntryKind",
+    "EntryName",
     "Signature",
     "Snapshot",
     "SnapshotHeader",
     "SnapshotRefused",
+    "Verify",
     "change_snapshot",
     "changed_entries",
     "encode_entry",
+    "encode_header",
     "encode_snapshot",
     "entry_order",
     "read_entry",
+    "read_header",
     "read_snapshot",
+    "snapshot_pieces",
 ]
 
 SCHEMA = "1.2"
@@ -54,7 +60,11 @@ _MAX_LINE_BYTES = 16 * 1024 * 1024
 _ENTRIES_A_STEP = 1_000
 """Entries compared before a breath is taken; a fifth of a millisecond."""
 
+_LINES_A_PIECE = 256
+
 EntryKind = Literal["segment", "flag", "key"]
+EntryName: TypeAlias = tuple[EntryKind, str]
+"""What an entry is found by."""
 KINDS: tuple[EntryKind, ...] = ("segment", "flag", "key")
 
 RefusalReason = Literal[
@@ -96,6 +106,10 @@ class SnapshotHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     signatures: tuple[Signature, ...] = ()
 
 
+Verify: TypeAlias = Callable[[SnapshotHeader], None]
+"""Looks at a header before anything else is believed, and raises SnapshotRefused."""
+
+
 class Entry(NamedTuple):
     """One line of a snapshot: its bytes, without the newline, and where its `def` is in them."""
 
@@ -106,11 +120,15 @@ class Entry(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A verified snapshot: its digest was computed from the entries and agrees with the header."""
+    """A verified snapshot: its digest was computed from the entries and agrees with the header.
+
+    `size` is what the lines of its entries take, in bytes, newlines included.
+    """
 
     header: SnapshotHeader
-    entries: dict[tuple[EntryKind, str], Entry]
+    entries: dict[EntryName, Entry]
     digest: SnapshotDigest
+    size: int
 
 
 class _Frame(msgspec.Struct, forbid_unknown_fields=True):
@@ -147,16 +165,39 @@ def entry_order(kind: EntryKind, key: str) -> tuple[int, bytes]:
     return KINDS.index(kind), key.encode("utf-8", "surrogatepass")
 
 
+def encode_header(header: SnapshotHeader) -> bytes:
+    """Return the first line, without a newline."""
+    return _encoder.encode(header)
+
+
 def encode_snapshot(header: SnapshotHeader, lines: Iterable[bytes]) -> bytes:
     """Return the body of a snapshot; `lines` are in `entry_order`."""
-    return b"\n".join((_encoder.encode(header), *lines, b""))
+    return b"\n".join((encode_header(header), *lines, b""))
+
+
+def snapshot_pieces(
+    header: SnapshotHeader, entries: Mapping[EntryName, Entry]
+) -> Steps[list[bytes]]:
+    """Return the body of a snapshot in pieces of some hundred lines; `entries` in any order."""
+    keys: dict[EntryKind, list[str]] = {kind: [] for kind in KINDS}
+    for number, (kind, key) in enumerate(entries, 1):
+        keys[kind].append(key)
+        if number % _ENTRIES_A_STEP == 0:
+            yield
+    pieces = [encode_header(header) + b"\n"]
+    for kind in KINDS:
+        keys[kind].sort()  # by code points, which is the order of the bytes of UTF-8
+        yield
+        for start in range(0, len(keys[kind]), _LINES_A_PIECE):
+            names = keys[kind][start : start + _LINES_A_PIECE]
+            pieces.append(b"".join([entries[kind, key].line + b"\n" for key in names]))
+            yield
+    return pieces
 
 
 def read_snapshot(
-    body: bytes,
-    max_bytes: int = MAX_SNAPSHOT_BYTES,
-    verify: Callable[[SnapshotHeader], None] | None = None,
-) -> Generator[None, None, Snapshot]:
+    body: bytes, max_bytes: int = MAX_SNAPSHOT_BYTES, verify: Verify | None = None
+) -> Steps[Snapshot]:
     """Read and verify a snapshot, yielding after each line; the generator returns it.
 
     `verify` is asked about the header before anything that follows is read, and may refuse it.
@@ -166,13 +207,13 @@ def read_snapshot(
     """
     if len(body) > max_bytes:
         raise SnapshotRefused("too_large", f"{len(body)} bytes, at most {max_bytes} are read")
+    header = read_header(body)
     end = body.find(b"\n")
-    header = _read_header(body[: end if end >= 0 else len(body)])
     if verify is not None:
         verify(header)
     digest = SnapshotDigest()
-    entries: dict[tuple[EntryKind, str], Entry] = {}
-    start = end + 1 if end >= 0 else len(body)
+    entries: dict[EntryName, Entry] = {}
+    first = start = end + 1 if end >= 0 else len(body)
     while start < len(body):
         end = body.find(b"\n", start)
         if end < 0:
@@ -187,49 +228,69 @@ def read_snapshot(
         digest.put(entry.kind, entry.key, entry.line)
         start = end + 1
         yield
-    if len(entries) != header.entries:
-        raise SnapshotRefused("count", f"{len(entries)} entries, the header says {header.entries}")
-    if digest.hexdigest() != header.digest:
-        raise SnapshotRefused("digest", "the entries do not have the digest of the header")
-    return Snapshot(header, entries, digest)
+    snapshot = Snapshot(header, entries, digest, len(body) - first)
+    _verify(snapshot)
+    return snapshot
 
 
 def change_snapshot(
-    snapshot: Snapshot,
+    held: Snapshot,
     revision: int,
     digest: str,
     lines: Iterable[bytes],
-    removed: Iterable[tuple[EntryKind, str]],
-) -> Snapshot:
-    """Return a snapshot at a later revision, which has that digest: some lines set, some gone.
+    removed: Iterable[EntryName],
+    header: SnapshotHeader | None = None,
+    max_bytes: int = MAX_SNAPSHOT_BYTES,
+    verify: Verify | None = None,
+) -> Steps[tuple[Snapshot, set[EntryName]]]:
+    """Return a snapshot at a later revision, some lines set and some gone, and which changed.
 
-    The given one stays as it is. Costs what was changed, and copying two tables.
+    `header` is that of the result; without one only what has to change in the present one does, and
+    nobody has signed it. `verify` is asked about it first, and may refuse it. `held` stays as it
+    is. Costs what was changed, and copying two tables.
 
     Raises:
-        SnapshotRefused: when a line is none or the digest is not as it should be.
+        SnapshotRefused: when the header is of something else, or the result not as it says.
     """
-    entries = snapshot.entries.copy()
-    made = snapshot.digest.copy()
+    told = header is not None
+    header = _header_after(held.header, revision, digest, header)
+    if verify is not None:
+        verify(header)
+    entries, made, size = held.entries.copy(), held.digest.copy(), held.size
+    yield
+    changed: set[EntryName] = set()
     for line in lines:
+        if b"\n" in line:
+            raise SnapshotRefused("malformed", "a line that is two")
         entry = read_entry(line)
-        entries[entry.kind, entry.key] = entry
-        made.put(entry.kind, entry.key, line)
-    for kind, key in removed:
-        entries.pop((kind, key), None)
-        made.remove(kind, key)
-    if made.hexdigest() != digest:
-        raise SnapshotRefused("digest", "the changed entries do not have the digest announced")
-    header = msgspec.structs.replace(
-        snapshot.header, revision=revision, digest=digest, entries=len(entries)
-    )
-    return Snapshot(header, entries, made)
+        name = (entry.kind, entry.key)
+        before = entries.get(name)
+        if before is None or before.line != line:
+            size += len(line) + 1 - (0 if before is None else len(before.line) + 1)
+            entries[name] = entry
+            made.put(entry.kind, entry.key, line)
+            changed.add(name)
+        yield
+    for name in removed:
+        gone = entries.pop(name, None)
+        if gone is not None:
+            size -= len(gone.line) + 1
+            made.remove(*name)
+            changed.add(name)
+    if size > max_bytes:
+        raise SnapshotRefused("too_large", f"{size} bytes, at most {max_bytes} are held")
+    if not told:
+        header = msgspec.structs.replace(header, entries=len(entries))
+    snapshot = Snapshot(header, entries, made, size)
+    _verify(snapshot)
+    return snapshot, changed
 
 
 def changed_entries(
-    before: Mapping[tuple[EntryKind, str], Entry], after: Mapping[tuple[EntryKind, str], Entry]
-) -> Generator[None, None, set[tuple[EntryKind, str]]]:
+    before: Mapping[EntryName, Entry], after: Mapping[EntryName, Entry]
+) -> Steps[set[EntryName]]:
     """Return the names of entries that were set or removed, yielding between small steps."""
-    changed: set[tuple[EntryKind, str]] = set()
+    changed: set[EntryName] = set()
     for number, (name, entry) in enumerate(after.items(), 1):
         old = before.get(name)
         if old is None or old.line != entry.line:
@@ -246,16 +307,52 @@ def changed_entries(
     return changed
 
 
-def _read_header(line: bytes) -> SnapshotHeader:
+def read_header(body: bytes) -> SnapshotHeader:
+    """Return the header of a snapshot; nothing else of it is read or verified.
+
+    Raises:
+        SnapshotRefused: `malformed` or `schema`.
+    """
+    end = body.find(b"\n")
     try:
-        header = _header_decoder.decode(line)
+        header = _header_decoder.decode(body[: end if end >= 0 else len(body)])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise SnapshotRefused("malformed", f"not a header: {error}") from None
-    major = header.schema.partition(".")[0]
-    if major != SCHEMA.partition(".")[0]:
+    _check_header(header)
+    return header
+
+
+def _check_header(header: SnapshotHeader) -> None:
+    if header.schema.partition(".")[0] != SCHEMA.partition(".")[0]:
         raise SnapshotRefused("schema", f"schema {header.schema}, this reads {SCHEMA}")
     if header.revision < 0:
         raise SnapshotRefused("malformed", "a negative revision")
     if header.max_age_s is not None and header.max_age_s <= 0:
         raise SnapshotRefused("malformed", "a maximum age that is not positive")
-    return header
+
+
+def _header_after(
+    held: SnapshotHeader, revision: int, digest: str, told: SnapshotHeader | None
+) -> SnapshotHeader:
+    """Return the header after a change, but for the number of entries where none was told."""
+    if revision <= held.revision:
+        raise SnapshotRefused("malformed", "the change does not lead to a later revision")
+    if told is None:
+        return msgspec.structs.replace(held, revision=revision, digest=digest, signatures=())
+    _check_header(told)
+    if (*_scope(told), told.revision, told.digest) != (*_scope(held), revision, digest):
+        raise SnapshotRefused("malformed", "the header is not of what the change leads to")
+    return told
+
+
+def _verify(snapshot: Snapshot) -> None:
+    """Compare number and digest of the entries with what the header says."""
+    header, count = snapshot.header, len(snapshot.entries)
+    if count != header.entries:
+        raise SnapshotRefused("count", f"{count} entries, the header says {header.entries}")
+    if snapshot.digest.hexdigest() != header.digest:
+        raise SnapshotRefused("digest", "the entries do not have the digest of the header")
+
+
+def _scope(header: SnapshotHeader) -> tuple[str, str, str]:
+    return header.project, header.environment, header.epoch

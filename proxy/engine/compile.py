@@ -156,6 +156,7 @@ def compile_changes(
         quarantined,
         segments,
         (previous.chained - pending) | chained,
+        frozenset(pending),
     )
 
 

@@ -126,3 +126,15 @@ class CompiledSnapshot(msgspec.Struct, frozen=True, eq=False):
     quarantined: dict[str, tuple[Problem, ...]]
     segments: dict[str, CompiledSegment]
     chained: frozenset[str] = frozenset()
+    looked_at: frozenset[str] | None = None
+    """The flags that may be others than in the snapshot that this was compiled after, by their
+    keys, those that are gone too; None for all. What the others are need not be looked at again."""
+
+    def replaced(self, old: "CompiledSnapshot") -> list[CompiledFlag]:
+        """Return the flags of the snapshot that this was compiled after that are not taken over."""
+        keys = old.flags if self.looked_at is None else self.looked_at
+        return [
+            flag
+            for key in keys
+            if (flag := old.flags.get(key)) is not None and self.flags.get(key) is not flag
+        ]

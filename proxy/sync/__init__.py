@@ -6,10 +6,11 @@ it uses.
 """
 
 from proxy.sync.settings import STARTUP_POLICIES, StartupPolicy, SyncSettings
-from proxy.sync.status import BLOB_OUTCOMES, STATES, SyncState, SyncStatus
+from proxy.sync.status import BLOB_OUTCOMES, DELTA_OUTCOMES, STATES, SyncState, SyncStatus
 
 __all__ = [
     "BLOB_OUTCOMES",
+    "DELTA_OUTCOMES",
     "STARTUP_POLICIES",
     "STATES",
     "StartupPolicy",

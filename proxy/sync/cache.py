@@ -1,7 +1,7 @@
 """Keeps the last snapshot on disk, so that a sidecar starts while its control plane is away.
 
 Two slots. A slot is one file: a line of JSON about the rest, a newline, the digests of the blobs
-that the snapshot needs, 32 bytes each, and the body as it was received. The next snapshot goes to
+that the snapshot needs, 32 bytes each, and the snapshot in writing. The next snapshot goes to
 the slot that is not the newest, by write, fsync and rename, so that a whole one is there whenever
 the power goes. A third small file notes when the newest was last confirmed to be current, which
 costs less than writing it anew. The blobs themselves are `proxy.sync.blob_files`': they are there
@@ -15,7 +15,7 @@ Rules:
 - Everything here blocks: call it in an executor.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -105,13 +105,13 @@ def holds_anything(directory: Path) -> bool:
 def store(
     directory: Path,
     owner: str,
-    body: bytes,
+    body: Sequence[bytes],
     digest: str,
     confirmed_at_ms: int,
     blobs: Mapping[str, bytes] | None = None,
     known: set[str] | None = None,
 ) -> None:
-    """Keep a snapshot, whose header names `digest`, and the blobs that it needs, by their digests.
+    """Keep a snapshot, in pieces, whose header names `digest`, and the blobs that it needs.
 
     When this returns it survives a power cut. `known` are digests of blobs that this process has
     seen whole in the directory, which spares looking again; it is brought up to date.
@@ -128,19 +128,20 @@ def store(
         sequences = [_sequence(directory / name) for name in _SLOTS]
         digests = b"".join(bytes.fromhex(name) for name in blobs)
         content = sha256(digests)
-        content.update(body)
+        for piece in body:
+            content.update(piece)
         meta = _Meta(
             format=_FORMAT,
             owner=owner,
             sequence=max(sequences) + 1,
             digest=digest,
             confirmed_at_ms=confirmed_at_ms,
-            size=len(body),
+            size=sum(map(len, body)),
             sha256=content.hexdigest(),
             blobs=len(blobs),
         )
         slot = _SLOTS[sequences.index(min(sequences))]
-        replace_file(directory / slot, msgspec.json.encode(meta) + b"\n", digests, body)
+        replace_file(directory / slot, msgspec.json.encode(meta) + b"\n", digests, *body)
         sync_directory(directory)
         blob_files.sweep(directory, _needed(directory))
 

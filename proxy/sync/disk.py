@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.holder import Holder, Served
+from proxy.slices import run_in_slices
 from proxy.sync import blob_files, cache
 from proxy.sync.blobs import READ_TIMEOUT_S
 from proxy.sync.errors import SyncError
@@ -101,12 +102,13 @@ async def keep_cache(
     status: SyncStatus,
     settings: SyncSettings,
     directory: Path,
-    fetched: asyncio.Event,
+    taken: asyncio.Event,
     stored: Record | None,
 ) -> None:
-    """Write what is served to the cache whenever `fetched` is set; returns only when cancelled.
+    """Write what is served to the cache whenever `taken` is set; returns only when cancelled.
 
-    Several that come during one write are written as one, the newest. At intervals it is noted
+    Several that come during one write, or `cache_interval_s` after it, are written as one, the
+    newest. At intervals it is noted
     that what is stored is still current, and on the way out once more. What was not written is
     tried again at the next interval.
     """
@@ -123,10 +125,11 @@ async def keep_cache(
         record, before = _record(served), stored
         try:
             if record != stored:
+                body = await run_in_slices(served.body())
                 stored = record  # also when cancelled meanwhile: the write goes on to its end
                 await _to_its_end(
                     cache.store,
-                    *(directory, owner, served.body, record.digest, at_ms, served.blobs, known),
+                    *(directory, owner, body, record.digest, at_ms, served.blobs, known),
                 )
             elif at_ms > noted_ms + _WORTH_NOTING_MS:
                 await _to_its_end(cache.confirm, directory, owner, record.digest, at_ms)
@@ -140,8 +143,11 @@ async def keep_cache(
 
     try:
         while True:
-            await wait(fetched, settings.confirm_interval_s)
-            await write()
+            if await wait(taken, settings.confirm_interval_s):
+                await write()
+                await asyncio.sleep(settings.cache_interval_s)
+            else:
+                await write()
     finally:
         # A sidecar that is stopped right after a snapshot came starts from it next time.
         await write()

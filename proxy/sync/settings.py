@@ -62,6 +62,8 @@ class SyncSettings:
     denied_backoff_base_s: float = 2.0
     denied_backoff_cap_s: float = 300.0
     """After 401, 403 or a refused snapshot: asking again soon cannot help."""
+    cache_interval_s: float = 2.0
+    """Between writes of the cache, at least: changes come in bursts, and each write is a sync."""
     confirm_interval_s: float = 60.0
     """Between notes on disk that the cached snapshot is still current."""
     draw: Callable[[], float] | None = field(default=None, repr=False)

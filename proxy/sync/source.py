@@ -1,13 +1,16 @@
-"""The control plane as a source: disk first, then a stream that says what is current, and fetches.
+"""The control plane as a source: disk first, then a stream of what changes, and fetches.
 
-Two loops, and one that keeps the disk. `follow` holds the stream open and turns its events into a
-*wanted pointer*, only ever the newest. `keep_current` fetches whenever what is wanted is
-not what is held, whenever a comparison of digests is due, and as a poll while there is no stream;
-being one loop, it never fetches twice at once. Neither trusts the other to be alive.
+Three loops, and one that keeps the disk. `follow` holds the stream open and turns its events into a
+*wanted pointer*, only ever the newest, and into changes that wait. `apply` applies these.
+`keep_current` fetches whenever what is wanted is not what is held and no change that waits may lead
+there, whenever a comparison of digests is due, and as a poll while there is no stream; being one
+loop, it never fetches twice at once. None trusts the others to be alive.
 
     event               what is held                      then
     snapshot, delta     the digest                        nothing: they do not say how old it is
                         another                           wanted
+    delta                                                 waits to be applied (`proxy.sync.deltas`)
+    snapshot                                              no change that waits leads there
     heartbeat           the digest                        confirmed, as old as it says
                         another                           wanted
     heartbeat           a later revision of its epoch,    the replica is behind: leave it
@@ -17,7 +20,7 @@ being one loop, it never fetches twice at once. Neither trusts the other to be a
                                                           blobs that it needs (`proxy.sync.blobs`)
 
 Rules:
-- Full snapshots only; a delta counts as news that there is one. Applying it comes later.
+- A change that was applied is as good as a fetch; after one that was not there is a fetch.
 - Age is confirmed by the control plane alone. A stream that only looks alive confirms nothing, and
   without a heartbeat in `idle_s` it is left.
 - Nothing that is raised ends a loop: known failures are counted by kind, others as `internal`.
@@ -33,7 +36,7 @@ from functools import partial
 import aiohttp
 import msgspec
 
-from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
+from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused, read_header
 from proxy.contract.sync import (
     HEARTBEAT_S,
     Delta,
@@ -45,6 +48,7 @@ from proxy.holder import Holder
 from proxy.supervise import supervise
 from proxy.sync.blobs import BlobLoader
 from proxy.sync.client import ControlPlaneClient
+from proxy.sync.deltas import Deltas
 from proxy.sync.disk import keep_cache, start_from_disk
 from proxy.sync.errors import Superseded, SyncError
 from proxy.sync.events import Event, EventParser, EventTooLarge
@@ -75,11 +79,12 @@ async def run_control_plane_source(
     source = _Source(holder, status, ControlPlaneClient(session, settings), settings)
     loops: list[tuple[str, Callable[[], Awaitable[None]]]] = [
         ("sync stream", source.follow),
+        ("sync changes", source.apply),
         ("sync fetch", source.keep_current),
     ]
     if settings.cache_dir is not None:
         keep = partial(
-            keep_cache, holder, status, settings, settings.cache_dir, source.fetched, stored
+            keep_cache, holder, status, settings, settings.cache_dir, source.taken, stored
         )
         loops.append(("sync cache", keep))
 
@@ -94,7 +99,7 @@ async def run_control_plane_source(
 
 
 class _Source:
-    """The state that both loops share."""
+    """The state that the loops share."""
 
     def __init__(
         self,
@@ -103,7 +108,7 @@ class _Source:
         control_plane: ControlPlaneClient,
         settings: SyncSettings,
     ) -> None:
-        self.fetched = asyncio.Event()  # a snapshot came: for the cache
+        self.taken = asyncio.Event()  # something else is served: for the cache
         self._holder = holder
         self._status = status
         self._control_plane = control_plane
@@ -111,12 +116,19 @@ class _Source:
         self._gates = {address: Gate(settings) for address in settings.control_plane_urls}
         self._streams_from, self._fetches_from = self._upstream(), self._upstream()
         self._blobs = BlobLoader(self._fetch_blob, status, settings, self._superseded)
+        self._taking = asyncio.Lock()  # what is held is about to change
+        self._no_fetch = asyncio.Event()
+        self._no_fetch.set()
+        self._deltas = Deltas(holder, status, self._load_blobs, self._taking, self._no_fetch)
+        self._vouched = ("", 0.0)  # a digest that was not held, and when it was known as current
         self._asked_once = asyncio.Event()
         self._news = asyncio.Event()  # the fetching loop has something new to think about
         self._wanted: SnapshotPointer | None = None
         self._restamped: tuple[str, int] | None = None  # asked for, though its content is held
         self._streaming = False
         self._stream_ended_at = -math.inf
+        self._poll_at = self._reconcile_at = -math.inf
+        self._poll_after_s = 0.0  # after a stream ended
         self._streams = 0
 
     def _upstream(self) -> Upstream:
@@ -186,18 +198,31 @@ class _Source:
                 heartbeat = msgspec.json.decode(event.data, type=Heartbeat)
                 self._heartbeat(heartbeat)
             elif event.name == "snapshot":
+                self._deltas.give_up("gap")
                 self._point(msgspec.json.decode(event.data, type=SnapshotPointer))
             elif event.name == "delta":
-                delta = msgspec.json.decode(event.data, type=Delta)
-                self._point(SnapshotPointer(self._epoch_of(event), delta.to, delta.digest))
+                self._delta(event)
             else:
                 return False
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
             raise SyncError("protocol", f"event {event.name!r}: {error}") from None
         return True
 
+    def _delta(self, event: Event) -> None:
+        try:
+            delta = msgspec.json.decode(event.data, type=Delta)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            # It told of a change, and nobody knows of which.
+            self._status.deltas["refused"] += 1
+            self._reconcile_at = self._poll_at = -math.inf
+            self._news.set()
+            raise
+        epoch = delta.header.epoch if delta.header is not None else self._epoch_of(event)
+        self._deltas.add(epoch, delta, len(event.data))
+        self._point(SnapshotPointer(epoch, delta.to, delta.digest))
+
     def _epoch_of(self, event: Event) -> str:
-        """Return the epoch that an event's id names, else the one held: a delta names none."""
+        """Return the epoch that an event's id names, else the one held."""
         named, held = parse_event_id(event.id), self._held()
         if named is not None:
             return named[0]
@@ -210,7 +235,9 @@ class _Source:
             raise SyncError("behind", f"revision {pointer.revision}, {held.revision} is held")
         if self._holder.outlives(heartbeat.epoch, heartbeat.verified_age_ms):
             raise SyncError("behind", f"epoch {heartbeat.epoch[:80]} is over")
-        self._holder.confirm(pointer.digest, heartbeat.verified_age_ms)
+        if not self._holder.confirm(pointer.digest, heartbeat.verified_age_ms):
+            now = asyncio.get_running_loop().time()
+            self._vouched = (pointer.digest, now - heartbeat.verified_age_ms / 1000)
         self._point(pointer)
 
     def _point(self, pointer: SnapshotPointer) -> None:
@@ -263,6 +290,24 @@ class _Source:
             return self._interval_s(self._settings.stream_retry_interval_s)
         return min(retry_ms or 0, _MAX_RETRY_MS) / 1000
 
+    # the changes
+
+    async def apply(self) -> None:
+        """Apply what the stream tells, for ever."""
+        while True:
+            if await self._deltas.apply():
+                self._blobs.settled()
+                self.taken.set()
+                self._confirm_vouched()
+            self._satisfied()
+            self._news.set()
+
+    def _confirm_vouched(self) -> None:
+        """Take a heartbeat that named what a change led to, and came before it was applied."""
+        digest, at_s = self._vouched
+        age_s = max(0.0, asyncio.get_running_loop().time() - at_s)
+        self._holder.confirm(digest, round(age_s * 1000))
+
     # the fetches
 
     async def keep_current(self) -> None:
@@ -272,6 +317,7 @@ class _Source:
             settings, settings.denied_backoff_base_s, settings.denied_backoff_cap_s
         )
         while True:
+            await self._until_due()
             await upstream.ready()
             asked_for, after_s = self._wanted, 0.0
             try:
@@ -289,10 +335,9 @@ class _Source:
             else:
                 self._fetch_succeeded()
                 self._asked_once.set()
-                if self._satisfied():
+                if self._satisfied() or self._deltas.pending:
                     upstream.succeeded()
                     refused.reset()
-                    await self._until_due()
                     continue
                 # a replica answered that has not heard of it yet
                 upstream.move_on()
@@ -307,18 +352,34 @@ class _Source:
         held, wanted = self._held(), self._wanted
         if held is not None and wanted is not None and wanted.digest == held.digest:
             self._restamped = _stamp(wanted)
-        fetched = await self._control_plane.fetch(self._fetches_from.address, held)
-        if fetched.body is not None:
-            await self._holder.offer(
-                fetched.body,
-                "control-plane",
-                blobs=self._load_blobs,
-                age_ms=fetched.verified_age_ms,
-            )
-            self._blobs.settled()
-            self.fetched.set()
-        elif held is not None:
-            self._holder.confirm(held.digest, fetched.verified_age_ms)
+        self._no_fetch.clear()
+        try:
+            fetched = await self._control_plane.fetch(self._fetches_from.address, held)
+            if fetched.body is not None:
+                await self._offer(fetched.body, fetched.verified_age_ms, held)
+            elif held is not None:
+                self._holder.confirm(held.digest, fetched.verified_age_ms)
+        finally:
+            self._no_fetch.set()
+
+    async def _offer(self, body: bytes, age_ms: int, asked_with: SnapshotHeader | None) -> None:
+        async with self._taking:
+            if self._overtaken(body, asked_with):
+                return
+            await self._holder.offer(body, "control-plane", blobs=self._load_blobs, age_ms=age_ms)
+        self._blobs.settled()
+        self.taken.set()
+
+    def _overtaken(self, body: bytes, asked_with: SnapshotHeader | None) -> bool:
+        """Return whether changes led beyond a snapshot while it was on its way."""
+        held = self._held()
+        if held is None or held is asked_with:
+            return False
+        try:
+            header = read_header(body)
+        except SnapshotRefused:
+            return False
+        return header.epoch == held.epoch and header.revision < held.revision
 
     async def _load_blobs(
         self, header: SnapshotHeader, needed: Mapping[str, int], held: Mapping[str, bytes]
@@ -339,6 +400,10 @@ class _Source:
 
     def _fetch_succeeded(self) -> None:
         self._gates[self._fetches_from.address].succeeded()
+        now = asyncio.get_running_loop().time()
+        self._poll_after_s = self._interval_s(self._settings.poll_interval_s)
+        self._poll_at = now + self._poll_after_s
+        self._reconcile_at = now + self._interval_s(self._settings.reconcile_interval_s)
         if not self._streaming:
             self._status.enter("polling")
 
@@ -364,19 +429,20 @@ class _Source:
         return False
 
     async def _until_due(self) -> None:
-        """Wait for a wanted pointer, or until a poll or a comparison of digests is due."""
+        """Wait until something is wanted that no change leads to, or asking is due anyway."""
         clock = asyncio.get_running_loop().time
-        asked_at = clock()
-        poll_s = self._interval_s(self._settings.poll_interval_s)
-        reconcile_s = self._interval_s(self._settings.reconcile_interval_s)
-        while self._wanted is None:
-            if self._streaming:
-                due = asked_at + reconcile_s
-            else:  # not at once when a stream is lost: thousands may have lost theirs
-                due = max(asked_at, self._stream_ended_at) + poll_s
-            if clock() >= due:
+        while self._wanted is None or self._deltas.pending:
+            left_s = self._due_at() - clock()
+            if left_s <= 0:
                 return
-            await wait(self._news, due - clock())
+            await wait(self._news, left_s)
+
+    def _due_at(self) -> float:
+        """Return when to ask though nothing is wanted."""
+        if self._streaming:
+            return self._reconcile_at
+        # not at once when a stream is lost: thousands may have lost theirs
+        return max(self._poll_at, self._poll_after_s + self._stream_ended_at)
 
     async def _pause(self, asked_for: SnapshotPointer | None) -> None:
         """Wait before asking again; less when something else is wanted meanwhile, or streams."""
@@ -387,7 +453,8 @@ class _Source:
         streaming = self._streaming
         await asyncio.sleep(floor_s)
         while (left_s := until - clock()) > 0:
-            if self._wanted != asked_for or self._streaming > streaming:
+            another = self._wanted not in (None, asked_for) and not self._deltas.pending
+            if another or self._streaming > streaming:
                 self._fetches_from.hurry()
                 return
             await wait(self._news, left_s)

@@ -11,13 +11,18 @@ from typing import Literal
 
 from proxy.contract.problems import Problem
 
-__all__ = ["BLOB_OUTCOMES", "MAX_PROBLEMS", "STATES", "SyncState", "SyncStatus"]
+__all__ = ["BLOB_OUTCOMES", "DELTA_OUTCOMES", "MAX_PROBLEMS", "STATES", "SyncState", "SyncStatus"]
 
 SyncState = Literal["starting", "streaming", "polling", "disconnected", "file"]
 STATES: tuple[SyncState, ...] = ("starting", "streaming", "polling", "disconnected", "file")
 
 BLOB_OUTCOMES = ("fetched", "disk", "failed")
 """What became of a blob that was needed and not held."""
+
+DELTA_OUTCOMES = ("applied", "known", "gap", "digest", "refused", "overflow", "failed")
+"""What became of a change that the stream told. After all but the first two the whole snapshot is
+fetched: it did not begin at what is held; it did not lead to the digest that it names; something
+else of it was wrong; more of them waited than are kept; its blobs did not come."""
 
 MAX_PROBLEMS = 100
 """Problems of a file that are kept; a person mends the first few and looks again."""
@@ -38,6 +43,7 @@ class SyncStatus:
         "blobs",
         "blobs_missing",
         "connected_since",
+        "deltas",
         "errors",
         "last_error",
         "last_error_at",
@@ -56,6 +62,8 @@ class SyncStatus:
         """Streams opened after the first."""
         self.blobs: Counter[str] = Counter()
         """Blobs of units that were needed and not held, by what became of it: BLOB_OUTCOMES."""
+        self.deltas: Counter[str] = Counter()
+        """Changes that the stream told, by what became of them: DELTA_OUTCOMES."""
         self.blobs_missing = 0
         """Blobs still to come before the latest snapshot can be served."""
         self.problems: tuple[Problem, ...] = ()

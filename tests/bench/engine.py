@@ -125,8 +125,8 @@ def _one_change(scale: Scale, snapshot: Snapshot, compiled: CompiledSnapshot) ->
         digest = wanted.hexdigest()
         gc.collect()
         start = time.perf_counter()
-        snapshot = change_snapshot(snapshot, turn + 2, digest, [line], [])
-        compiled = _finish(compile_changes(snapshot.entries, [("flag", key)], compiled))
+        snapshot, changed = _finish(change_snapshot(snapshot, turn + 2, digest, [line], []))
+        compiled = _finish(compile_changes(snapshot.entries, changed, compiled))
         turns.append(time.perf_counter() - start)
     name = f"compile: one changed flag of {len(compiled.flags):,} applied, digest verified"
     yield below(name, median(turns) * 1e3, _CHANGE_MS, "ms")

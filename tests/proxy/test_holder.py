@@ -2,18 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import proxy.holder
 from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
+from proxy.contract.steps import finish
 from proxy.engine import evaluate
-from proxy.holder import Holder, Served
+from proxy.holder import Holder, OutOfStep, Served
 from tests.support.signing import signer, trusting
-from tests.support.snapshots import definition, make_snapshot
+from tests.support.snapshots import definition, make_delta, make_snapshot
 from tests.support.units import LongList, in_segment, long_list, names
 
 
@@ -45,8 +48,10 @@ async def test_what_was_offered_is_served() -> None:
     header, body = make_snapshot({"a": True, "b": False}, revision=7)
     served = await holder.offer(body, "disk")
     assert holder.served is served
-    assert (served.header, served.body, served.source) == (header, body, "disk")
-    assert served.digest.hexdigest() == header.digest
+    assert (served.header, served.source) == (header, "disk")
+    assert b"".join(finish(served.body())) == body
+    assert served.body_bytes == len(body)
+    assert served.snapshot.digest.hexdigest() == header.digest
     assert sorted(served.entries) == [("flag", "a"), ("flag", "b")]
     assert (answer(holder, "a"), answer(holder, "b")) == (True, False)
 
@@ -554,3 +559,148 @@ async def test_being_cancelled_while_blobs_come_leaves_the_holder_usable() -> No
         await task
     await offer(holder, {"a": True})
     assert answer(holder, "a") is True
+
+
+async def follow(holder: Holder, body: bytes, **members: Any) -> Served:
+    """Have a holder follow what leads from what is served to a snapshot."""
+    assert holder.served is not None
+    before = b"".join(finish(holder.served.body()))
+    delta = msgspec.structs.replace(make_delta(before, body), **members)
+    blobs = Blobs(UNITS)
+    epoch = holder.served.header.epoch
+    return await holder.follow(delta, epoch, "control-plane", blobs=blobs)
+
+
+async def test_what_changed_is_applied_to_what_is_served() -> None:
+    """The rest stays the same objects, and subscribers are told."""
+    holder = Holder()
+    old = await offer(holder, {"a": True, "b": True})
+    told: list[tuple[Served | None, Served]] = []
+    holder.subscribe(lambda before, after: told.append((before, after)))
+    header, body = make_snapshot({"a": True, "b": False, "c": True}, revision=2)
+    served = await follow(holder, body)
+    assert (holder.served, served.header, told) == (served, header, [(old, served)])
+    assert b"".join(finish(served.body())) == body
+    assert served.body_bytes == len(body)
+    assert served.compiled.flags["a"] is old.compiled.flags["a"]
+    assert (answer(holder, "b"), answer(holder, "c")) == (False, True)
+    assert served.compiled.replaced(old.compiled) == [old.compiled.flags["b"]]
+
+
+async def test_a_change_that_begins_elsewhere_is_not_applied() -> None:
+    """Nor one while nothing is served; that is no refusal, which would be counted."""
+    holder = Holder()
+    before, after = make_snapshot({"a": True})[1], make_snapshot({"a": False}, revision=2)[1]
+    delta = make_delta(before, after)
+    with pytest.raises(OutOfStep):
+        await holder.follow(delta, "e1", "control-plane")
+    served = await holder.offer(before, "control-plane")
+    for epoch, from_ in (("e2", 1), ("e1", 0), ("e1", 2)):
+        with pytest.raises(OutOfStep):
+            await holder.follow(msgspec.structs.replace(delta, from_=from_), epoch, "control-plane")
+    assert holder.served is served
+    assert holder.refusals == {}
+    await holder.follow(delta, "e1", "control-plane")
+    with pytest.raises(OutOfStep):
+        await holder.follow(delta, "e1", "control-plane")
+
+
+async def test_a_refused_change_leaves_what_is_served() -> None:
+    """All of it: header, entries, digest and compiled form; and it is counted."""
+    holder = Holder()
+    served = await offer(holder, {"a": True})
+    before = served.snapshot.digest.hexdigest(), dict(served.entries)
+    _, body = make_snapshot({"a": False, "b": True}, revision=2)
+    for wrong, reason in (
+        ({"digest": "0" * 64, "header": None}, "digest"),
+        ({"digest": "0" * 64}, "malformed"),
+        ({"set": ["\ud800"]}, "malformed"),
+        ({"set": []}, "count"),
+    ):
+        holder.refusals.clear()
+        with pytest.raises(SnapshotRefused) as refused:
+            await follow(holder, body, **wrong)
+        assert refused.value.reason == reason
+        assert holder.refusals == {reason: 1}
+    assert holder.served is served
+    assert (served.snapshot.digest.hexdigest(), dict(served.entries)) == before
+    assert answer(holder, "a") is True
+    await follow(holder, body)
+
+
+async def test_changes_keep_the_size_within_its_bound() -> None:
+    """Or a stream could make it grow without an end."""
+    holder = Holder(max_snapshot_bytes=3_000)
+    await offer(holder, {"a": True})
+    flags = {"a": True}
+    while not holder.refusals:
+        flags[f"f{len(flags)}"] = True
+        with suppress(SnapshotRefused):
+            await follow(holder, make_snapshot(flags, revision=len(flags))[1])
+    assert holder.refusals == {"too_large": 1}
+    assert holder.served is not None
+    assert 2_000 < holder.served.body_bytes < 3_300
+
+
+async def test_age_goes_on_over_a_change() -> None:
+    """It says what is current, and not since when that is known."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    await holder.offer(make_snapshot({"a": True})[1], "disk", age_ms=500, estimated=True)
+    clock.now_s += 3
+    await follow(holder, make_snapshot({"a": False}, revision=2)[1])
+    assert (holder.age_ms(), holder.age_estimated) == (3_500, True)
+
+
+async def test_blobs_are_asked_for_only_where_lists_changed() -> None:
+    """A change elsewhere keeps those that are held, and looks at no segment."""
+    holder, blobs = Holder(), Blobs(UNITS)
+    await holder.offer(with_units(UNITS)[1], "control-plane", blobs=blobs)
+    assert holder.served is not None
+    held = holder.served.blobs
+    flag, segment = in_segment(UNITS)
+    flags: dict[str, Any] = {"a": flag, "b": True}
+    _, body = make_snapshot(flags | {"c": True}, more=segment, revision=2)
+    served = await follow(holder, body)
+    assert served.blobs is held
+    assert answer_for(holder, "u-1") is True
+    _, body = make_snapshot({"b": True}, revision=3)
+    assert (await follow(holder, body)).blobs == {}
+    _, body = make_snapshot(flags, more=segment, revision=4)
+    assert (await follow(holder, body)).blobs == UNITS.blobs
+    assert answer_for(holder, "u-1") is True
+
+
+async def test_a_blob_that_was_missing_is_asked_for_again_with_the_next_change() -> None:
+    """Wherever that change is."""
+    holder = Holder()
+    served = await holder.offer(with_units(UNITS)[1], "control-plane")
+    assert served.blobs_missing == len(UNITS.blobs)
+    flag, segment = in_segment(UNITS)
+    _, body = make_snapshot({"a": flag, "b": False}, more=segment, revision=2)
+    served = await follow(holder, body)
+    assert served.blobs_missing == 0
+    assert answer_for(holder, "u-1") is True
+
+
+async def test_changes_are_signed_too_where_keys_are_given() -> None:
+    """By the header of what they lead to; without one nobody has signed that."""
+    sign = signer("one")
+    holder = Holder(trust=trusting("one"))
+    await holder.offer(make_snapshot({"a": True}, sign=sign)[1], "control-plane")
+    _, unsigned = make_snapshot({"a": False}, revision=2)
+    _, other = make_snapshot({"a": False}, revision=2, sign=signer("two"))
+    header, signed = make_snapshot({"a": False}, revision=2, sign=sign)
+    for body, members in ((unsigned, {}), (other, {}), (signed, {"header": None})):
+        with pytest.raises(SnapshotRefused, match="signature"):
+            await follow(holder, body, **members)
+    assert answer(holder, "a") is True
+    assert (await follow(holder, signed)).header == header
+
+
+async def test_a_change_without_a_header_takes_no_signature_along() -> None:
+    """It would be of what was there before."""
+    holder = Holder()
+    await holder.offer(make_snapshot({"a": True}, sign=signer("one"))[1], "control-plane")
+    served = await follow(holder, make_snapshot({"a": False}, revision=2)[1], header=None)
+    assert (served.header.signatures, served.header.revision) == ((), 2)

@@ -11,9 +11,12 @@ from proxy.contract.snapshot import (
     encode_entry,
     encode_snapshot,
     entry_order,
+    read_snapshot,
 )
+from proxy.contract.steps import finish
+from proxy.contract.sync import Delta, RemovedEntry
 
-__all__ = ["definition", "make_snapshot"]
+__all__ = ["definition", "make_delta", "make_snapshot"]
 
 
 def definition(value: Any = True, **more: Any) -> dict[str, Any]:
@@ -65,3 +68,12 @@ def make_snapshot(
     made = made if sign is None else sign(made)
     ordered = sorted(lines, key=lambda name: entry_order(*name))
     return made, encode_snapshot(made, [lines[name] for name in ordered])
+
+
+def make_delta(before: bytes, after: bytes) -> Delta:
+    """Return the delta that leads from one snapshot to another."""
+    old, new = (finish(read_snapshot(body)) for body in (before, after))
+    lines = [e.line.decode() for n, e in new.entries.items() if old.entries.get(n) != e]
+    gone = [RemovedEntry(*name) for name in old.entries if name not in new.entries]
+    header = new.header
+    return Delta(old.header.revision, header.revision, header.digest, lines, gone, header)

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,9 @@ from hypothesis import strategies as st
 from proxy.contract.definitions import SegmentDefinition
 from proxy.contract.digest import SnapshotDigest
 from proxy.contract.snapshot import (
+    KINDS,
     SCHEMA,
+    EntryName,
     SnapshotHeader,
     SnapshotRefused,
     change_snapshot,
@@ -19,7 +22,9 @@ from proxy.contract.snapshot import (
     encode_snapshot,
     entry_order,
     read_entry,
+    read_header,
     read_snapshot,
+    snapshot_pieces,
 )
 
 
@@ -78,6 +83,13 @@ def test_a_snapshot_is_read_as_it_was_written() -> None:
 def test_it_yields_after_each_line() -> None:
     """So that an event loop can breathe."""
     assert sum(1 for _ in read_snapshot(BODY)) == len(LINES)
+
+
+def test_the_header_can_be_read_alone() -> None:
+    """Nothing behind it is looked at."""
+    first = BODY.partition(b"\n")[0]
+    for body in (BODY, first, first + b"\ngarbage"):
+        assert read_header(body) == header(LINES)
 
 
 def test_a_snapshot_of_nothing_is_one() -> None:
@@ -192,26 +204,65 @@ def test_a_change_gives_what_reading_the_whole_gives() -> None:
     snapshot = finish(read_snapshot(BODY))
     before = dict(snapshot.entries)
     lines = [encode_entry("flag", "a", {"x": [2.0]}), encode_entry("flag", "b", {"x": 1})]
-    after = finish(read_snapshot(encode_snapshot(header(lines, revision=8), lines)))
-    changed = change_snapshot(
-        snapshot, 8, after.header.digest, lines, [("segment", "beta"), ("flag", "not there")]
-    )
-    assert changed.entries == after.entries
-    assert changed.header == after.header
-    assert changed.digest.hexdigest() == after.header.digest
+    body = encode_snapshot(header(lines, revision=8), lines)
+    after = finish(read_snapshot(body))
+    gone: list[EntryName] = [("segment", "beta"), ("flag", "not there")]
+    for told in (None, after.header):
+        made, changed = finish(change_snapshot(snapshot, 8, after.header.digest, lines, gone, told))
+        assert (made.entries, made.header, made.size) == (after.entries, after.header, after.size)
+        assert made.digest.hexdigest() == after.header.digest
+        assert changed == {("segment", "beta"), ("flag", "a"), ("flag", "b")}
+        assert b"".join(finish(snapshot_pieces(made.header, made.entries))) == body
     assert snapshot.entries == before
     assert snapshot.digest.hexdigest() == snapshot.header.digest
+
+
+def test_what_a_change_says_again_did_not_change() -> None:
+    """A line that is there already costs nothing further."""
+    snapshot = finish(read_snapshot(BODY))
+    lines = [entry.line for entry in snapshot.entries.values()]
+    made, changed = finish(change_snapshot(snapshot, 8, snapshot.header.digest, lines, []))
+    assert (made.entries, made.size, changed) == (snapshot.entries, snapshot.size, set())
 
 
 def test_a_change_that_leads_elsewhere_is_refused() -> None:
     """What is served stays; the whole snapshot has to be fetched."""
     snapshot = finish(read_snapshot(BODY))
-    line = encode_entry("flag", "b", {"x": 1})
-    with pytest.raises(SnapshotRefused, match="digest"):
-        change_snapshot(snapshot, 8, snapshot.header.digest, [line], [])
-    with pytest.raises(SnapshotRefused, match="malformed"):
-        change_snapshot(snapshot, 8, snapshot.header.digest, [b"{}"], [])
-    assert snapshot.digest.hexdigest() == snapshot.header.digest
+    held, line = snapshot.header, encode_entry("flag", "b", {"x": 1})
+    made = snapshot.digest.copy()
+    made.put("flag", "b", line)
+    good = made.hexdigest()
+    right = msgspec.structs.replace(held, revision=8, digest=good, entries=held.entries + 1)
+    finish(change_snapshot(snapshot, 8, good, [line], [], right))
+    wrong: list[tuple[str, tuple[Any, ...]]] = [
+        ("digest", (8, held.digest, [line], [])),
+        ("malformed", (8, held.digest, [b"{}"], [])),
+        ("malformed", (8, good, [line.replace(b",", b",\n", 1)], [])),
+        ("malformed", (held.revision, good, [line], [])),
+        ("too_large", (8, good, [line], [], right, snapshot.size)),
+        ("count", (8, good, [line], [], msgspec.structs.replace(right, entries=9))),
+        ("schema", (8, good, [line], [], msgspec.structs.replace(right, schema="2.0"))),
+    ]
+    for name, value in (
+        *(("project", "p"), ("environment", "e"), ("epoch", "x"), ("revision", 9)),
+        *(("digest", held.digest), ("digest", "")),
+    ):
+        header_of_another = msgspec.structs.replace(right, **{name: value})
+        wrong.append(("malformed", (8, good, [line], [], header_of_another)))
+    for reason, change in wrong:
+        with pytest.raises(SnapshotRefused) as refused:
+            finish(change_snapshot(snapshot, *change))
+        assert refused.value.reason == reason, change
+        assert snapshot.digest.hexdigest() == snapshot.header.digest
+
+
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.text(max_size=3)), unique=True))
+def test_it_is_written_in_its_order_whatever_order_it_is_held_in(names: list[EntryName]) -> None:
+    """Changes put their entries at the end; the lines go out sorted all the same."""
+    entries = {name: read_entry(encode_entry(*name, {})) for name in names}
+    lines = [entries[name].line for name in sorted(names, key=lambda name: entry_order(*name))]
+    made = header(lines)
+    assert b"".join(finish(snapshot_pieces(made, entries))) == encode_snapshot(made, lines)
 
 
 _ENTRIES = st.dictionaries(st.sampled_from("abcdef"), st.integers(0, 2))

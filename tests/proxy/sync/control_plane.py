@@ -13,13 +13,21 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 from aiohttp import web
 
 from proxy.contract.snapshot import SnapshotHeader
-from proxy.contract.sync import BLOBS_PATH, SNAPSHOT_PATH, STREAM_PATH, entity_tag, event_id
-from tests.support.snapshots import make_snapshot
+from proxy.contract.sync import (
+    BLOBS_PATH,
+    SNAPSHOT_PATH,
+    STREAM_PATH,
+    Delta,
+    entity_tag,
+    event_id,
+)
+from tests.support.snapshots import make_delta, make_snapshot
 
-__all__ = ["FakeControlPlane", "control_plane", "free_port", "stream_of"]
+__all__ = ["FakeControlPlane", "control_plane", "delta_event", "free_port", "stream_of"]
 
 KEY = "mf_sidecar_" + "k" * 43
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -42,13 +50,17 @@ class FakeControlPlane:
         self.requests: list[web.Request] = []
         self.arrived = asyncio.Condition()
         self.streams: set[asyncio.Task[Any] | None] = set()
+        self.tells_deltas = False
+        self._events: list[bytes] = []  # what was told, to all streams
         self._changed = asyncio.Event()
         self.url = ""
 
     def publish(self, flags: dict[str, Any] | None = None, **more: Any) -> SnapshotHeader:
         """Serve another snapshot, and say so on the streams unless `silent`."""
+        before = self.body
         self.header, self.body = make_snapshot(flags, **more)
         if not self.silent:
+            self._events.append(self.delta(before) if self.tells_deltas else self.event())
             self._changed.set()
             self._changed = asyncio.Event()
         return self.header
@@ -80,18 +92,20 @@ class FakeControlPlane:
         try:
             if self.retry_ms is not None:
                 await response.write(b"retry: %d\n\n" % self.retry_ms)
+            told = len(self._events)
             known = request.headers.get("X-Matrixflag-Digest")
             await response.write(self.event(heartbeat=known == self.header.digest))
             while True:
                 changed = self._changed
+                if told < len(self._events):
+                    await response.write(b"".join(self._events[told:]))
+                    told = len(self._events)
                 try:
                     async with asyncio.timeout(self.heartbeat_s):
                         await changed.wait()
                 except TimeoutError:
                     await response.write(self.event(heartbeat=True))
                     self.heartbeats += 1
-                else:
-                    await response.write(self.event())
         except asyncio.CancelledError:
             if request.transport is not None:
                 request.transport.abort()
@@ -134,6 +148,11 @@ class FakeControlPlane:
         ident = event_id(header.epoch, header.revision)
         return f"id: {ident}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
 
+    def delta(self, before: bytes, **more: Any) -> bytes:
+        """Return the bytes of an event that leads here from another snapshot, or nearly so."""
+        delta = msgspec.structs.replace(make_delta(before, self.body), **more)
+        return delta_event(delta)
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request, ordinarily or as the test wants."""
         self.requests.append(request)
@@ -148,6 +167,13 @@ class FakeControlPlane:
         if request.path.startswith(BLOBS_PATH + "/"):
             return await (self.on_blob or self.blob)(request)
         return web.Response(status=404)
+
+
+def delta_event(delta: Delta) -> bytes:
+    """Return the bytes of a delta as it comes on a stream."""
+    epoch = delta.header.epoch if delta.header is not None else "e1"
+    ident, data = event_id(epoch, delta.to), msgspec.json.encode(delta)
+    return b"id: %b\nevent: delta\ndata: %b\n\n" % (ident.encode(), data)
 
 
 async def stream_of(request: web.Request) -> web.StreamResponse:

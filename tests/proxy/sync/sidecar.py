@@ -29,6 +29,7 @@ FAST: dict[str, Any] = {
     "backoff_cap_s": 0.05,
     "denied_backoff_base_s": 0.05,
     "denied_backoff_cap_s": 0.1,
+    "cache_interval_s": 0.0,
     "confirm_interval_s": 0.05,
     "blob_patience_s": 0.0,
 }

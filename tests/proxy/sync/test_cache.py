@@ -20,7 +20,7 @@ SLOTS = ("snapshot-0.cache", "snapshot-1.cache")
 
 def store(directory: Path, body: bytes, at_ms: int = 1000, owner: str = OWNER) -> None:
     """Store a body whose digest is named after it."""
-    cache.store(directory, owner, body, f"digest of {body[:20]!r}", at_ms)
+    cache.store(directory, owner, [body], f"digest of {body[:20]!r}", at_ms)
 
 
 def bodies(directory: Path, owner: str = OWNER) -> list[bytes]:
@@ -178,7 +178,7 @@ def test_an_oversized_body_is_not_loaded(tmp_path: Path) -> None:
 
 def test_a_confirmation_makes_a_snapshot_younger(tmp_path: Path) -> None:
     """Without writing it again; never older."""
-    cache.store(tmp_path, OWNER, b"x\n", "d1", 1000)
+    cache.store(tmp_path, OWNER, [b"x", b"\n"], "d1", 1000)
     cache.confirm(tmp_path, OWNER, "d1", 5000)
     assert cache.load(tmp_path, OWNER, MAX) == [cache.Saved(b"x\n", 5000)]
     cache.confirm(tmp_path, OWNER, "d1", 500)
@@ -187,7 +187,7 @@ def test_a_confirmation_makes_a_snapshot_younger(tmp_path: Path) -> None:
 
 def test_a_confirmation_is_of_one_digest_and_owner(tmp_path: Path) -> None:
     """Another snapshot is as old as it is."""
-    cache.store(tmp_path, OWNER, b"x\n", "d1", 1000)
+    cache.store(tmp_path, OWNER, [b"x", b"\n"], "d1", 1000)
     cache.confirm(tmp_path, OWNER, "d2", 5000)
     assert cache.load(tmp_path, OWNER, MAX)[0].confirmed_at_ms == 1000
     cache.confirm(tmp_path, "another", "d1", 5000)
@@ -224,7 +224,7 @@ OTHER_BLOBS = long_list(names(5_000, "other")).blobs
 
 def store_with(directory: Path, body: bytes, blobs: Mapping[str, bytes]) -> None:
     """Store a body that needs some blobs."""
-    cache.store(directory, OWNER, body, f"digest of {body[:20]!r}", 1000, blobs)
+    cache.store(directory, OWNER, [body], f"digest of {body[:20]!r}", 1000, blobs)
 
 
 def blob_names(directory: Path) -> set[str]:
@@ -253,7 +253,7 @@ def test_blobs_of_both_slots_stay_and_no_others(tmp_path: Path) -> None:
 def test_blobs_of_another_owner_stay(tmp_path: Path) -> None:
     """Two deployments that share a directory share what is in it, too."""
     store_with(tmp_path, b"mine\n", BLOBS)
-    cache.store(tmp_path, "another", b"theirs\n", "digest", 1000)
+    cache.store(tmp_path, "another", [b"theirs\n"], "digest", 1000)
     assert blob_names(tmp_path) == set(BLOBS)
 
 

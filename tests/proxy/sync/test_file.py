@@ -95,7 +95,7 @@ async def test_a_file_is_served(path: Path) -> None:
     async with running(path) as sidecar:
         served = await sidecar.swapped()
         assert (served.header.epoch, served.header.revision, served.source) == ("file", 1, "file")
-        assert served.header.digest == served.digest.hexdigest()
+        assert served.header.digest == served.snapshot.digest.hexdigest()
         assert served.header.environment == "production"
         assert (sidecar.value, sidecar.status.state) == (True, "file")
         assert sidecar.status.errors == {}

@@ -2,7 +2,6 @@
 
 import asyncio
 import gzip
-import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -150,31 +149,6 @@ async def test_unknown_events_are_ignored(fake: FakeControlPlane) -> None:
     async with running(fake.url) as sidecar:
         await sidecar.until(lambda: sidecar.status.state == "streaming")
         assert sidecar.status.errors == {}
-
-
-async def test_a_delta_is_news_of_a_snapshot(fake: FakeControlPlane) -> None:
-    """It is not applied yet, so the whole is fetched."""
-    later: list[bytes] = []
-    sent = asyncio.Event()
-
-    async def stream(request: web.Request) -> web.StreamResponse:
-        response = await stream_of(request)
-        await response.write(fake.event())
-        await sent.wait()
-        await response.write(later[0])
-        return await asyncio.Event().wait() or response
-
-    fake.on_stream = stream
-    async with running(fake.url) as sidecar:
-        await sidecar.swapped()
-        await sidecar.until(lambda: sidecar.status.state == "streaming")
-        fake.silent = True
-        header = fake.publish({"a": False}, revision=2)
-        delta = {"from": 1, "to": 2, "digest": header.digest, "set": ["{}"], "removed": []}
-        later.append(f"event: delta\nid: e1-2\ndata: {json.dumps(delta)}\n\n".encode())
-        sent.set()
-        await sidecar.swapped(to=header.digest)
-        assert sidecar.value is False
 
 
 async def test_many_changes_are_fetched_as_the_newest(fake: FakeControlPlane) -> None:
@@ -783,7 +757,7 @@ async def test_a_snapshot_the_compiler_breaks_on_is_tried_again(
 def stored(directory: Path, url: str, flags: dict[str, Any], at_ms: int, **more: Any) -> None:
     """Put a snapshot into the cache."""
     header, body = make_snapshot(flags, **more)
-    cache.store(directory, cache.owner_of((url,), KEY), body, header.digest, at_ms)
+    cache.store(directory, cache.owner_of((url,), KEY), [body], header.digest, at_ms)
 
 
 async def test_a_start_without_a_control_plane_serves_from_disk(tmp_path: Path) -> None:
@@ -820,7 +794,7 @@ async def test_a_cache_of_no_use_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     """Damaged, or of another key: whoever wonders why a start took the network is told."""
     url = f"http://127.0.0.1:{free_port()}"
     header, body = make_snapshot({"a": False})
-    cache.store(tmp_path, cache.owner_of((url,), "another key"), body, header.digest, 1_000)
+    cache.store(tmp_path, cache.owner_of((url,), "another key"), [body], header.digest, 1_000)
     async with running(url, cache_dir=tmp_path) as sidecar:
         await sidecar.counted("cache", 1)
         assert sidecar.holder.served is None
