@@ -14,6 +14,7 @@ fail only when told so, because all instances would fail at once.
 import asyncio
 import ipaddress
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -26,12 +27,12 @@ from proxy import __version__
 from proxy.contract.access import key_from_headers
 from proxy.contract.parsers import is_loopback
 from proxy.engine import explaining, explanation_text, parse_moment
-from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.ofrep.auth import Access, Denied, Scope, authorise
 from proxy.ofrep.context import BadContext, context_of, read_document
+from proxy.reporting.channel import Channel
 from proxy.slices import run_in_slices
 from proxy.sync import SyncStatus
 
@@ -57,7 +58,7 @@ class AdminSettings:
 
 
 class AdminHandler:
-    """Answers the requests of the admin port. `reporter` is None where nobody is reported to."""
+    """Answers the requests of the admin port. Without `channels` nobody is reported to."""
 
     def __init__(
         self,
@@ -67,14 +68,14 @@ class AdminHandler:
         status: SyncStatus,
         lifecycle: Lifecycle,
         metrics: Metrics,
-        reporter: ExposureReporter | None,
+        channels: Sequence[Channel],
     ) -> None:
         self._settings = settings
         self._holder = holder
         self._status = status
         self._lifecycle = lifecycle
         self._metrics = metrics
-        self._reporter = reporter
+        self._channels = channels
 
     async def livez(self, _request: web.Request) -> web.Response:
         """Answer that the loop turns."""
@@ -175,7 +176,7 @@ class AdminHandler:
             "refused": dict(self._holder.refusals),
             "trusted_keys": None if self._holder.trust is None else self._holder.trust.key_ids,
             "sync": self._sync(),
-            "exposures": self._exposures(),
+            **self._reports(),
             "background_failures": dict(self._metrics.background_failures),
         }
 
@@ -222,13 +223,15 @@ class AdminHandler:
             "problems": status.problems,
         }
 
-    def _exposures(self) -> dict[str, Any] | None:
-        if self._reporter is None:
-            return None
+    def _reports(self) -> dict[str, Any]:
+        """Return where the items of each channel are."""
         return {
-            **self._reporter.balance()._asdict(),
-            "errors": dict(self._reporter.errors),
-            "last_error": self._reporter.last_error,
+            channel.name: {
+                **channel.balance()._asdict(),
+                "errors": dict(channel.errors),
+                "last_error": channel.last_error,
+            }
+            for channel in self._channels
         }
 
 

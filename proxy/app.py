@@ -5,7 +5,7 @@ are entered into one stack; leaving it is the drain:
 
     readiness off, each answer ends its connection -> (drain_s) -> evaluation port: no new
     connections, idle ones closed, requests under way finished -> sync and other background work
-    cancelled -> goodbye to the control plane -> exposures sent or put on disk -> admin port -> HTTP
+    cancelled -> goodbye to the control plane -> reports sent or put on disk -> admin port -> HTTP
     session
 
 A native sidecar in Kubernetes may have 2 s from SIGTERM; without `drain_s` it takes less.
@@ -49,12 +49,13 @@ from proxy.ofrep.port import MAX_LINE_BYTES, serving
 from proxy.parts import (
     Work,
     admin_settings,
-    make_exposures,
+    make_reports,
     make_source,
     make_streams,
     make_teller,
     ofrep_settings,
 )
+from proxy.reporting.channel import close_all
 from proxy.settings import ProxySettings
 from proxy.supervise import supervise
 from proxy.sync import SyncStatus
@@ -114,8 +115,9 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         if any(urlsplit(url).scheme == "https" for url in settings.control_plane_url):
             await asyncio.to_thread(tls.read_authorities)
         session = await stack.enter_async_context(aiohttp.ClientSession())
-        recorder, reporter = make_exposures(settings, session)
-        metrics.watch_exposures(recorder, reporter)
+        reports = make_reports(settings, session, current)
+        holder.subscribe(reports.usage.swapped)
+        metrics.watch(reports.exposures, reports.events, reports.channels)
         teller = make_teller(settings, session, holder, status, lifecycle)
 
         admin_app = create_admin_app(
@@ -125,7 +127,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
                 status=status,
                 lifecycle=lifecycle,
                 metrics=metrics,
-                reporter=reporter,
+                channels=reports.channels,
             )
         )
         await _serve(stack, admin_app, admin, settings)
@@ -136,9 +138,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
             "letting go": undertaker.run,
             "collecting": sweep,
         }
-        if reporter is not None:
-            stack.push_async_callback(reporter.close, _LAST_REPORT_S)
-            work["exposures"] = reporter.run
+        stack.push_async_callback(close_all, reports.channels, _LAST_REPORT_S)
+        work |= {channel.name: channel.run for channel in reports.channels}
         if teller is not None:
             holder.subscribe(teller.swapped)
             metrics.watch_standing(teller)
@@ -172,7 +173,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
                 current=current,
                 holder=holder,
                 metrics=metrics,
-                recorder=recorder,
+                recorder=reports.exposures,
+                events=reports.events,
                 cors=cors,
                 limit=limit,
                 streams=streams,

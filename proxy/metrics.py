@@ -28,10 +28,11 @@ from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.counts import MAX_SERIES, EvaluationCounts, Histogram, Labels
+from proxy.events.recorder import EventRecorder
 from proxy.exposures.recorder import Recorder
-from proxy.exposures.reporter import ExposureReporter
 from proxy.holder import Holder, Served
 from proxy.ofrep.current import Current
+from proxy.reporting.channel import Channel
 from proxy.slices import run_in_slices
 from proxy.standing import Teller
 from proxy.sync import BLOB_OUTCOMES, DELTA_OUTCOMES, STATES, SyncStatus
@@ -48,6 +49,37 @@ class MetricRow(NamedTuple):
     help: str
 
 
+def _balance(channel: str, deduplicated: str, what: str | None = None) -> list[MetricRow]:
+    """Return the rows of a channel: what became of all that it was given."""
+    name = f"matrixflag_{channel}"
+    what = what or channel.capitalize()
+    return [
+        MetricRow(
+            f"{name}_received_total",
+            "counter",
+            (),
+            f"{what} seen: deduplicated + delivered + pending + parked + lost.",
+        ),
+        MetricRow(f"{name}_deduplicated_total", "counter", (), deduplicated),
+        MetricRow(f"{name}_delivered_total", "counter", (), f"{what} the control plane stored."),
+        MetricRow(f"{name}_pending", "gauge", (), f"{what} in memory or on disk."),
+        MetricRow(
+            f"{name}_parked_total",
+            "counter",
+            (),
+            f"{what} the control plane refused, put aside on disk, or found too old, put aside"
+            " there.",
+        ),
+        MetricRow(f"{name}_lost_total", "counter", (), f"{what} there was no room for."),
+        MetricRow(
+            f"{name}_errors_total",
+            "counter",
+            ("kind",),
+            "Failed attempts to report: connect, timeout, protocol, spool or http_<status>.",
+        ),
+    ]
+
+
 METRICS: tuple[MetricRow, ...] = (
     MetricRow("matrixflag_build_info", "gauge", ("version",), "Always 1; the version that runs."),
     MetricRow(
@@ -61,7 +93,7 @@ METRICS: tuple[MetricRow, ...] = (
         "matrixflag_requests_total",
         "counter",
         ("route", "status"),
-        "Requests answered. Routes: single, bulk, exposures, stream, other.",
+        "Requests answered. Routes: single, bulk, exposures, events, stream, other.",
     ),
     MetricRow(
         "matrixflag_request_seconds",
@@ -175,41 +207,27 @@ METRICS: tuple[MetricRow, ...] = (
         ("outcome",),
         "Times that the control plane was told what is served: taken, or failed and told later.",
     ),
-    MetricRow(
-        "matrixflag_exposures_received_total",
-        "counter",
-        (),
-        "Exposures seen: deduplicated + delivered + pending + parked + lost.",
-    ),
-    MetricRow(
-        "matrixflag_exposures_deduplicated_total",
-        "counter",
-        (),
-        "Repeats of a unit, flag and variant within an hour.",
-    ),
-    MetricRow(
-        "matrixflag_exposures_delivered_total", "counter", (), "Exposures the control plane stored."
-    ),
-    MetricRow("matrixflag_exposures_pending", "gauge", (), "Exposures in memory or on disk."),
-    MetricRow(
-        "matrixflag_exposures_parked_total",
-        "counter",
-        (),
-        "Exposures the control plane refused, put aside on disk.",
-    ),
-    MetricRow("matrixflag_exposures_lost_total", "counter", (), "Exposures there was no room for."),
+    *_balance("exposures", "Repeats of a unit, flag and variant within an hour."),
     MetricRow(
         "matrixflag_exposures_without_unit_total",
         "counter",
         (),
         "Tracked evaluations whose context names no unit: of nobody.",
     ),
+    *_balance("events", "Events whose id came before, within an hour."),
     MetricRow(
-        "matrixflag_exposures_errors_total",
+        "matrixflag_events_rejected_total",
         "counter",
-        ("kind",),
-        "Failed attempts to report: connect, timeout, spool or http_<status>.",
+        (),
+        "Reported events that cannot be taken; the answer says why. Not among the received.",
     ),
+    MetricRow(
+        "matrixflag_events_clamped_total",
+        "counter",
+        (),
+        "Events whose time was more than 7 days ago or 5 minutes ahead, and was moved there.",
+    ),
+    *_balance("usage", "Always 0: sums are made once.", "Sums of evaluations of a minute"),
     MetricRow(
         "matrixflag_background_failures_total",
         "counter",
@@ -228,6 +246,8 @@ _EVALUATIONS = "matrixflag_evaluations_total"
 _OPENMETRICS_END = b"# EOF\n"
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 
+_TIMED = ("single", "bulk", "exposures", "events")
+
 _ROWS = {row.name: row for row in METRICS}
 
 _LATENCY_BOUNDS_S = (
@@ -245,8 +265,9 @@ class Metrics:
         self._holder = holder
         self._status = status
         self._current = current
-        self._recorder: Recorder | None = None
-        self._reporter: ExposureReporter | None = None
+        self._exposures: Recorder | None = None
+        self._events: EventRecorder | None = None
+        self._channels: Sequence[Channel] = ()
         self._teller: Teller | None = None
         self.evaluations = EvaluationCounts()
         self.requests: Counter[tuple[str, int]] = Counter()
@@ -270,10 +291,13 @@ class Metrics:
         GCCollector(registry=self._registry)
         self._registry.register(_Collector(self))
 
-    def watch_exposures(self, recorder: Recorder, reporter: ExposureReporter | None) -> None:
-        """Render the balance of exposures too."""
-        self._recorder = recorder
-        self._reporter = reporter
+    def watch(
+        self, exposures: Recorder, events: EventRecorder, channels: Sequence[Channel]
+    ) -> None:
+        """Render what is reported too."""
+        self._exposures = exposures
+        self._events = events
+        self._channels = channels
 
     def watch_standing(self, teller: Teller) -> None:
         """Render how the standing is told too."""
@@ -336,7 +360,7 @@ class Metrics:
         yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})
         yield from self._snapshot()
         yield from self._sync()
-        yield from self._exposures()
+        yield from self._reports()
 
     def _with_quick(
         self, by_route: dict[tuple[str, ...], Histogram]
@@ -374,16 +398,19 @@ class Metrics:
         outcomes = Counter() if self._teller is None else self._teller.outcomes
         yield _metric("matrixflag_standings_total", _labelled(outcomes))
 
-    def _exposures(self) -> Iterator[Metric]:
-        if self._recorder is not None:
+    def _reports(self) -> Iterator[Metric]:
+        if self._exposures is not None:
             name = "matrixflag_exposures_without_unit_total"
-            yield _metric(name, [((), self._recorder.without_unit)])
-        if self._reporter is not None:
-            balance = self._reporter.balance()
-            for part, count in balance._asdict().items():
+            yield _metric(name, [((), self._exposures.without_unit)])
+        if self._events is not None:
+            yield _metric("matrixflag_events_rejected_total", [((), self._events.rejected)])
+            yield _metric("matrixflag_events_clamped_total", [((), self._events.clamped)])
+        for channel in self._channels:
+            name = f"matrixflag_{channel.name}"
+            for part, count in channel.balance()._asdict().items():
                 suffix = "" if part == "pending" else "_total"
-                yield _metric(f"matrixflag_exposures_{part}{suffix}", [((), count)])
-            yield _metric("matrixflag_exposures_errors_total", _labelled(self._reporter.errors))
+                yield _metric(f"{name}_{part}{suffix}", [((), count)])
+            yield _metric(f"{name}_errors_total", _labelled(channel.errors))
 
 
 async def measure_lag(metrics: Metrics, every_s: float = _LAG_EVERY_S) -> None:
@@ -409,7 +436,7 @@ class _Collector(Collector):
 
 
 def _by_route() -> dict[tuple[str, ...], Histogram]:
-    return {(route,): Histogram(_LATENCY_BOUNDS_S) for route in ("single", "bulk", "exposures")}
+    return {(route,): Histogram(_LATENCY_BOUNDS_S) for route in _TIMED}
 
 
 def _family(row: MetricRow) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:

@@ -4,16 +4,20 @@ Nothing here runs; `proxy.app` puts the parts together and gives them their life
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
 
 from proxy.admin import AdminSettings
 from proxy.contract.access import hash_key
+from proxy.contract.events import EVENTS_PATH
+from proxy.contract.exposures import EXPOSURES_PATH
+from proxy.contract.usage import USAGE_PATH
+from proxy.events.buffer import EventBuffer
+from proxy.events.recorder import EventRecorder
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.recorder import Recorder
-from proxy.exposures.reporter import ExposureReporter, ReporterSettings
-from proxy.exposures.spool import Spool
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
@@ -21,12 +25,17 @@ from proxy.ofrep.answering import OfrepSettings
 from proxy.ofrep.auth import Access
 from proxy.ofrep.current import Current
 from proxy.ofrep.streams import Pace, Streams
+from proxy.reporting.batches import new_id, now_ms
+from proxy.reporting.channel import Channel, ReportSettings
+from proxy.reporting.disguise import make_disguise
+from proxy.reporting.spool import Spool
 from proxy.settings import ProxySettings
 from proxy.standing import StandingSettings, Teller
 from proxy.sync import SyncSettings, SyncStatus
 from proxy.sync.source import run_control_plane_source
+from proxy.usage.counts import UsageCounts
 
-__all__ = ["Work", "admin_settings", "make_exposures", "make_source", "make_streams"]
+__all__ = ["Reports", "Work", "admin_settings", "make_reports", "make_source", "make_streams"]
 __all__ += ["make_teller", "ofrep_settings"]
 
 Work = Callable[[], Awaitable[None]]
@@ -59,24 +68,60 @@ def make_source(
     return partial(run_control_plane_source, holder, status, session, sync)
 
 
-def make_exposures(
-    settings: ProxySettings, session: aiohttp.ClientSession
-) -> tuple[Recorder, ExposureReporter | None]:
-    """Return what records exposures and what reports them; nobody is reported to from a file."""
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """What is reported: who records it, and the channels, none where nobody is reported to."""
+
+    exposures: Recorder
+    events: EventRecorder
+    usage: UsageCounts
+    channels: tuple[Channel, ...]
+
+
+def make_reports(
+    settings: ProxySettings, session: aiohttp.ClientSession, current: Current
+) -> Reports:
+    """Return what records and reports; who serves a file has nobody to report to."""
+    usage = UsageCounts(current.settle, now_ms)
     if not settings.control_plane_url:
-        return Recorder(None), None
-    buffer = ExposureBuffer(settings.exposures_max_pending)
-    spool = None
-    if settings.cache_dir is not None and settings.exposures_spool_max_bytes:
-        spool = Spool(settings.cache_dir / "exposures", settings.exposures_spool_max_bytes)
-    reporting = ReporterSettings(
+        nowhere = EventRecorder(None, new_id)
+        return Reports(exposures=Recorder(None), events=nowhere, usage=usage, channels=())
+    disguise = make_disguise(settings.unit_hash_key)
+    exposures = ExposureBuffer(settings.exposures_max_pending, disguise)
+    events = EventBuffer(settings.events_max_pending_bytes)
+    to = ReportSettings(
         control_plane_urls=settings.control_plane_url,
         key=settings.key or "",
         instance=settings.instance,
-        interval_s=settings.exposures_interval_s,
-        unit_hash_key=settings.unit_hash_key,
     )
-    return Recorder(buffer), ExposureReporter(buffer, session, reporting, spool)
+
+    def spool(name: str, max_bytes: int) -> Spool | None:
+        directory = settings.cache_dir
+        return None if directory is None or not max_bytes else Spool(directory / name, max_bytes)
+
+    return Reports(
+        exposures=Recorder(exposures),
+        events=EventRecorder(events, new_id, disguise),
+        usage=usage,
+        channels=(
+            Channel(
+                *("exposures", EXPOSURES_PATH, exposures, session, to),
+                spool("exposures", settings.exposures_spool_max_bytes),
+                interval_s=settings.exposures_interval_s,
+            ),
+            Channel(
+                *("events", EVENTS_PATH, events, session, to),
+                spool("events", settings.events_spool_max_bytes),
+                interval_s=settings.events_interval_s,
+            ),
+            Channel(
+                *("usage", USAGE_PATH, usage, session, to),
+                spool("usage", settings.usage_spool_max_bytes),
+                interval_s=settings.usage_interval_s,
+                gather=usage.gather,
+            ),
+        ),
+    )
 
 
 def make_teller(

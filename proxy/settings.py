@@ -137,7 +137,7 @@ class ProxySettings:
     )
 
     cache_dir: Path | None = setting(
-        None, "Directory that keeps the snapshot and unsent exposures over a restart", parse=Path
+        None, "Directory that keeps the snapshot and unsent reports over a restart", parse=Path
     )
     startup_policy: StartupPolicy = setting(
         "allow-disk",
@@ -216,7 +216,9 @@ class ProxySettings:
     )
 
     exposures_interval_s: float = setting(
-        5.0, "Exposures are reported this often", parse=number(float, 0.05, 3600.0)
+        5.0,
+        "Exposures are reported this often, a fifth more or less",
+        parse=number(float, 0.05, 3600.0),
     )
     exposures_max_pending: int = setting(
         50_000, "Exposures kept in memory until reported", parse=number(int, 100, 5_000_000)
@@ -224,6 +226,31 @@ class ProxySettings:
     exposures_spool_max_bytes: int = setting(
         67_108_864,
         "Room in the cache directory for unsent exposures",
+        parse=number(int, 0, 2**40),
+    )
+    events_interval_s: float = setting(
+        5.0,
+        "Events are reported this often, a fifth more or less",
+        parse=number(float, 0.05, 3600.0),
+    )
+    events_max_pending_bytes: int = setting(
+        16_777_216,
+        "Memory for events that wait; beyond it, and the room on disk, reports of events get 429",
+        parse=number(int, 65_536, 2**34),
+    )
+    events_spool_max_bytes: int = setting(
+        67_108_864,
+        "Room in the cache directory for unsent events",
+        parse=number(int, 0, 2**40),
+    )
+    usage_interval_s: float = setting(
+        50.0,
+        "Evaluations are summed up and reported this often, a fifth more or less",
+        parse=number(float, 0.05, 50.0),
+    )
+    usage_spool_max_bytes: int = setting(
+        16_777_216,
+        "Room in the cache directory for unsent sums of evaluations",
         parse=number(int, 0, 2**40),
     )
     unit_hash_key: str | None = setting(

@@ -133,6 +133,19 @@ def test_the_sidecar_is_light_and_knows_no_control_plane(path: Path) -> None:
     assert not {m.partition(".")[0] for m in imports(path)} & heavy
 
 
+KINDS = ("proxy.exposures", "proxy.events", "proxy.usage")
+
+
+@pytest.mark.parametrize("package", [*KINDS, "proxy.reporting"])
+def test_what_is_reported_and_how_know_nothing_of_each_other(package: str) -> None:
+    """One way for all kinds; a further one is a package beside them."""
+    sources = of_package(package)
+    assert len(sources) > 1
+    for path in sources:
+        foreign = set(KINDS) - {package}
+        assert not {m for m in project_imports(path) if inside(m, *foreign)}, path
+
+
 def public(module: str) -> set[str]:
     """Return the names in a package's `__all__`, as they are written there."""
     path = ROOT.joinpath(*module.split("."), "__init__.py")

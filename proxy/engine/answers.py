@@ -31,9 +31,10 @@ _encoder = msgspec.json.Encoder()
 
 
 class Answer(msgspec.Struct, eq=False, gc=False):
-    """A prebuilt outcome of one flag. Everything but `evaluations` is fixed.
+    """A prebuilt outcome of one flag. Everything but the counts is fixed.
 
-    `evaluations` belongs to the caller, who counts in it what it answered. (A struct, because its
+    They belong to the caller: `evaluations` is how often it was answered, `reported` how much of
+    that was reported to somebody. (A struct, because its
     members are read twice as fast as a class's on the hot path; it refers back to nothing, so the
     collector need not walk tens of thousands of them.)
     """
@@ -55,6 +56,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
     unit_attribute: str = TARGETING_KEY
     """The attribute that held, or should have held, the unit."""
     evaluations: int = 0
+    reported: int = 0
 
     def __repr__(self) -> str:
         what = self.error_code or f"{self.variant!r}, {self.reason}"

@@ -1,4 +1,5 @@
-"""Records which unit was shown which variant, and reports it to the control plane.
+"""Records which unit was shown which variant: the source of the channel of exposures.
 
-`recorder` and `buffer` are on the way of evaluations and do little; `reporter` does the rest.
+`recorder` and `buffer` are on the way of evaluations and do little; `proxy.reporting` does all
+else.
 """

@@ -1,12 +1,18 @@
 """Collects exposures: one record per flag, variant and unit in an hour. Pure, bounded.
 
 A repeat within the hour is counted: into the record while that waits here, as deduplicated in any
-case. Records that were handed out are remembered as hashes in two generations, each of a fixed
-size; when both are full the older is forgotten, and a unit seen again is then reported again, which
-the analysis tolerates. So memory is bounded whatever the traffic.
+case. Records that were handed out are remembered as marks (`proxy.reporting.recent`); when there
+are too many, a unit seen again is reported again, which the analysis tolerates.
 
-Rules: `add` is on the way of every tracked evaluation, so it does little; the hour is that of the
-wall clock passed in; what does not fit is counted as lost, never waited for.
+The hour is that of the wall clock passed in. It turns when the clock goes on to another hour, and
+when it goes back by more than one: a clock that is set back across the turn of an hour, or swings
+around it, turns nothing, and who was seen in the later hour is not reported again in the earlier.
+
+Memory: `max_pending` records, whose texts have 256 characters each on average at most, and the
+marks, some 16 MB. With 50,000 records that is 33 MB of ordinary units, and 70 MB of the longest.
+
+Rules: `add` is on the way of every tracked evaluation, so it does little; what does not fit is
+counted as lost, never waited for.
 """
 
 from collections import deque
@@ -16,13 +22,15 @@ from itertools import islice
 import msgspec
 
 from proxy.contract.exposures import Exposure
+from proxy.contract.reports import MAX_BATCH_ITEMS
 from proxy.contract.units import MAX_UNIT_CHARS
+from proxy.reporting.recent import GENERATION, Recent
 
 __all__ = ["ExposureBuffer", "Seen"]
 
 _HOUR_MS = 3_600_000
-_GENERATION = 100_000
-"""Hashes in one generation of what was handed out: some 6 MB each."""
+_MEAN_CHARS = 256
+"""Of the texts of a record, on average; ordinary units have 40. Clients may report 2,000."""
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -39,27 +47,30 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class _Record:
-    __slots__ = ("count", "first_seen_ms", "seen")
+    __slots__ = ("chars", "count", "first_seen_ms", "seen")
 
-    def __init__(self, seen: Seen, now_ms: int) -> None:
+    def __init__(self, seen: Seen, now_ms: int, chars: int) -> None:
         self.seen = seen
         self.first_seen_ms = now_ms
         self.count = 1
+        self.chars = chars
 
 
 class ExposureBuffer:
     """What waits to be reported. `len` is the number of records.
 
-    At any time `received == deduplicated + lost + taken + len(buffer)`.
+    At any time `received == deduplicated + lost + taken + len(buffer)`. `disguise` is what units
+    are replaced by when they are handed out.
     """
 
     __slots__ = (
+        "_chars",
         "_current",
+        "_disguise",
         "_finished",
-        "_generation",
         "_handed_out",
-        "_handed_out_before",
         "_hour",
+        "_max_chars",
         "_max_pending",
         "deduplicated",
         "lost",
@@ -67,84 +78,94 @@ class ExposureBuffer:
         "taken",
     )
 
-    def __init__(self, max_pending: int, generation: int = _GENERATION) -> None:
+    def __init__(
+        self,
+        max_pending: int,
+        disguise: Callable[[str], str] = str,
+        *,
+        generation: int = GENERATION,
+    ) -> None:
         self._max_pending = max_pending
-        self._generation = generation
+        self._max_chars = max_pending * _MEAN_CHARS
+        self._disguise = disguise
         # of the process
         self.received = 0
         self.deduplicated = 0
         self.lost = 0
         self.taken = 0
+        self._chars = 0
         self._finished: deque[_Record] = deque()
         # of the hour
         self._hour = 0
         self._current: dict[tuple[str, str, str], _Record] = {}
-        self._handed_out: set[int] = set()
-        self._handed_out_before: set[int] = set()
+        self._handed_out = Recent(generation)
 
     def __len__(self) -> int:
         return len(self._finished) + len(self._current)
 
+    @property
+    def has_batch(self) -> bool:
+        """Whether there is a full one."""
+        return len(self) >= MAX_BATCH_ITEMS
+
     def add(self, seen: Seen, now_ms: int) -> None:
         """Take one exposure in. `now_ms` is Unix time."""
         self.received += 1
-        if now_ms // _HOUR_MS != self._hour:
-            self._turn(now_ms // _HOUR_MS)
+        hour = now_ms // _HOUR_MS
+        if hour != self._hour and hour != self._hour - 1:
+            self._turn(hour)
         key = (seen.flag, seen.variant, seen.unit)
         record = self._current.get(key)
         if record is not None:
             record.count += 1
             self.deduplicated += 1
             return
-        mark = hash(key)
-        if mark in self._handed_out or mark in self._handed_out_before:
+        if hash(key) in self._handed_out:
             self.deduplicated += 1
-        elif len(self) >= self._max_pending or len(seen.unit) > MAX_UNIT_CHARS:
+            return
+        chars = len(seen.unit) + len(seen.unit_attribute) + len(seen.reason)
+        chars += len(seen.rule_id or "")
+        if (
+            len(self) >= self._max_pending
+            or self._chars + chars > self._max_chars
+            or len(seen.unit) > MAX_UNIT_CHARS
+        ):
             self.lost += 1
         else:
-            self._current[key] = _Record(seen, now_ms)
+            self._chars += chars
+            self._current[key] = _Record(seen, now_ms, chars)
 
-    def take(self, limit: int, disguise: Callable[[str], str] | None = None) -> list[Exposure]:
-        """Return at most `limit` records, oldest hour first, and forget all but their marks.
-
-        `disguise` replaces the units.
-        """
+    def take(self, limit: int = MAX_BATCH_ITEMS) -> list[Exposure]:
+        """Return at most `limit` records, oldest hour first, and forget all but their marks."""
         records: list[_Record] = []
         while self._finished and len(records) < limit:
             records.append(self._finished.popleft())
         keys = list(islice(self._current, limit - len(records)))
         for key in keys:
             records.append(self._current.pop(key))
-            self._mark(hash(key))
+            self._handed_out.add(hash(key))
         self.taken += len(records)
-        return [_exposure(record, disguise) for record in records]
+        self._chars -= sum(record.chars for record in records)
+        return [self._exposure(record) for record in records]
 
     def _turn(self, hour: int) -> None:
         """Begin another hour: everybody counts anew, what waits keeps its own hour."""
         self._hour = hour
         self._finished.extend(self._current.values())
         self._current.clear()
-        self._handed_out = set()
-        self._handed_out_before = set()
+        self._handed_out.clear()
 
-    def _mark(self, mark: int) -> None:
-        if len(self._handed_out) >= self._generation:
-            self._handed_out_before = self._handed_out
-            self._handed_out = set()
-        self._handed_out.add(mark)
-
-
-def _exposure(record: _Record, disguise: Callable[[str], str] | None) -> Exposure:
-    seen = record.seen
-    return Exposure(
-        flag=seen.flag,
-        variant=seen.variant,
-        unit=seen.unit if disguise is None else disguise(seen.unit),
-        unit_attribute=seen.unit_attribute,
-        rule_id=seen.rule_id,
-        reason=seen.reason,
-        epoch=seen.epoch,
-        revision=seen.revision,
-        first_seen_ms=record.first_seen_ms,
-        count=record.count,
-    )
+    def _exposure(self, record: _Record) -> Exposure:
+        seen = record.seen
+        return Exposure(
+            flag=seen.flag,
+            variant=seen.variant,
+            unit=self._disguise(seen.unit),
+            unit_attribute=seen.unit_attribute,
+            rule_id=seen.rule_id,
+            reason=seen.reason,
+            epoch=seen.epoch,
+            revision=seen.revision,
+            first_seen_ms=record.first_seen_ms,
+            count=record.count,
+        )

@@ -20,7 +20,9 @@ import msgspec
 
 from proxy.contract.access import key_from_headers
 from proxy.contract.codes import ErrorCode
+from proxy.contract.problems import Problem
 from proxy.engine import Answer
+from proxy.events.recorder import EventRecorder, Room, read_events
 from proxy.exposures.recorder import Recorder, read_report
 from proxy.holder import Holder
 from proxy.metrics import Metrics
@@ -55,6 +57,7 @@ _MAX_HELD_BYTES = 67_108_864  # 64 requests of the largest size, or 10,000 of 6 
 _CATCH_UP_S = 1.0  # snapshots are with all sidecars within some 0.1 s
 _MAX_WAITING = 500
 """Requests that catch up at a time; further ones are answered with what is here."""
+_EVENTS_RETRY_S = 5  # as often as they are reported, after which there may be room
 _SERVER: Headers = (("Server", "matrix-flag"),)  # and not which version of what
 
 
@@ -79,6 +82,7 @@ class Answering:
         holder: Holder,
         metrics: Metrics,
         recorder: Recorder,
+        events: EventRecorder,
         cors: Cors,
         limit: RateLimit,
         streams: Streams | None = None,
@@ -87,6 +91,7 @@ class Answering:
         self.current = current
         self.metrics = metrics
         self.recorder = recorder
+        self.events = events
         self.cors = cors
         self.limit = limit
         self.streams = streams
@@ -236,8 +241,10 @@ class Answering:
                     offer = self.streams.offers.of(granted.identity, now_ms)
                 asked = OfrepRequest(None, body, head.if_none_match, may_override, offer)
                 answer = evaluate_bulk(view, asked, now_ms)
+            case Endpoint.EVENTS:
+                answer = self._events(head, body, now_ms)
             case _:
-                answer = self._report(head, views, granted, body, now_ms)
+                answer = self._exposures(head, views, granted, body, now_ms)
         duration_s = time.perf_counter() - started_s
         self.metrics.evaluation_seconds[(endpoint,)].observe(duration_s)
         return answer
@@ -267,20 +274,35 @@ class Answering:
             return granted
         return self.evaluate(head, views, granted, body)
 
-    def _report(
+    def _exposures(
         self, head: Head, views: Views, granted: Granted, body: bytes, now_ms: int
     ) -> OfrepAnswer:
         """Take a client's report of what it used."""
-        if head.content_type.partition(";")[0].strip().lower() != "application/json":
-            # A page of another origin can send a form or plain text without asking first.
-            return failure(415, "send application/json")
+        if not _is_json(head):
+            return _no_json()
         report, problems = read_report(body)
         if report is None:
-            details = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems)
-            return failure(400, details, code=ErrorCode.PARSE_ERROR)
+            return _malformed(problems)
         flags = views.of(granted.scope).flags
         receipt = self.recorder.reported(report, flags, views.header, now_ms)
         return OfrepAnswer(200, msgspec.json.encode(receipt), JSON_HEADERS)
+
+    def _events(self, head: Head, body: bytes, now_ms: int) -> OfrepAnswer:
+        """Take a report of what units did; 202, because it is not stored yet."""
+        if not _is_json(head):
+            return _no_json()
+        events, problems = read_events(body)
+        if events is None:
+            return _malformed(problems)
+        match self.events.reported(events, now_ms, time.monotonic()):
+            case Room.NONE_NOW:
+                wait = (("Retry-After", str(_EVENTS_RETRY_S)),)
+                return failure(429, "there is no room for these events now", headers=wait)
+            case Room.NONE_EVER:
+                return failure(413, "there is never room for so many events; send fewer at once")
+            case answer:
+                status = 202 if answer.accepted else 200
+                return OfrepAnswer(status, msgspec.json.encode(answer), JSON_HEADERS)
 
 
 def internal_error(head: Head) -> OfrepAnswer:
@@ -303,6 +325,23 @@ def turned_away(denied: Denied, key: str | None) -> OfrepAnswer:
 def too_large(limit: int, key: str | None) -> OfrepAnswer:
     """Return the answer to a body over the bound."""
     return failure(413, f"the body is larger than {limit} bytes", key=key)
+
+
+def _is_json(head: Head) -> bool:
+    """Return whether a report says that it is JSON.
+
+    A page of another origin can send a form or plain text without asking first.
+    """
+    return head.content_type.partition(";")[0].strip().lower() == "application/json"
+
+
+def _no_json() -> OfrepAnswer:
+    return failure(415, "send application/json")
+
+
+def _malformed(problems: list[Problem]) -> OfrepAnswer:
+    details = "; ".join(f"{p.pointer or '/'}: {p.message}" for p in problems)
+    return failure(400, details, code=ErrorCode.PARSE_ERROR)
 
 
 def _now_ms() -> int:

@@ -12,6 +12,7 @@ __all__ = ["STREAMS", "Endpoint", "Target", "find_parameter", "find_target"]
 
 _FLAGS = "/ofrep/v1/evaluate/flags"
 _EXPOSURES = "/v1/exposures"
+_EVENTS = "/v1/events"
 STREAMS = "/ofrep/v1/streams"
 
 _MAX_PARAMETER_CHARS = 256
@@ -23,6 +24,7 @@ class Endpoint(StrEnum):
     SINGLE = "single"
     BULK = "bulk"
     EXPOSURES = "exposures"
+    EVENTS = "events"
     STREAM = "stream"
     OTHER = "other"
 
@@ -45,7 +47,11 @@ class Target(NamedTuple):
 
 
 _BULK = Target(Endpoint.BULK)
-_REPORT = Target(Endpoint.EXPOSURES)
+_REPORTED = {
+    path: Target(endpoint)
+    for name, endpoint in ((_EXPOSURES, Endpoint.EXPOSURES), (_EVENTS, Endpoint.EVENTS))
+    for path in (name, name + "/")
+}
 _STREAM = Target(Endpoint.STREAM)
 _OTHER = Target(Endpoint.OTHER)
 
@@ -62,8 +68,8 @@ def find_target(raw_path: str) -> Target:
             key = rest[1:]
             # Bytes that are not UTF-8 become U+FFFD: no flag has such a key, so it is not found.
             return Target(Endpoint.SINGLE, unquote(key) if "%" in key else key)
-    elif raw_path in {_EXPOSURES, _EXPOSURES + "/"}:
-        return _REPORT
+    elif (reported := _REPORTED.get(raw_path)) is not None:
+        return reported
     elif raw_path == STREAMS:
         return _STREAM
     return _OTHER

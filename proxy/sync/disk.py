@@ -7,7 +7,7 @@ broken disk keeps a sidecar from starting or serving.
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from proxy.sync.errors import SyncError
 from proxy.sync.pace import wait
 from proxy.sync.settings import SyncSettings
 from proxy.sync.status import SyncStatus
+from proxy.threads import to_its_end
 
 __all__ = ["Record", "keep_cache", "start_from_disk"]
 
@@ -127,12 +128,11 @@ async def keep_cache(
             if record != stored:
                 body = await run_in_slices(served.body())
                 stored = record  # also when cancelled meanwhile: the write goes on to its end
-                await _to_its_end(
-                    cache.store,
-                    *(directory, owner, body, record.digest, at_ms, served.blobs, known),
-                )
+                what = (owner, body, record.digest, at_ms, served.blobs, known)
+                await to_its_end(asyncio.to_thread(cache.store, directory, *what))
             elif at_ms > noted_ms + _WORTH_NOTING_MS:
-                await _to_its_end(cache.confirm, directory, owner, record.digest, at_ms)
+                confirmed = asyncio.to_thread(cache.confirm, directory, owner, record.digest, at_ms)
+                await to_its_end(confirmed)
             else:
                 return
             noted_ms = at_ms
@@ -151,17 +151,6 @@ async def keep_cache(
     finally:
         # A sidecar that is stopped right after a snapshot came starts from it next time.
         await write()
-
-
-async def _to_its_end(work: Callable[..., None], *arguments: object) -> None:
-    """Run blocking work in a thread; being cancelled waits for it, or two writes would meet."""
-    task = asyncio.create_task(asyncio.to_thread(work, *arguments))
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        task.exception()  # there is nobody left to try again, and no noise is made about it
-        raise
 
 
 def _record(served: Served) -> Record:

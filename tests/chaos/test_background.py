@@ -26,7 +26,8 @@ from tests.support.reference import DOCS
 RESTART_S = 30.0
 
 Task = asyncio.Task[Any]
-_OF_A_REQUEST = ("RequestHandler.", "_guarded.", "_to_its_end", "Connection.", "serve")
+_OF_A_REQUEST = ("RequestHandler.", "_guarded.", "Connection.", "serve")
+_OF_A_TASK = ("to_thread", "Channel.")  # what a task sees to its end, before it goes on
 
 
 class Surprise(Exception):
@@ -181,7 +182,7 @@ def _waiter(task: Task) -> asyncio.Future[Any] | None:
 
 def _is_of_a_request(task: Task) -> bool:
     name = getattr(task.get_coro(), "__qualname__", "")
-    return name.startswith(_OF_A_REQUEST)
+    return name.startswith((*_OF_A_REQUEST, *_OF_A_TASK))
 
 
 def _step(value: int) -> dict[str, Any]:

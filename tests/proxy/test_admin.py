@@ -12,13 +12,14 @@ import yarl
 from aiohttp import web
 
 from proxy.admin import AdminHandler, AdminSettings, create_admin_app
+from proxy.events.buffer import EventBuffer
 from proxy.exposures.buffer import ExposureBuffer
-from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.listen import bind, urls
 from proxy.metrics import Metrics
 from proxy.ofrep.current import Current
+from proxy.reporting.channel import Channel, ReportSettings
 from proxy.sync import SyncStatus
 from tests.proxy.ofrep.server import CLIENT_KEY, SERVER_KEY, keys
 from tests.support.snapshots import definition, make_snapshot
@@ -37,7 +38,7 @@ class Admin:
         self.url = ""
         self._session = session
         status = SyncStatus()
-        reporting = ReporterSettings(control_plane_urls=("http://cp",), key="k", instance="i")
+        reporting = ReportSettings(control_plane_urls=("http://cp",), key="k", instance="i")
         defaults: dict[str, Any] = {
             "instance": "i-1",
             "ready_without_snapshot": False,
@@ -50,7 +51,10 @@ class Admin:
             status=status,
             lifecycle=self.lifecycle,
             metrics=Metrics(self.holder, status, Current()),
-            reporter=ExposureReporter(ExposureBuffer(10), session, reporting),
+            channels=[
+                Channel("exposures", "/", ExposureBuffer(10), session, reporting),
+                Channel("events", "/", EventBuffer(1000), session, reporting),
+            ],
         )
 
     async def get(self, path: str, **headers: str) -> Reply:
@@ -174,7 +178,9 @@ async def test_the_status_tells_how_it_stands() -> None:
         assert snapshot["quarantined_count"] == 1
         (problem,) = snapshot["quarantined"]["bad"]
         assert problem["pointer"] == "/fallthrough/variant"
-        assert standing["exposures"]["received"] == 0
+        for channel in ("exposures", "events"):
+            assert standing[channel]["received"] == 0
+            assert standing[channel]["last_error"] is None
 
 
 async def test_the_status_tells_long_lists() -> None:

@@ -20,10 +20,12 @@ import requests
 from aiohttp import web
 
 from proxy.app import running
-from proxy.contract.exposures import EXPOSURES_PATH
+from proxy.contract.events import Event
+from proxy.contract.exposures import Exposure
+from proxy.contract.usage import UsageCount
 from proxy.settings import ProxySettings
-from tests.proxy.exposures.collector import Collector
 from tests.proxy.ofrep.server import SERVER_KEY, keys
+from tests.proxy.reporting.collector import KINDS, Collector
 from tests.proxy.sync.control_plane import KEY, FakeControlPlane, control_plane
 from tests.support.processes import running as running_command
 from tests.support.processes import running_sidecar
@@ -45,8 +47,8 @@ def flags(tmp_path: Path) -> Path:
     return file
 
 
-class WithExposures(FakeControlPlane):
-    """A control plane that takes exposures too."""
+class WithReports(FakeControlPlane):
+    """A control plane that takes reports too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,7 +56,7 @@ class WithExposures(FakeControlPlane):
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer a request."""
-        if request.path == EXPOSURES_PATH:
+        if request.path in KINDS:
             return await self.collector.take(request)
         return await super().handle(request)
 
@@ -169,36 +171,56 @@ def test_a_log_of_json_is_json_in_every_line(flags: Path, tmp_path: Path) -> Non
     assert lines[-1]["message"] == "stopped"
 
 
+async def send_event(url: str) -> None:
+    """Report an event."""
+    body = {"events": [{"name": "buy", "unit": "u-1"}]}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url + "/v1/events", json=body) as response,
+    ):
+        assert response.status == 202
+
+
 # With a control plane
 
 
 async def test_flags_come_from_the_control_plane_and_exposures_go_there(tmp_path: Path) -> None:
     """The whole way of one evaluation."""
-    fake = WithExposures()
+    fake = WithReports()
     fake.publish({"hello": definition(track=True)})
     async with control_plane(fake=fake):
         async with running(settings(fake.url, exposures_interval_s="0.05")) as sidecar:
             status, body = await evaluate(sidecar.ofrep, context={"targetingKey": "u-1"})
             assert (status, body["value"]) == (200, True)
             await asyncio.wait_for(fake.collector.request_made.wait(), 10)
-        (exposure,) = fake.collector.items
+        (exposure,) = fake.collector.of(Exposure)
         assert (exposure.flag, exposure.unit, exposure.revision) == ("hello", "u-1", 1)
 
 
-async def test_the_last_exposures_are_sent_when_it_ends(tmp_path: Path) -> None:
+async def test_the_last_reports_are_sent_when_it_ends(tmp_path: Path) -> None:
     """Not only at the next interval, which never comes."""
-    fake = WithExposures()
+    fake = WithReports()
     fake.publish({"hello": definition(track=True)})
     async with control_plane(fake=fake):
         async with running(settings(fake.url, exposures_interval_s="3600")) as sidecar:
             await evaluate(sidecar.ofrep, context={"targetingKey": "u-1"})
+            await send_event(sidecar.ofrep)
             assert fake.collector.items == []
-        assert len(fake.collector.items) == 1
+        (exposure,) = fake.collector.of(Exposure)
+        (event,) = fake.collector.of(Event)
+        assert (exposure.unit, event.unit) == ("u-1", "u-1")
+        (usage,) = fake.collector.of(UsageCount)
+        assert (usage.flag, usage.variant, usage.reason, usage.count) == (
+            "hello",
+            "on",
+            "STATIC",
+            1,
+        )
 
 
 async def test_without_a_control_plane_it_starts_from_disk(tmp_path: Path) -> None:
     """Flags, and the exposures that were not sent, survive."""
-    fake = WithExposures()
+    fake = WithReports()
     fake.publish({"hello": definition(track=True)})
     fake.collector.answer = lambda _batch: web.Response(status=503)
     async with (
@@ -210,7 +232,8 @@ async def test_without_a_control_plane_it_starts_from_disk(tmp_path: Path) -> No
         assert (await evaluate(sidecar.ofrep))[0] == 200
         assert sidecar.holder.served is not None
         assert sidecar.holder.served.source == "disk"
-    assert len(list((tmp_path / "exposures" / "pending").iterdir())) == 1
+    for channel in ("exposures", "usage"):
+        assert len(list((tmp_path / channel / "waiting").iterdir())) == 2 - (channel == "exposures")
 
 
 async def test_it_ends_at_once_while_requests_wait_for_the_first_snapshot() -> None:

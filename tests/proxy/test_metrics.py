@@ -1,6 +1,7 @@
 """What a scrape gets."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
@@ -9,8 +10,9 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.exposures.reporter import ExposureReporter, ReporterSettings
 from proxy.metrics import METRICS, Metrics, measure_lag
+from proxy.reporting.channel import Channel, ReportSettings
+from proxy.usage.counts import UsageCounts
 from tests.proxy.ofrep.server import Server, running_server
 from tests.support.snapshots import make_snapshot
 from tests.support.units import in_segment, long_list, names
@@ -23,10 +25,20 @@ OUTSIDE = ("process_", "python_")
 async def server() -> AsyncIterator[Server]:
     """An evaluation port with its metrics."""
     async with running_server() as running:
-        settings = ReporterSettings(control_plane_urls=("http://cp",), key="k", instance="i")
-        assert running.recorder.buffer is not None
-        reporter = ExposureReporter(running.recorder.buffer, running.session, settings)
-        running.metrics.watch_exposures(running.recorder, reporter)
+        settings = ReportSettings(control_plane_urls=("http://127.0.0.1:9",), key="k", instance="i")
+        recorder, events = running.recorder, running.answering.events
+        assert recorder.buffer is not None
+        assert events.buffer is not None
+        sources = {
+            "exposures": recorder.buffer,
+            "events": events.buffer,
+            "usage": UsageCounts(lambda: None, lambda: 0),
+        }
+        channels = [
+            Channel(name, "/", source, running.session, settings)
+            for name, source in sources.items()
+        ]
+        running.metrics.watch(recorder, events, channels)
         yield running
 
 
@@ -131,6 +143,22 @@ async def test_the_balance_of_exposures_is_told(server: Server) -> None:
     assert found["matrixflag_exposures_received_total"] == 3
     assert sum(found[f"matrixflag_exposures_{part}"] for part in parts) == 3
     assert found["matrixflag_exposures_pending"] == 2
+
+
+async def test_the_balance_of_events_is_told(server: Server) -> None:
+    """And what is not part of it, beside."""
+    events = [{"name": "buy", "unit": "u", "id": "1", "time": 1}] * 2 + [{"name": ""}]
+    reply = await server.send(
+        "POST",
+        "/v1/events",
+        json.dumps({"events": events}).encode(),
+        {"Content-Type": "application/json"},
+    )
+    assert reply.status == 202
+    found = await samples(server.metrics)
+    parts = ("received_total", "deduplicated_total", "pending", "rejected_total", "clamped_total")
+    assert [found[f"matrixflag_events_{part}"] for part in parts] == [2, 1, 1, 1, 1]
+    assert found['matrixflag_request_seconds_count{route="events"}'] == 1
 
 
 async def test_latency_has_buckets_of_microseconds(server: Server) -> None:

@@ -12,7 +12,7 @@ from proxy.ofrep.current import Current
 from proxy.ofrep.streams import Pace
 from proxy.parts import (
     admin_settings,
-    make_exposures,
+    make_reports,
     make_source,
     make_streams,
     ofrep_settings,
@@ -47,11 +47,13 @@ async def test_the_source_is_the_file_or_the_control_plane() -> None:
 async def test_who_serves_a_file_reports_to_nobody() -> None:
     """There is nobody."""
     async with aiohttp.ClientSession() as session:
-        recorder, reporter = make_exposures(FROM_FILE, session)
-        assert (recorder.buffer, reporter) == (None, None)
-        recorder, reporter = make_exposures(remote(), session)
-        assert recorder.buffer is not None
-        assert reporter is not None
+        reports = make_reports(FROM_FILE, session, Current())
+        assert (reports.exposures.buffer, reports.events.buffer) == (None, None)
+        assert reports.channels == ()
+        reports = make_reports(remote(), session, Current())
+        assert reports.exposures.buffer is not None
+        assert reports.events.buffer is not None
+        assert [channel.name for channel in reports.channels] == ["exposures", "events", "usage"]
 
 
 def test_the_own_key_is_passed_on_as_its_hash() -> None:

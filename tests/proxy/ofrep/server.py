@@ -15,6 +15,8 @@ import aiohttp
 import yarl
 
 from proxy.contract.access import hash_key
+from proxy.events.buffer import EventBuffer
+from proxy.events.recorder import EventRecorder
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.recorder import Recorder
 from proxy.holder import Holder, Served
@@ -29,6 +31,7 @@ from proxy.ofrep.front import FrontDoor, Limits
 from proxy.ofrep.limits import RateLimit
 from proxy.ofrep.port import serving
 from proxy.ofrep.streams import Pace, Streams
+from proxy.reporting.batches import new_id
 from proxy.sync import SyncStatus
 from tests.support.snapshots import make_snapshot
 
@@ -206,6 +209,7 @@ async def running_server(
     limits: Limits = LIMITS,
     pace: Pace | None = None,
     streams_prefix: str = "",
+    events_max_bytes: int = 100_000,
 ) -> AsyncIterator[Server]:
     """Run an evaluation port; `flags` None leaves it without a snapshot.
 
@@ -229,6 +233,7 @@ async def running_server(
         holder=holder,
         metrics=metrics,
         recorder=recorder,
+        events=EventRecorder(EventBuffer(events_max_bytes), new_id),
         cors=Cors(origins, cors_headers),
         limit=RateLimit(rate_limit),
         streams=streams,

@@ -33,6 +33,7 @@ from tests.proxy.ofrep.server import (
     running_server,
 )
 
+REPORTS = ("/v1/exposures", "/v1/events")
 REASONS = {"STATIC", "DEFAULT", "TARGETING_MATCH", "SPLIT", "DISABLED", "UNKNOWN"}
 ERROR_CODES = {"PARSE_ERROR", "TARGETING_KEY_MISSING", "INVALID_CONTEXT", "GENERAL"}
 
@@ -68,7 +69,7 @@ async def test_01_a_known_flag_is_answered_200_with_json(server: Server) -> None
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
-@pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/", f"{FLAGS}/bool", "/v1/exposures"])
+@pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/", f"{FLAGS}/bool", *REPORTS])
 async def test_02_other_methods_are_405_with_allow(server: Server, method: str, path: str) -> None:
     """On every path here only POST and OPTIONS mean anything."""
     reply = await server.send(method, path)
@@ -303,7 +304,7 @@ async def test_21_leading_slashes_are_one(server: Server) -> None:
 
 
 @pytest.mark.parametrize("key", [None, UNKNOWN_KEY, EXPIRED_KEY, "x", ""])
-@pytest.mark.parametrize("path", [f"{FLAGS}/bool", f"{FLAGS}/none", FLAGS, "/v1/exposures"])
+@pytest.mark.parametrize("path", [f"{FLAGS}/bool", f"{FLAGS}/none", FLAGS, *REPORTS])
 async def test_22_no_or_a_wrong_key_is_401_whatever_is_asked(
     keyed: Server, key: str | None, path: str
 ) -> None:
@@ -802,7 +803,7 @@ PREFLIGHT = {
 }
 
 
-@pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/bool", "/v1/exposures"])
+@pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/bool", *REPORTS])
 async def test_54_a_preflight_needs_no_key(path: str) -> None:
     """Browsers send it without one; before the first snapshot too."""
     async with running_server(
@@ -881,7 +882,7 @@ async def test_before_the_first_snapshot_a_request_waits_for_it() -> None:
         assert (await early).status == 200
 
 
-@pytest.mark.parametrize("path", [f"{FLAGS}/bool", FLAGS, "/v1/exposures"])
+@pytest.mark.parametrize("path", [f"{FLAGS}/bool", FLAGS, *REPORTS])
 async def test_without_any_snapshot_a_request_is_503_with_retry_after(path: str) -> None:
     """Never 401 or 404, which end some clients for good."""
     async with running_server(None, wait_s=0.05, open_without_keys=False) as server:
@@ -1034,10 +1035,78 @@ async def test_a_bad_report_is_400_and_says_where(server: Server, body: bytes) -
     assert reply.json["errorCode"] == "PARSE_ERROR"
 
 
-async def test_a_report_must_be_json_by_its_type(server: Server) -> None:
+@pytest.mark.parametrize("path", REPORTS)
+async def test_a_report_must_be_json_by_its_type(server: Server, path: str) -> None:
     """Any page may send plain text to localhost without asking first."""
-    reply = await server.send("POST", "/v1/exposures", b"{}", {"Content-Type": "text/plain"})
+    reply = await server.send("POST", path, b"{}", {"Content-Type": "text/plain"})
     assert reply.status == 415
+
+
+async def tell(server: Server, *events: Any, **headers: str) -> Any:
+    """Report what units did."""
+    body = json.dumps({"events": events}).encode()
+    return await server.send(
+        "POST", "/v1/events", body, {"Content-Type": "application/json", **headers}
+    )
+
+
+async def test_events_are_taken_told_apart_and_counted(server: Server) -> None:
+    """202: they are not stored yet. What is wrong with one is said, and costs no other."""
+    events = [
+        {"name": "buy", "unit": "u-1", "value": 9.5, "id": "e-1"},
+        {"name": "buy", "unit": "u-1", "value": 9.5, "id": "e-1"},
+        {"name": "buy"},
+    ]
+    reply = await tell(server, *events)
+    assert reply.status == 202
+    assert reply.json == {
+        "accepted": 1,
+        "duplicates": 1,
+        "ignored": 0,
+        "clamped": 0,
+        "rejected": [{"place": 2, "reason": "/unit: unit is missing"}],
+    }
+    again = await tell(server, *events)
+    assert (again.status, again.json["accepted"], again.json["duplicates"]) == (200, 0, 2)
+
+
+async def test_without_room_events_are_429_and_can_come_again() -> None:
+    """With the same ids, and then they count once."""
+    async with running_server(events_max_bytes=2_000) as server:
+        events = [{"name": "buy", "unit": "u", "id": str(n)} for n in range(6)]
+        assert (await tell(server, *events)).status == 202
+        more = [{"name": "buy", "unit": "u", "id": str(n)} for n in range(6, 12)]
+        reply = await tell(server, *more)
+        assert reply.status == 429
+        assert int(reply.headers["Retry-After"]) > 0
+        buffer = server.answering.events.buffer
+        assert buffer is not None
+        buffer.take()
+        assert (await tell(server, *more)).json["accepted"] == 6
+        many = [{"name": "buy", "unit": "u"} for _ in range(100)]
+        reply = await tell(server, *many)
+        assert (reply.status, reply.json["errorCode"]) == (413, "GENERAL")
+
+
+async def test_a_client_key_may_report_events(keyed: Server) -> None:
+    """Pages have no other."""
+    event = {"name": "buy", "unit": "u"}
+    assert (await tell(keyed, event, **{"X-API-Key": CLIENT_KEY})).status == 202
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b"{}", b'{"events":[],"x":1}'])
+async def test_a_bad_report_of_events_is_400_and_says_where(server: Server, body: bytes) -> None:
+    """Nothing of it is taken."""
+    reply = await server.send("POST", "/v1/events", body, {"Content-Type": "application/json"})
+    assert (reply.status, reply.json["errorCode"]) == (400, "PARSE_ERROR")
+
+
+@pytest.mark.parametrize("path", ["/v1/events/", "//v1/events"])
+async def test_events_are_taken_with_slashes_too(server: Server, path: str) -> None:
+    """As exposures are."""
+    body = b'{"events":[{"name":"buy","unit":"u"}]}'
+    reply = await server.send("POST", path, body, {"Content-Type": "application/json"})
+    assert reply.status == 202
 
 
 async def test_requests_are_counted_by_route_and_status(server: Server) -> None:

@@ -1,19 +1,30 @@
-"""A control plane that takes exposures on a real socket and answers as a test says."""
+"""A control plane that takes reports on a real socket and answers as a test says."""
 
 import asyncio
 import gzip
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
-from proxy.contract.exposures import EXPOSURES_PATH, Exposure, ExposureBatch
+from proxy.contract.events import EVENTS_PATH, EventBatch
+from proxy.contract.exposures import EXPOSURES_PATH, ExposureBatch
 from proxy.contract.reports import Receipt
+from proxy.contract.usage import USAGE_PATH, UsageBatch
 from proxy.listen import bind, urls
 
 Answer = web.Response | None
+
+Batch = ExposureBatch | EventBatch | UsageBatch
+
+KINDS: dict[str, type[Batch]] = {
+    EXPOSURES_PATH: ExposureBatch,
+    EVENTS_PATH: EventBatch,
+    USAGE_PATH: UsageBatch,
+}
 
 
 @dataclass
@@ -24,22 +35,31 @@ class Collector:
     """
 
     url: str = ""
-    answer: Callable[[ExposureBatch], Answer] = lambda _batch: None
+    answer: Callable[[Any], Answer] = lambda _batch: None
     store_first: bool = False
-    arrived: list[ExposureBatch] = field(default_factory=list)
+    arrived: list[Any] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    stored: dict[str, list[Exposure]] = field(default_factory=dict)
+    stored: dict[str, list[Any]] = field(default_factory=dict)
     request_made: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
-    def items(self) -> list[Exposure]:
+    def items(self) -> list[Any]:
         """Everything stored, each batch once."""
         return [item for items in self.stored.values() for item in items]
+
+    def of(self, kind: type) -> list[Any]:
+        """Return the items of a kind."""
+        return [item for item in self.items if isinstance(item, kind)]
+
+    def serve(self, app: web.Application) -> None:
+        """Take reports of all kinds."""
+        for path in KINDS:
+            app.router.add_post(path, self.take)
 
     async def take(self, request: web.Request) -> web.Response:
         """Store a batch, or answer what the test says."""
         body = await request.read()
-        batch = msgspec.json.decode(body, type=ExposureBatch)
+        batch = msgspec.json.decode(body, type=KINDS[request.path])
         self.arrived.append(batch)
         self.headers.append(dict(request.headers))
         self.request_made.set()
@@ -57,7 +77,7 @@ async def running_collector(port: int = 0) -> AsyncIterator[Collector]:
     """Run a control plane, on a free port or a certain one."""
     collector = Collector()
     app = web.Application(client_max_size=4_000_000)
-    app.router.add_post(EXPOSURES_PATH, collector.take)
+    collector.serve(app)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     sockets = bind(("127.0.0.1",), port, "--")

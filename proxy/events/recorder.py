@@ -1,0 +1,185 @@
+"""Takes reports of events: checks each by itself, and keeps all that are good, or none.
+
+One that cannot be taken is told by its place and why, and keeps no other from being taken. When
+there is no room for those that are good, none is taken: the sender is told to come again, with the
+same ids where it gave any, so that nothing is counted that was not taken, or taken twice.
+
+Pure but for the buffer; clocks are arguments.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+import msgspec
+
+from proxy.contract.codes import ProblemCode
+from proxy.contract.decode import decode
+from proxy.contract.events import (
+    MAX_EVENT_ID_CHARS,
+    MAX_EVENT_NAME_CHARS,
+    MAX_EVENT_VALUE,
+    MAX_PROPERTIES,
+    MAX_PROPERTY_CHARS,
+    Event,
+    EventAnswer,
+    RejectedEvent,
+    ReportedEvent,
+)
+from proxy.contract.problems import Problem
+from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_COUNTED_AGE_DAYS, MAX_LABEL_CHARS
+from proxy.contract.units import MAX_UNIT_CHARS
+from proxy.engine import parse_moment
+from proxy.events.buffer import EventBuffer, Written
+
+__all__ = ["EventRecorder", "Room", "read_events"]
+
+_OLDEST_MS = MAX_COUNTED_AGE_DAYS * 86_400_000
+_NEWEST_MS = 300_000  # ahead: clocks of phones are wrong by minutes
+_MAX_REASON_CHARS = 200
+_SHOWN_CHARS = 40
+
+
+class Room(Enum):
+    """Why none of a report was taken: there is not enough room now, or there never can be."""
+
+    NONE_NOW = "none now"
+    NONE_EVER = "none ever"
+
+
+class _Good(NamedTuple):
+    written: Written
+    clamped: bool
+
+
+class _Report(msgspec.Struct, forbid_unknown_fields=True):
+    """`EventReport`, its events as they are written: each is read by itself."""
+
+    events: list[msgspec.Raw]
+
+
+def read_events(body: bytes) -> tuple[list[ReportedEvent | str] | None, list[Problem]]:
+    """Return the events of a report, or why there is none, at the place of each.
+
+    None and problems for a body that is no report.
+    """
+    report, problems = decode(body, _Report)
+    if report is None:
+        return None, problems
+    if (count := len(report.events)) > MAX_BATCH_ITEMS:
+        message = f"{count} items, at most {MAX_BATCH_ITEMS} are taken"
+        return None, [Problem("/events", ProblemCode.TOO_MANY, message, "send several reports")]
+    return [_read(raw) for raw in report.events], []
+
+
+class EventRecorder:
+    """Records into `buffer`; None while there is nobody to report to, and then all is ignored.
+
+    `new_id` names events that came without an id; `disguise` is what units are replaced by.
+    """
+
+    __slots__ = ("_disguise", "_new_id", "buffer", "clamped", "rejected")
+
+    def __init__(
+        self,
+        buffer: EventBuffer | None,
+        new_id: Callable[[], str],
+        disguise: Callable[[str], str] = str,
+    ) -> None:
+        self.buffer = buffer
+        self._new_id = new_id
+        self._disguise = disguise
+        # of the process
+        self.clamped = 0
+        self.rejected = 0
+
+    def reported(
+        self, events: Sequence[ReportedEvent | str], now_ms: int, now_s: float
+    ) -> EventAnswer | Room:
+        """Record what was read of a report. `now_ms` is Unix time, `now_s` monotonic."""
+        good: list[_Good] = []
+        rejected: list[RejectedEvent] = []
+        for place, event in enumerate(events):
+            checked = event if isinstance(event, str) else self._checked(event, now_ms)
+            if isinstance(checked, str):
+                rejected.append(RejectedEvent(place, checked[:_MAX_REASON_CHARS]))
+            else:
+                good.append(checked)
+        buffer = self.buffer
+        if buffer is not None:
+            written = [each.written for each in good]
+            if not buffer.room_for(written):
+                return Room.NONE_NOW if buffer.room_for(written, ever=True) else Room.NONE_EVER
+        self.rejected += len(rejected)
+        if buffer is None:
+            return EventAnswer(0, 0, len(good), 0, rejected)
+        accepted = [each for each in good if buffer.add(each.written, now_s)]
+        clamped = sum(each.clamped for each in accepted)
+        self.clamped += clamped
+        return EventAnswer(len(accepted), len(good) - len(accepted), 0, clamped, rejected)
+
+    def _checked(self, event: ReportedEvent, now_ms: int) -> _Good | str:
+        """Return an event as it is sent, or what is wrong with it."""
+        wrong = _wrong_with(event)
+        if wrong is not None:
+            return wrong
+        time_ms = _time_ms(event.time, now_ms)
+        if time_ms is None:
+            shown = str(event.time)[:_SHOWN_CHARS]
+            return f"time: {shown!r} is neither RFC 3339 with a zone nor Unix milliseconds"
+        within_ms = max(1, now_ms - _OLDEST_MS, min(time_ms, now_ms + _NEWEST_MS))
+        sent = Event(
+            id=event.id or self._new_id(),
+            name=event.name,
+            unit=self._disguise(event.unit),
+            unit_attribute=event.unit_attribute,
+            time_ms=within_ms,
+            value=event.value,
+            properties=event.properties,
+        )
+        return _Good(Written(sent.id, msgspec.json.encode(sent)), within_ms != time_ms)
+
+
+def _read(raw: msgspec.Raw) -> ReportedEvent | str:
+    event, problems = decode(raw, ReportedEvent)
+    if event is not None:
+        return event
+    first = problems[0]
+    return f"{first.pointer}: {first.message}" if first.pointer else first.message
+
+
+def _wrong_with(event: ReportedEvent) -> str | None:
+    """Return what is beyond the bounds of an event, None for nothing."""
+    if event.id is not None and (wrong := _length("id", event.id, MAX_EVENT_ID_CHARS)):
+        return wrong
+    if abs(event.value) > MAX_EVENT_VALUE:
+        return f"value: {event.value} is beyond {MAX_EVENT_VALUE:g}"
+    if len(event.properties) > MAX_PROPERTIES:
+        return f"properties: {len(event.properties)} of them, at most {MAX_PROPERTIES} are taken"
+    for name, value in event.properties.items():
+        if wrong := _length("properties: a name", name, MAX_PROPERTY_CHARS):
+            return wrong
+        if isinstance(value, str) and len(value) > MAX_PROPERTY_CHARS:
+            return (
+                f"properties: {name[:_SHOWN_CHARS]!r} has more than {MAX_PROPERTY_CHARS} characters"
+            )
+    return (
+        _length("name", event.name, MAX_EVENT_NAME_CHARS)
+        or _length("unit", event.unit, MAX_UNIT_CHARS)
+        or _length("unit_attribute", event.unit_attribute, MAX_LABEL_CHARS)
+    )
+
+
+def _length(what: str, text: str, most: int) -> str | None:
+    if not text:
+        return f"{what}: is empty"
+    if len(text) > most:
+        return f"{what}: {len(text)} characters, at most {most} are taken"
+    return None
+
+
+def _time_ms(time: int | str | None, now_ms: int) -> int | None:
+    """Return when an event happened, in Unix milliseconds; None for a time that cannot be read."""
+    if time is None:
+        return now_ms
+    return parse_moment(time) if isinstance(time, str) else time

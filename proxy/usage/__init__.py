@@ -1,0 +1,1 @@
+"""Counts how often each variant was evaluated: the source of the channel of usage."""
