@@ -169,7 +169,12 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         stack.push_async_callback(exposures.close)
         app[EXPOSURES] = ExposureService(ExposureStore(exposures))
         app[FLEET] = await stack.enter_async_context(
-            FleetService(replica, FleetStore(exposures), failed=failed)
+            FleetService(
+                replica,
+                FleetStore(exposures),
+                missing_ms=round(settings.fleet_missing_s * 1000),
+                failed=failed,
+            )
         )
         metrics.show(lambda: _figures(app))
         yield

@@ -113,6 +113,12 @@ class Settings:
     signing_keys_file: Path | None = setting(
         None, "File that holds these private keys, one a line, or PEM.", parse=Path
     )
+    fleet_missing_s: float = setting(
+        300.0,
+        "A sidecar that was silent for so long is missing: ten times that it did not tell what it "
+        "serves.",
+        parse=number(float, 1.0, 1800.0),
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "Origins, comma-separated, whose pages may call the API; none by default.",

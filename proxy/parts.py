@@ -141,6 +141,7 @@ def make_teller(
         application=settings.application,
         application_version=settings.application_version,
         labels=dict(settings.labels),
+        interval_s=settings.standing_interval_s,
     )
     return Teller(telling, session, holder, status, lifecycle)
 

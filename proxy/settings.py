@@ -265,6 +265,12 @@ class ProxySettings:
         "Groups that this sidecar is told apart by, at most 16: region=eu,zone=a",
         parse=_labels,
     )
+    standing_interval_s: float = setting(
+        30.0,
+        "The control plane is told this often what is served, if nothing changes; it takes a minute"
+        " of silence for a sidecar that is cut off",
+        parse=number(float, 0.05, 40.0),
+    )
     log_level: str = setting("info", "debug, info, warning or error", parse=one_of(*_LOG_LEVELS))
     log_format: LogFormat = setting("text", "text or json", parse=one_of(*get_args(LogFormat)))
 

@@ -90,9 +90,11 @@ def bounded(standing: Standing) -> Standing:
     )
 
 
-def state_of(heard: Heard, current: SnapshotPointer, now_ms: int) -> InstanceState:
+def state_of(
+    heard: Heard, current: SnapshotPointer, now_ms: int, missing_ms: int = MISSING_MS
+) -> InstanceState:
     """Return how an instance stands against what is current."""
-    if now_ms - heard.heard_ms >= MISSING_MS:
+    if now_ms - heard.heard_ms >= missing_ms:
         return "missing"
     if heard.age_ms(now_ms) >= STALE_MS:
         return "stale"
@@ -288,6 +290,7 @@ def surveying(
     now_ms: int,
     published: Published,
     *,
+    missing_ms: int = MISSING_MS,
     wanted: Filter = _ALL,
     by: str | None = None,
     after: Place | None = None,
@@ -306,7 +309,7 @@ def surveying(
     found: list[Listed] = []
     for number, heard in enumerate(instances.values()):
         standing = heard.standing
-        state = state_of(heard, current, now_ms)
+        state = state_of(heard, current, now_ms, missing_ms)
         behind_by = since_ms = None
         if standing.digest != current.digest:
             behind_by = revisions_behind(standing, current)

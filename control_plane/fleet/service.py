@@ -25,6 +25,7 @@ from typing import Self, TypeVar
 from control_plane.errors import NotFound, TooManyRequests
 from control_plane.fleet.model import (
     MAX_INSTANCES,
+    MISSING_MS,
     Dropping,
     EnvironmentFleet,
     Filter,
@@ -83,6 +84,7 @@ class FleetService:
         store: FleetStore,
         *,
         max_instances: int = MAX_INSTANCES,
+        missing_ms: int = MISSING_MS,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         failed: Failed = unnoted,
     ) -> None:
@@ -90,6 +92,7 @@ class FleetService:
         self._replica = replica
         self._store = store
         self._max_instances = max_instances
+        self._missing_ms = missing_ms
         self._now_ms = now_ms
         self._failed = failed
         self._task: asyncio.Task[None] | None = None
@@ -337,6 +340,7 @@ class FleetService:
                 snapshot.pointer(),
                 self._now_ms(),
                 _published(fleet.revisions.newest_first(), snapshot.epoch),
+                missing_ms=self._missing_ms,
                 wanted=wanted,
                 by=by,
                 after=after,

@@ -154,7 +154,7 @@ class World:
 
     # what comes and goes
 
-    async def _add_control_plane(self, stack: AsyncExitStack) -> None:
+    async def _add_control_plane(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:
         redis_port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
         line = await stack.enter_async_context(Line([("127.0.0.1", redis_port)]))
         self.redis_lines.append(line)
@@ -169,6 +169,7 @@ class World:
                 "REDIS_URL": f"redis://{host}:{line_port}/0",
                 "ADMIN_TOKEN": ADMIN_TOKEN,
                 "METRICS_PORT": str(metrics_port),
+                **environ,
             },
         )
         stack.callback(program.close)
@@ -211,6 +212,7 @@ async def running_world(
     control_planes: int = 1,
     sidecars: int = 1,
     environ: Mapping[str, str] | None = None,
+    control_plane_environ: Mapping[str, str] | None = None,
     before: Sequence[str] = (),
 ) -> AsyncIterator[World]:
     """Run an installation; `environ` and `before` are for its sidecars."""
@@ -221,7 +223,7 @@ async def running_world(
         world = World(directory, http)
         stack.enter_context(world.redis)
         for _ in range(control_planes):
-            await world._add_control_plane(stack)
+            await world._add_control_plane(stack, control_plane_environ or {})
         await asyncio.gather(*(program.start() for program in world.control_planes))
         for flag in (GREETING, SHOWN, {"key": "step", "type": "integer", "value": 0}):
             status, document = await world.api("POST", "/api/v1/flags", json=flag)

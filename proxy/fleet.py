@@ -1,0 +1,267 @@
+"""`matrixflag fleet`: which sidecar serves what, and waiting until a change is everywhere.
+
+Without `--wait-for` it prints how an environment's fleet stands and who lags. With it, it asks
+until every sidecar that is not missing serves the revision or a later one: `current` is the one
+that is current when it first asks, so that a deployment does not wait for the changes of others.
+
+Exit status: 0 told, or all serve it; 1 not all in time; 2 it cannot be used like this, or the
+control plane cannot be asked.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+import time
+from typing import NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from proxy.admin_token import REFUSED, BadTokenError, add_token_file, admin_token
+from proxy.commands import print_out, printable
+from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
+
+__all__ = ["COMMAND"]
+
+_DEFAULT_URL = "http://localhost:8000"
+_ASK_S = 1.0
+_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_SHOWN_CHARS = 300
+_COLUMNS = ("INSTANCE", "STATE", "REVISION", "BEHIND", "AGE", "APPLICATION", "SOURCE", "LAST ERROR")
+
+
+class _Unusable(Exception):
+    """What was asked for cannot be done; the text says why."""
+
+
+class _Unanswered(Exception):
+    """The control plane did not answer, or not now; waiting goes on."""
+
+
+class _Target(NamedTuple):
+    """What is waited for."""
+
+    epoch: str
+    revision: int
+
+
+class _Command:
+    """`matrixflag fleet`."""
+
+    help = "show which sidecar serves what; wait until a change is everywhere"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("--project", metavar="KEY", help="the project [default]")
+        parser.add_argument("--environment", metavar="KEY", help="the environment [production]")
+        parser.add_argument(
+            "--wait-for",
+            metavar="REVISION",
+            type=_revision,
+            help="until all serve this revision or a later one; `current` is that of now",
+        )
+        parser.add_argument(
+            "--timeout", metavar="S", type=_seconds, default=300.0, help="longest wait [300]"
+        )
+        parser.add_argument(
+            "--limit", metavar="N", type=_limit, default=20, help="laggards shown, at most 500 [20]"
+        )
+        parser.add_argument(
+            "--format", choices=("text", "json"), default="text", help="json is the answer [text]"
+        )
+        parser.add_argument(
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+        )
+        add_token_file(parser)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Ask, perhaps again and again, tell what there is, and return the exit status."""
+        try:
+            url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
+            asking = _Asking(url, admin_token(args.token_file), args)
+            fleet, lacking = asyncio.run(asking.until_served(args.wait_for, args.timeout))
+        except (_Unusable, _Unanswered, BadTokenError) as error:
+            sys.stderr.write(printable(f"matrixflag fleet: {error}\n"))
+            return 2
+        print_out(printable(_json(fleet) if args.format == "json" else _text(fleet)))
+        if lacking:
+            sys.stderr.write(f"matrixflag fleet: after {args.timeout:g} s, {lacking}\n")
+        elif args.wait_for is not None and not fleet.instances:
+            sys.stderr.write("matrixflag fleet: no sidecar has told what it serves\n")
+        return int(bool(lacking))
+
+
+COMMAND = _Command()
+
+
+class _Asking:
+    """Questions to one control plane, about one environment."""
+
+    def __init__(self, url: str, token: str, args: argparse.Namespace) -> None:
+        query = {"limit": str(args.limit)}
+        query |= {} if args.project is None else {"project": args.project}
+        query |= {} if args.environment is None else {"environment": args.environment}
+        self._url = URL(url + FLEET_PATH).with_query(query)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def until_served(self, wanted: int | None, timeout_s: float) -> tuple[Fleet, str]:
+        """Return the fleet once all serve what is wanted (0 is what is current), and what lacks.
+
+        `wanted` None asks once. The text is empty when nothing lacks.
+
+        Raises:
+            _Unusable: the control plane refuses to answer.
+            _Unanswered: it did not answer at all, until the end.
+        """
+        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
+        until_s = time.monotonic() + timeout_s
+        target: _Target | None = None
+        async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
+            while True:
+                try:
+                    fleet = await self._ask(session)
+                except _Unanswered:
+                    if wanted is None or time.monotonic() >= until_s:
+                        raise
+                else:
+                    if wanted is None:
+                        return fleet, ""
+                    if target is None or target.epoch != fleet.epoch:
+                        # a new epoch counts anew: what is current then is what was waited for
+                        anew = wanted == 0 or target is not None
+                        target = _Target(fleet.epoch, fleet.revision if anew else wanted)
+                    lacking = _lacking(fleet, target)
+                    if not lacking or time.monotonic() >= until_s:
+                        return fleet, lacking
+                await asyncio.sleep(min(_ASK_S, max(0.0, until_s - time.monotonic())))
+
+    async def _ask(self, session: aiohttp.ClientSession) -> Fleet:
+        try:
+            async with session.get(self._url, allow_redirects=False) as response:
+                body = await response.content.read(_MAX_ANSWER_BYTES)
+                while piece := await response.content.read(_MAX_ANSWER_BYTES):
+                    body += piece
+                    if len(body) > _MAX_ANSWER_BYTES:
+                        raise _Unusable(f"{self._url}: more than {_MAX_ANSWER_BYTES} bytes")
+                status = response.status
+        except TimeoutError:
+            raise _Unanswered(f"{self._url}: no answer within {_TIMEOUT_S:g} s") from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise _Unanswered(f"{self._url}: {str(error) or type(error).__name__}") from None
+        if status >= 500 or status == 429:
+            raise _Unanswered(f"{self._url.origin()} answers {status}: {_detail(body)}")
+        if status != 200:
+            hint = REFUSED if status in (401, 403) else ""
+            raise _Unusable(f"{self._url.origin()} answers {status}: {_detail(body)}{hint}")
+        try:
+            return msgspec.json.decode(body, type=Fleet)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            raise _Unusable(f"{self._url}: no control plane answers like that") from None
+
+
+def _lacking(fleet: Fleet, target: _Target) -> str:
+    """Return why a revision, or a later one, is not known to be everywhere; empty when it is."""
+    served = sum(
+        group.instances
+        for group in fleet.revisions
+        if group.epoch == target.epoch
+        and group.revision is not None
+        and group.revision >= target.revision
+    )
+    lacking = fleet.instances - fleet.states["missing"] - served
+    if lacking:
+        of_all = f"{lacking} of {lacking + served} sidecars"
+        return f"{of_all} do not serve revision {target.revision}"
+    if fleet.revision < target.revision:
+        return f"revision {target.revision} is not published"
+    # what this replica does not know of may lag
+    return "" if fleet.complete else "Redis is away: what other replicas heard is not known"
+
+
+def _json(fleet: Fleet) -> str:
+    return msgspec.json.format(msgspec.json.encode(fleet), indent=2).decode() + "\n"
+
+
+def _text(fleet: Fleet) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in fleet.states.items())
+    lines = [
+        f"{fleet.project}/{fleet.environment}: revision {fleet.revision}, published "
+        f"{fleet.published_at}",
+        f"{fleet.instances} sidecars: {counts}",
+    ]
+    if not fleet.complete:
+        lines.append("Redis is away: these are the sidecars of one replica")
+    laggards = [item for item in fleet.items if item.state != "current"]
+    if laggards:
+        rows = [_COLUMNS, *map(_row, laggards)]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines.append("")
+        for row in rows:
+            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+            lines.append("  ".join(cells).rstrip())
+        others = fleet.instances - fleet.states["current"] - len(laggards)
+        if others:
+            lines.append(f"and {others} more")
+    return "\n".join(lines) + "\n"
+
+
+def _row(item: InstanceStanding) -> tuple[str, ...]:
+    return (
+        item.instance,
+        item.state,
+        "-" if item.revision is None else str(item.revision),
+        "-" if item.behind_by is None else str(item.behind_by),
+        f"{item.age_ms / 1000:.0f} s",
+        f"{item.application} {item.application_version}".strip() or "-",
+        item.source or "-",
+        item.last_error or "-",
+    )
+
+
+def _detail(body: bytes) -> str:
+    try:
+        said = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        said = None
+    if isinstance(said, dict) and "code" in said and "detail" in said:
+        return str(said["detail"])[:_SHOWN_CHARS]
+    return "no control plane answers like that"
+
+
+def _revision(text: str) -> int:
+    """Return a revision; 0 for the current one, which is no revision that anybody serves."""
+    if text == "current":
+        return 0
+    if not (text.isascii() and text.isdigit() and 0 < len(text) <= 16 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is neither a revision nor current")
+    return int(text)
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 500):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 500")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds, 86400 at most")
+    return value
+
+
+def _url(text: str) -> str:
+    try:
+        url = URL(text)
+        usable = url.scheme in ("http", "https") and bool(url.host) and url.user is None
+    except ValueError:
+        usable = False
+    if not usable or url.query_string or url.fragment or url.password is not None:
+        raise _Unusable(f"--url: a URL such as {_DEFAULT_URL}, without user, query and fragment")
+    return text.rstrip("/")

@@ -1,0 +1,186 @@
+"""`matrixflag fleet` against a real control plane."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from control_plane.keys import FLEET, REPLICA, SYNC
+from proxy.cli import main
+from proxy.contract.fleet import Standing
+from tests.support.api import ADMIN_TOKEN, Api, api
+from tests.support.control_plane import put_flag
+
+__all__ = ["api"]  # a fixture
+
+
+@pytest.fixture
+async def control_plane(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
+    """One that is named by the environment."""
+    monkeypatch.setenv("MATRIXFLAG_URL", api.url)
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", ADMIN_TOKEN)
+    return api
+
+
+def serve(api: Api, instance: str, **members: Any) -> None:
+    """Have an instance tell that it serves what is current."""
+    pointer = api.app[SYNC].current("default", "production").pointer()
+    known = {"epoch": pointer.epoch, "revision": pointer.revision, "digest": pointer.digest}
+    api.app[FLEET].hear("default", "production", Standing(instance, **(known | members)))
+
+
+async def fleet(*arguments: str) -> int:
+    """Run the command, as in a process of its own."""
+    return await asyncio.to_thread(main, ["fleet", *arguments])
+
+
+async def test_it_tells_how_the_fleet_stands(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Who lags is named, with what a terminal would take for a command written out."""
+    serve(control_plane, "slow", application="shop", application_version="1", state="polling")
+    await put_flag(control_plane.app[REPLICA], "f")
+    for number in range(3):
+        serve(control_plane, f"good-{number}")
+    assert await fleet() == 0
+    told = capsys.readouterr().out
+    assert "4 sidecars: 3 current, 1 behind, 0 stale, 0 missing" in told
+    row = next(line.split() for line in told.splitlines() if line.startswith("slow"))
+    assert row[1] == "behind"
+    assert row[3] == "1"
+    assert "good-0" not in told
+
+
+async def test_only_some_laggards_are_named(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A terminal has so many lines."""
+    for number in range(5):
+        serve(control_plane, f"slow-{number}", digest="d")
+    assert await fleet("--limit", "2") == 0
+    told = capsys.readouterr().out
+    assert told.count("slow-") == 2
+    assert "and 3 more" in told
+
+
+async def test_json_is_the_answer(control_plane: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """For programs."""
+    serve(control_plane, "a")
+    assert await fleet("--format", "json", "--project", "default") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["states"]["current"] == 1
+    assert told["items"][0]["instance"] == "a"
+
+
+async def test_waiting_ends_when_all_serve_it(control_plane: Api) -> None:
+    """Also by a later revision, and what is published meanwhile is not waited for."""
+    serve(control_plane, "a")
+    serve(control_plane, "b")
+    await put_flag(control_plane.app[REPLICA], "f")
+    serve(control_plane, "a")
+    waiting = asyncio.create_task(fleet("--wait-for", "current", "--timeout", "60"))
+    await asyncio.sleep(0.3)  # it has asked by then, or asks later: both are good
+    assert not waiting.done()
+    serve(control_plane, "b")
+    assert await waiting == 0
+    assert await fleet("--wait-for", "1", "--timeout", "0") == 0
+
+
+async def test_waiting_ends_in_time(control_plane: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    """With status 1, for a pipeline to stop at."""
+    serve(control_plane, "a")
+    await put_flag(control_plane.app[REPLICA], "f")
+    assert await fleet("--wait-for", "current", "--timeout", "0.1") == 1
+    assert "1 of 1 sidecars do not serve revision" in capsys.readouterr().err
+    serve(control_plane, "a")
+    assert await fleet("--wait-for", "99", "--timeout", "0") == 1
+    assert "99" in capsys.readouterr().err
+
+
+async def test_who_has_no_snapshot_yet_is_waited_for(control_plane: Api) -> None:
+    """It would serve nothing of the change."""
+    serve(control_plane, "a", epoch=None, revision=None, digest=None)
+    assert await fleet("--wait-for", "current", "--timeout", "0") == 1
+
+
+async def test_an_epoch_that_is_over_says_nothing(control_plane: Api) -> None:
+    """Its revisions are of another history."""
+    serve(control_plane, "a", epoch="another", revision=99, digest="d")
+    assert await fleet("--wait-for", "current", "--timeout", "0") == 1
+
+
+async def test_nobody_to_wait_for_is_told(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of none serve it."""
+    assert await fleet("--wait-for", "current") == 0
+    assert "no sidecar has told" in capsys.readouterr().err
+
+
+async def test_what_others_heard_is_waited_for(
+    control_plane: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without Redis nobody knows whether it is everywhere."""
+    serve(control_plane, "a")
+    monkeypatch.setattr(type(control_plane.app[FLEET]), "complete", False)
+    assert await fleet("--wait-for", "current", "--timeout", "0") == 1
+    assert "Redis is away" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--environment", "none"), "answers 404"),
+        (("--url", "http://127.0.0.1:1"), "127.0.0.1:1"),
+        (("--url", "ftp://x"), "--url"),
+        (("--url", "http://user:secret@x"), "--url"),
+        (("--token-file", "/none"), "--token-file"),
+    ],
+)
+async def test_what_cannot_be_asked_is_status_2(
+    control_plane: Api,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    told: str,
+) -> None:
+    """With the reason, and without secrets."""
+    assert await fleet(*arguments) == 2
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert "secret" not in shown
+
+
+async def test_a_wrong_token_is_status_2_at_once(
+    control_plane: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting would not make it right."""
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", "wrong-wrong-wrong-wrong")
+    assert await fleet("--wait-for", "current") == 2
+
+
+async def test_a_control_plane_that_is_away_is_waited_for(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Until the end of the time, then it is status 2: nothing is known."""
+    arguments = ("--url", "http://127.0.0.1:1", "--wait-for", "current", "--timeout", "0.2")
+    assert await fleet(*arguments) == 2
+    assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--wait-for", "0"),
+        ("--wait-for", "-1"),
+        ("--wait-for", "newest"),
+        ("--timeout", "x"),
+        ("--timeout", "nan"),
+        ("--limit", "0"),
+        ("--limit", "501"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, ...]) -> None:
+    """By the parser, before anybody is asked."""
+    with pytest.raises(SystemExit):
+        main(["fleet", *arguments])
