@@ -5,7 +5,7 @@ from time import perf_counter
 from types import TracebackType
 from typing import Self
 
-from control_plane.supervise import Failed, supervise, unnoted
+from control_plane.supervise import Failed, stop, supervise, unnoted
 
 __all__ = ["LoopLag"]
 
@@ -37,9 +37,7 @@ class LoopLag:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
 
     async def _measure(self) -> None:
         while True:

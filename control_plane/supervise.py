@@ -16,13 +16,14 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 
-__all__ = ["Failed", "supervise", "unnoted"]
+__all__ = ["Failed", "stop", "supervise", "unnoted"]
 
 logger = logging.getLogger(__name__)
 
 Failed = Callable[[str, BaseException], None]
 """Told the name of work that failed, and why: to count it."""
 
+_ASK_AGAIN_S = 0.1  # between two cancellations of a task that did not end
 _PAUSE_S = 0.1, 2.0  # drawn from here; nothing that runs here may rest for longer
 
 
@@ -39,6 +40,19 @@ async def supervise(
         logger.error("%s failed, again in %.1f s", name, pause_s, exc_info=error)
         failed(name, error)
         await asyncio.sleep(pause_s)
+
+
+async def stop(*tasks: "asyncio.Task[None] | None") -> None:
+    """Cancel tasks until they have ended; None stands for one that was never begun.
+
+    More than once, because what is awaited may finish in that moment and swallow a cancellation
+    (asyncio.wait_for of Python 3.11 does), and the task would go on.
+    """
+    left = {task for task in tasks if task is not None}
+    while left := {task for task in left if not task.done()}:
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=_ASK_AGAIN_S)
 
 
 async def _failure_of(work: Callable[[], Awaitable[None]]) -> BaseException | None:

@@ -45,7 +45,7 @@ from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.snapshots import EnvironmentSnapshot
 from control_plane.store.connection import RedisError
-from control_plane.supervise import Failed, supervise, unnoted
+from control_plane.supervise import Failed, stop, supervise, unnoted
 from proxy.contract.fleet import (
     ApplicationStanding,
     Fleet,
@@ -189,9 +189,7 @@ class FleetService:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await stop(self._task)
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 await self._write()  # what others could not know otherwise

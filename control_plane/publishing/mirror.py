@@ -45,7 +45,7 @@ from control_plane.publishing.state import Change, Prepared, ProjectState, Step,
 from control_plane.publishing.units import blob_of
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
-from control_plane.supervise import Failed, supervise, unnoted
+from control_plane.supervise import Failed, stop, supervise, unnoted
 
 __all__ = ["DEFAULT_PROJECT", "SMALL_EDITS", "Mirror"]
 
@@ -103,11 +103,7 @@ class Mirror:
 
     async def stop(self) -> None:
         """End following; what is held stays."""
-        while self._task is not None and not self._task.done():
-            # Again, because what is awaited may finish in that moment and swallow it
-            # (asyncio.wait_for of Python 3.11 does).
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=0.1)
+        await stop(self._task)
 
     def lock(self, name: str) -> asyncio.Lock:
         """Return what is to be held by whoever changes a project here."""

@@ -155,7 +155,8 @@ class Replica:
     async def wait_loaded(self, timeout_s: float) -> bool:
         """Return whether everything has been read, waiting so long at most."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._mirror.loaded.wait(), timeout_s)
+            async with asyncio.timeout(timeout_s):  # wait_for may swallow a cancellation
+                await self._mirror.loaded.wait()
         return self.loaded
 
     def project(self, name: str) -> ProjectState:

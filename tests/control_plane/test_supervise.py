@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from control_plane.supervise import supervise
+from control_plane.supervise import stop, supervise
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), asyncio.CancelledError(), RecursionError()])
@@ -40,3 +40,25 @@ async def test_it_ends_when_it_is_cancelled() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+async def test_work_that_swallows_a_cancellation_is_stopped_all_the_same() -> None:
+    """As code of others does whose wait was over in that very moment."""
+    swallowed = 0
+
+    async def deaf() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    tasks = [asyncio.create_task(deaf()), asyncio.create_task(asyncio.sleep(0))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        await stop(*tasks, None)
+    assert all(task.done() for task in tasks)
+    await stop()
