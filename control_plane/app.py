@@ -6,7 +6,7 @@
 `create_app` makes the API, `create_metrics_app` the small one beside it, `serve` runs both until it
 is told to stop, and `COMMAND` is `matrixflag control-plane`. Only this module sees all others.
 
-Stopping: listening ends, streams of sidecars are cut so that they go to another replica, requests
+Stopping: listening ends, streams of sidecars are ended so that they go to another replica, requests
 under way finish, then everything is left in reverse order.
 """
 
@@ -38,6 +38,7 @@ from control_plane.evaluation import routes as evaluation_routes
 from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
 from control_plane.exposures.store import ExposureStore
+from control_plane.files import connections_for
 from control_plane.flags import routes as flag_routes
 from control_plane.fleet import routes as fleet_routes
 from control_plane.fleet.service import FleetService
@@ -64,6 +65,7 @@ from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
 from control_plane.publishing.signing import Signer, unsigned
+from control_plane.publishing.streams import Pace
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
@@ -135,7 +137,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app.middlewares.extend((timing, errors, cors.preflight))
     app.on_response_prepare.extend((mark_answer, cors.mark))
-    app.on_shutdown.append(_cut_streams)
+    app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.append(_wire)
     register(app, ROUTES, guard)
     return app
@@ -162,7 +164,8 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         app[REPLICA] = await stack.enter_async_context(replica)
         app[KEYS] = KeyService(replica)
         app[UNITS] = UnitService(replica)
-        app[SYNC] = await stack.enter_async_context(SyncService(replica, failed=failed))
+        sync = SyncService(replica, _pace(settings), failed=failed)
+        app[SYNC] = await stack.enter_async_context(sync)
         exposures = Connections(
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
         )
@@ -180,14 +183,28 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
-async def _cut_streams(app: web.Application) -> None:
+def _pace(settings: Settings) -> Pace:
+    """Return how many streams there may be, as far as this process may open files."""
+    wanted = settings.sync_max_streams
+    possible = connections_for(wanted)
+    if possible < wanted:
+        logger.warning(
+            "at most %d streams instead of %d: this process may not open more files (ulimit -n)",
+            possible,
+            wanted,
+        )
+    return Pace(possible, settings.sync_streams_per_s, settings.sync_stream_life_s)
+
+
+async def _end_streams(app: web.Application) -> None:
     app[SYNC].close_streams()
 
 
 def _figures(app: web.Application) -> Figures:
     """Return what the metrics show of the state of this process."""
     replica, counts, fleet = app[REPLICA], app[EXPOSURES].counts, app[FLEET]
-    connected = app[SYNC].connected
+    streams = app[SYNC].streams
+    connected = streams.connected
     environments = [
         EnvironmentFigures(
             project=name,
@@ -214,6 +231,11 @@ def _figures(app: web.Application) -> Figures:
         blobs_lost={name: len(s.lacking()) for name, s in sorted(replica.projects.items())},
         blobs_read=replica.blobs_read,
         blobs_sent=app[SYNC].blobs_sent,
+        streams_accepted=streams.admission.accepted,
+        streams_accepted_peak=streams.admission.peak,
+        streams_refused=streams.admission.refused,
+        streams_ended=streams.ended,
+        stream_events=streams.told,
         exposures={outcome: getattr(counts, outcome) for outcome in outcomes},
         exposures_dropped=counts.dropped,
         standings=fleet.standings,

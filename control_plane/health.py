@@ -108,7 +108,7 @@ def _examine(app: web.Application) -> Health:
         verified_age_ms=age_ms,
         projects=len(replica.projects),
         revisions={name: snapshot.revision for name, snapshot in revisions.items()},
-        connected_sidecars=sum(app[SYNC].connected.values()),
+        connected_sidecars=sum(app[SYNC].streams.connected.values()),
         loop_lag_ms=round(app[LAG].worst_s * 1000, 3),
     )
 

@@ -122,6 +122,34 @@ METRICS: dict[str, MetricRow] = {
             "Streams of sidecars that are open here",
         ),
         MetricRow(
+            "matrixflag_streams_accepted_total", "counter", (), "Streams of sidecars that began"
+        ),
+        MetricRow(
+            "matrixflag_streams_accepted_peak",
+            "gauge",
+            (),
+            "Streams that began in the busiest second of the last minute",
+        ),
+        MetricRow(
+            "matrixflag_streams_refused_total",
+            "counter",
+            (),
+            "Streams answered 503 because others began at the same time; their sidecars come again",
+        ),
+        MetricRow(
+            "matrixflag_streams_ended_total",
+            "counter",
+            ("reason",),
+            "Streams that were ended here. Reasons: slow, the sidecar did not read; key, its key is"
+            " not valid any more; life, it had lived as long as it may",
+        ),
+        MetricRow(
+            "matrixflag_stream_events_total",
+            "counter",
+            ("event",),
+            "Changes told on streams: delta, or snapshot, which makes the sidecar fetch everything",
+        ),
+        MetricRow(
             "matrixflag_exposures_received_total",
             "counter",
             ("outcome",),
@@ -215,6 +243,11 @@ class Figures(NamedTuple):
     blobs_lost: dict[str, int]
     blobs_read: int
     blobs_sent: int
+    streams_accepted: int
+    streams_accepted_peak: int
+    streams_refused: int
+    streams_ended: dict[str, int]
+    stream_events: dict[str, int]
     exposures: dict[str, int]
     exposures_dropped: int
     standings: Mapping[str, int]
@@ -284,6 +317,9 @@ class _State(Collector):
         yield _counter("matrixflag_exposures_dropped_total", now.exposures_dropped)
         yield _counter("matrixflag_unit_blobs_read_total", now.blobs_read)
         yield _counter("matrixflag_unit_blobs_sent_total", now.blobs_sent)
+        yield _counter("matrixflag_streams_accepted_total", now.streams_accepted)
+        yield _gauge("matrixflag_streams_accepted_peak", now.streams_accepted_peak)
+        yield _counter("matrixflag_streams_refused_total", now.streams_refused)
         for name, counts in (
             ("matrixflag_flags", now.flags),
             ("matrixflag_segment_units", now.units),
@@ -293,9 +329,15 @@ class _State(Collector):
             for project, count in islice(counts.items(), MAX_SERIES):
                 gauge.add_metric((project,), count)
             yield gauge
-        received = _counter("matrixflag_exposures_received_total")
-        for outcome, count in now.exposures.items():
-            received.add_metric((outcome,), count)
+        for name, counts in (
+            ("matrixflag_streams_ended_total", now.streams_ended),
+            ("matrixflag_stream_events_total", now.stream_events),
+            ("matrixflag_exposures_received_total", now.exposures),
+        ):
+            counter = _counter(name)
+            for label, count in counts.items():
+                counter.add_metric((label,), count)
+            yield counter
         revision = _gauge("matrixflag_published_revision")
         size = _gauge("matrixflag_published_bytes")
         sidecars = _gauge("matrixflag_connected_sidecars")
@@ -304,7 +346,7 @@ class _State(Collector):
             revision.add_metric(labels, row.revision)
             size.add_metric(labels, row.snapshot_bytes)
             sidecars.add_metric(labels, row.sidecars)
-        yield from (received, revision, size, sidecars)
+        yield from (revision, size, sidecars)
         yield from _fleet(now)
 
 

@@ -142,6 +142,23 @@ class Settings:
         "How long requests under way may take to finish after SIGTERM.",
         parse=number(float, 0.001, 3600.0),
     )
+    sync_max_streams: int = setting(
+        10_000,
+        "Streams of sidecars at a time; further ones get 503. Each is an open file.",
+        parse=number(int, 1, 1_000_000),
+    )
+    sync_streams_per_s: int = setting(
+        500,
+        "Streams of sidecars that may begin in a second, so that a fleet that comes back does not "
+        "hold up the rest; further ones get 503 and another time to come again.",
+        parse=number(int, 1, 1_000_000),
+    )
+    sync_stream_life_s: float = setting(
+        3600.0,
+        "After about so long a stream is ended, and its sidecar opens another, so that streams "
+        "spread over replicas; 0 for never.",
+        parse=number(float, 0.0, 31_536_000.0),
+    )
     log_level: str = setting(
         "info", "debug, info, warning or error.", parse=one_of("debug", "info", "warning", "error")
     )

@@ -11,6 +11,7 @@
 - A project that is gone altogether is served on, with growing age, and not written: emptiness is
   never published in the place of flags. One that cannot be read stays as it was, with growing age;
   until it can be it is not followed, only looked at by `_verify`, so as to hold up no other.
+- Of each environment the last changes are logged as deltas; reading everything begins the log anew.
 - Whatever changes a project here holds its lock, so that what is compared stands still.
 - The blobs of long lists are there before a state that names them is: read from Redis unless held
   already. One that is not there belonged to a list that was changed since, which the log or a
@@ -39,6 +40,7 @@ from control_plane.publishing.changes import (
     position_of,
     reload_message,
 )
+from control_plane.publishing.deltas import DeltaLog
 from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Prepared, ProjectState, Step, StoredDataError
@@ -89,6 +91,7 @@ class Mirror:
         self.unreadable: set[str] = set()
         """What is in Redis cannot be read; held here as it was before, if it was."""
         self._verified: dict[str, float] = {}
+        self._deltas: dict[tuple[str, str], DeltaLog] = {}
         # Figures
         self.latency_s: float | None = None
         self.reloads = 0
@@ -114,15 +117,24 @@ class Mirror:
         times = [self._verified[project]] if project in self._verified else self._verified.values()
         return int((monotonic() - min(times, default=monotonic())) * 1000)
 
+    def deltas(self, name: str, environment: str) -> DeltaLog:
+        """Return the log of an environment's last changes."""
+        return self._deltas.setdefault((name, environment), DeltaLog())
+
     async def apply(self, state: ProjectState, prepared: Prepared, step: Step) -> None:
         """Make a prepared change current, and say where; the caller holds the lock.
 
         A large one is made current in a state aside, in slices, and that swapped in.
         """
+        before = {name: state.snapshots[name].pointer() for name in prepared.lines}
         if len(prepared.edits) > SMALL_EDITS:
             self.projects[state.name] = await run_in_slices(state.after(prepared, step))
         else:
             state.apply(prepared, step)
+        snapshots = self.projects[state.name].snapshots
+        for environment, changes in prepared.lines.items():
+            header = snapshots[environment].header()
+            self.deltas(state.name, environment).add(before[environment], header, changes)
         for environment in prepared.affected():
             self._changed(state.name, environment)
 
@@ -170,6 +182,8 @@ class Mirror:
         if name in self.projects:
             self.reloads += 1
         self.projects[name] = state
+        for logged in [logged for logged in self._deltas if logged[0] == name]:
+            del self._deltas[logged]
         for environment in state.snapshots:
             self._changed(name, environment)
 

@@ -29,23 +29,23 @@ from control_plane.publishing.changes import (
     new_project,
     now_rfc3339,
 )
+from control_plane.publishing.deltas import DeltaLog
 from control_plane.publishing.mirror import DEFAULT_PROJECT, SMALL_EDITS, Mirror
 from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
+    EnvironmentSnapshot,
     Prepared,
     ProjectState,
     RecordKind,
     Step,
 )
-from control_plane.publishing.subscriptions import Subscription, Subscriptions
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.projects import Commit, ProjectStore
 from control_plane.supervise import Failed, unnoted
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.steps import Steps, finish
-from proxy.contract.sync import SnapshotPointer
 
 __all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339", "prepare_commit"]
 
@@ -80,8 +80,8 @@ class Replica:
         self._connections = Connections(redis_url, limits or RedisLimits(), self._observed)
         self._observe = observe
         self._store = ProjectStore(self._connections)
-        self._subscriptions = Subscriptions()
-        self._mirror = Mirror(self._store, self._subscriptions.notify, sign, failed)
+        self._listeners: list[Callable[[str, str], None]] = []
+        self._mirror = Mirror(self._store, self._changed, sign, failed)
         # What is known of Redis
         self._redis_ok = False
         self._failed_at = 0.0  # the last command that Redis did not answer, monotonic
@@ -147,11 +147,6 @@ class Replica:
         """The projects in Redis, for what is not held in memory."""
         return self._store
 
-    @property
-    def subscribers(self) -> int:
-        """How many subscriptions are open."""
-        return self._subscriptions.count()
-
     async def wait_loaded(self, timeout_s: float) -> bool:
         """Return whether everything has been read, waiting so long at most."""
         with contextlib.suppress(TimeoutError):
@@ -188,31 +183,31 @@ class Replica:
                 return record
         return None
 
-    def subscribe(
-        self, project: str, environment: str, seen: SnapshotPointer | None = None
-    ) -> Subscription:
-        """Return a subscription to an environment's revisions after `seen`.
+    def environment(self, project: str, environment: str) -> EnvironmentSnapshot:
+        """Return what is current in an environment.
 
         Raises:
             NotFound: there is no such project or environment.
+            Unavailable: nothing has been read yet.
         """
-        if environment not in self.project(project).snapshots:
+        snapshot = self.project(project).snapshots.get(environment)
+        if snapshot is None:
             raise NotFound(
                 f"there is no environment {environment[:80]!r} in project {project!r}",
                 code="environment_not_found",
             )
+        return snapshot
 
-        def current() -> SnapshotPointer:
-            return self._mirror.projects[project].snapshots[environment].pointer()
-
-        return self._subscriptions.open(project, environment, current, seen)
+    def deltas(self, project: str, environment: str) -> DeltaLog:
+        """Return the last changes of an environment, as it is now: ask again after each change."""
+        return self._mirror.deltas(project, environment)
 
     def on_change(self, listener: Callable[[str, str], None]) -> None:
-        """Call `listener(project, environment)` at each revision, none left out; it must be quick.
+        """Have a listener told of the project and environment of each change, once it is current.
 
-        It must not raise: it is called in the middle of the step that made the revision current.
+        None is left out. It must not wait and must not raise.
         """
-        self._subscriptions.listen(listener)
+        self._listeners.append(listener)
 
     # Writing
 
@@ -405,6 +400,10 @@ class Replica:
         return any(decode_change(data).head == step.head for _, data in changes)
 
     # Small things
+
+    def _changed(self, project: str, environment: str) -> None:
+        for listener in self._listeners:
+            listener(project, environment)
 
     def _is_ahead(self, project: str, environment: str, epoch: str, revision: int) -> bool:
         state = self._mirror.projects.get(project)

@@ -1,22 +1,18 @@
 """Where sidecars get what they serve: the stream, the whole snapshot, blobs of long lists.
 
-All are for the environment of the sidecar's own key, or its project. A stream's connection is
-dropped, not ended, when it must go: a client that sees a clean end comes back without waiting.
+All are for the environment of the sidecar's own key, or its project. Of a stream only the beginning
+is here; then its connection is handed over to `streams`.
 """
 
-import asyncio
-import logging
-import socket
-from contextlib import aclosing
-
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from control_plane.access.model import PRINCIPAL, KeyRecord
-from control_plane.errors import ApiError, Forbidden
+from control_plane.errors import Forbidden
 from control_plane.keys import SYNC
-from control_plane.publishing.service import Held
+from control_plane.publishing.held import Held
 from control_plane.web.respond import not_modified
 from control_plane.web.routing import IF_NONE_MATCH, Param, Permission, Route
+from control_plane.web.takeover import begin_endless, leave, take_over
 from proxy.contract.sync import (
     BLOBS_PATH,
     DIGEST_HEADER,
@@ -31,51 +27,31 @@ from proxy.contract.sync import (
 
 __all__ = ["ROUTES"]
 
-logger = logging.getLogger(__name__)
-
-_WRITE_TIMEOUT_S = 10.0
-"""A reader that takes nothing for so long is dropped; it comes back and gets what is current."""
-
-_BUFFER_BYTES = 16_384
-"""What may wait for a slow reader, in this process and again in the kernel, which would otherwise
-take megabytes: some 50 events each, minutes of heartbeats."""
-
-_UNACKNOWLEDGED_MS = 30_000
-"""After which the kernel gives up a connection whose other end is silent. Without it, small events
-disappear into its buffers for a quarter of an hour before anybody notices."""
+_STREAM_HEADERS = {
+    hdrs.CONTENT_TYPE: "text/event-stream",
+    hdrs.CACHE_CONTROL: "no-store",
+    "X-Accel-Buffering": "no",  # nginx would hold events back
+}
 
 
 async def stream(request: web.Request) -> web.StreamResponse:
     """Send events until the sidecar goes, its key ends or this process stops."""
     key = _sidecar_key(request)
-    transport = request.transport
-    if transport is None:
-        raise ConnectionResetError  # gone before we began
+    sync = request.app[SYNC]
     held = Held.read(
         request.headers.get(INSTANCE_HEADER),
         request.headers.get("Last-Event-ID"),
         request.headers.get(DIGEST_HEADER),
     )
-    with request.app[SYNC].stream(key, held, transport.abort) as source:
-        _bound_silence(transport)
-        response = web.StreamResponse(
-            headers={
-                hdrs.CONTENT_TYPE: "text/event-stream",
-                hdrs.CACHE_CONTROL: "no-store",
-                "X-Accel-Buffering": "no",  # nginx would hold events back
-            }
-        )
-        await response.prepare(request)
-        try:
-            async with aclosing(source.events()) as events:
-                async for event in events:
-                    async with asyncio.timeout(_WRITE_TIMEOUT_S):
-                        await response.write(event)
-        except (TimeoutError, ConnectionError, ApiError, KeyError) as error:
-            # It reads too slowly, has gone, or its environment has.
-            logger.debug("the stream of %r ends: %r", held.instance, error)
+    sync.admit(key)
+    await begin_endless(request, _STREAM_HEADERS)
+    transport = take_over(request)
+    try:
+        sync.stream(transport, key, held, chunked=request.version >= HttpVersion11)
+    except BaseException:
         transport.abort()
-        return response
+        raise
+    leave()
 
 
 async def snapshot(request: web.Request) -> web.StreamResponse:
@@ -136,18 +112,6 @@ def _accepts_gzip(header: str) -> bool:
     return False
 
 
-def _bound_silence(transport: asyncio.Transport) -> None:
-    """Have a reader that is gone, or does not read, noticed in seconds."""
-    transport.set_write_buffer_limits(high=_BUFFER_BYTES)
-    peer = transport.get_extra_info("socket")
-    if peer is None or peer.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    peer.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux
-    if option is not None:
-        peer.setsockopt(socket.IPPROTO_TCP, option, _UNACKNOWLEDGED_MS)
-
-
 _HELD = (
     Param(INSTANCE_HEADER, "header", description="What the sidecar calls itself."),
     Param(REVISION_HEADER, "header", type=int, description="The revision it serves."),
@@ -163,9 +127,11 @@ ROUTES = (
         permission=Permission.SYNC,
         tag="sidecars",
         params=(*_HELD, Param("Last-Event-ID", "header", description="`<epoch>-<revision>`.")),
-        responses={200: "Server-sent events: `snapshot` and `heartbeat`, see the wire format."},
-        description="Sends what is current at once, and then each newer revision. Whoever reads "
-        "slowly gets the newest and none in between.",
+        responses={
+            200: "Server-sent events: `delta`, `snapshot`, `heartbeat`, see the wire format."
+        },
+        description="Sends at once what differs from what the request says that it has, and then "
+        "each change. 503 with `Retry-After` when too many streams begin at the same time.",
         streaming=True,
     ),
     Route(

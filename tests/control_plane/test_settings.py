@@ -52,6 +52,9 @@ def test_all_problems_are_listed_by_name() -> None:
         "MATRIXFLAG_LOG_LEVEL": "loud",
         "MATRIXFLAG_LOG_FORMAT": "xml",
         "MATRIXFLAG_REDIS_MAX_CONNECTIONS": "0",
+        "MATRIXFLAG_SYNC_MAX_STREAMS": "0",
+        "MATRIXFLAG_SYNC_STREAMS_PER_S": "-1",
+        "MATRIXFLAG_SYNC_STREAM_LIFE_S": "an hour",
     }
     with pytest.raises(SettingsError) as caught:
         read(Settings, environ, {})

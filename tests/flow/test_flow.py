@@ -98,6 +98,8 @@ def test_one_flag_walks_the_whole_way(dev: Dev) -> None:
     url = dev.document["control_plane_url"] + STREAM_PATH
     with requests.get(url, headers=sidecar_key(dev), stream=True, timeout=10) as stream:
         lines = stream.iter_lines(decode_unicode=True)
+        assert next(lines).startswith("retry: ")
+        assert next(lines) == ""
         assert next(lines) == "event: snapshot"
         assert next(lines) == f"id: {snapshot.header.epoch}-{snapshot.header.revision}"
 

@@ -92,7 +92,7 @@ class Reader:
                     identity = value
                 elif field == "data":
                     data = value
-                elif not field:
+                elif not field and data:
                     return Event(name, identity, json.loads(data))
 
     async def ended(self, timeout_s: float = 10) -> bool:

@@ -10,6 +10,7 @@ from control_plane.audit.model import AuditEntry
 from control_plane.environments.model import Project
 from control_plane.errors import Conflict, Invalid, NotFound, Unavailable
 from control_plane.publishing import replica as replica_module
+from control_plane.publishing.mirror import SMALL_EDITS
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from control_plane.store.keys import KEYS, ProjectKeys
@@ -135,15 +136,15 @@ async def test_what_a_builder_raises_is_raised_and_nothing_is_written(replica: R
 
 
 async def test_an_unknown_project_is_not_found(replica: Replica) -> None:
-    """By readers, writers and subscribers."""
+    """By readers and writers."""
     with pytest.raises(NotFound):
         replica.project("nope")
     with pytest.raises(NotFound):
         await replica.commit("nope", lambda _: change())
     with pytest.raises(NotFound):
-        replica.subscribe("nope", "production")
+        replica.environment("nope", "production")
     with pytest.raises(NotFound):
-        replica.subscribe("default", "nope")
+        replica.environment("default", "nope")
 
 
 async def test_each_change_leaves_an_audit_entry(replica: Replica, redis_url: str) -> None:
@@ -170,21 +171,48 @@ async def test_every_version_of_a_flag_is_kept(replica: Replica) -> None:
     assert await replica.last_version("default", "a") == 4
 
 
-async def test_a_subscriber_is_told_of_a_change_made_elsewhere(
+async def test_a_listener_is_told_of_a_change_made_elsewhere(
     two: tuple[Replica, Replica],
 ) -> None:
-    """Once, however many changes came meanwhile: what is current is what counts."""
+    """Once it is current here: of each environment that it changes, and of no other."""
     one, other = two
-    with other.subscribe("default", "production") as subscription:
-        first = await subscription.wait()
-        for number in range(10):
-            await put(one, FLAG, "a", flag_record("a", value=str(number)))
-        await until_same(one, other)
-        async with asyncio.timeout(WAIT_S):
-            pointer = await subscription.wait()
-        assert pointer == one.project("default").snapshots["production"].pointer()
-        assert pointer.revision == first.revision + 10
-    assert other.subscribers == 0
+    heard: list[tuple[str, str, int]] = []
+    first = other.environment("default", "production").revision
+
+    def listen(project: str, environment: str) -> None:
+        heard.append((project, environment, other.environment(project, environment).revision))
+
+    other.on_change(listen)
+    for number in range(3):
+        await put(one, FLAG, "a", flag_record("a", value=str(number)))
+    await until_same(one, other)
+    assert sorted(heard) == [
+        ("default", environment, revision)
+        for environment in ("development", "production", "staging")
+        for revision in range(first + 1, first + 4)
+    ]
+
+
+async def test_replicas_derive_the_same_deltas(two: tuple[Replica, Replica]) -> None:
+    """Byte for byte: whoever moves from the one to the other goes on."""
+    one, other = two
+    start = one.environment("default", "production").pointer()
+    put_c, put_a = (Edit(FLAG, key, flag_record(key)) for key in "ca")
+    await one.commit("default", lambda _: change(put_c, put_a))
+    await until_same(one, other)
+    await put(other, FLAG, "b", flag_record("b"))
+    await until_same(one, other)
+    drop_c, put_b = Edit(FLAG, "c", None), Edit(FLAG, "b", flag_record("b", 2, value="y"))
+    await one.commit("default", lambda _: change(put_b, drop_c))
+    many = [Edit(FLAG, f"f-{n}", flag_record(f"f-{n}")) for n in range(SMALL_EDITS + 1)]
+    await one.commit("default", lambda _: change(*many))
+    await until_same(one, other)
+    mine, theirs = (
+        each.deltas("default", "production").since(start.epoch, start.revision) for each in two
+    )
+    assert mine is not None
+    assert len(mine) == 4
+    assert mine == theirs
 
 
 async def test_a_new_project_is_found_by_other_replicas(two: tuple[Replica, Replica]) -> None:

@@ -1,19 +1,32 @@
 """Streams and snapshots over real connections, and what happens when they go wrong."""
 
 import asyncio
+import contextlib
 import gzip
+import re
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
+import msgspec
 import pytest
 
 from control_plane.keys import KEYS
-from control_plane.publishing import routes
+from control_plane.publishing.admission import Admission
+from control_plane.publishing.deltas import MAX_EVENTS
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
-from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, SnapshotPointer, entity_tag
+from proxy.contract.sync import (
+    MAX_DELTA_BYTES,
+    SNAPSHOT_PATH,
+    STREAM_PATH,
+    Delta,
+    SnapshotPointer,
+    entity_tag,
+    event_id,
+)
 from tests.support.api import ADMIN_TOKEN
 from tests.support.control_plane import AUTHOR, Api, put_flag, running_api, until
 from tests.support.redis import RedisServer
@@ -28,8 +41,8 @@ async def api(redis_url: str) -> AsyncIterator[Api]:
 
 
 def heartbeats(api: Api, every_s: float) -> None:
-    """Have streams opened from now on beat faster than in production."""
-    api.sync._heartbeat_s = every_s
+    """Have streams beat faster than in production."""
+    api.sync.streams.pace = api.sync.streams.pace._replace(heartbeat_s=every_s)
 
 
 async def body_of(response: aiohttp.ClientResponse) -> bytes:
@@ -70,15 +83,123 @@ async def test_a_new_stream_says_at_once_what_is_current(api: Api) -> None:
     }
 
 
-async def test_a_change_comes_as_a_pointer(api: Api) -> None:
-    """With the revision after it."""
+async def test_a_change_comes_as_a_delta(api: Api) -> None:
+    """With what differs, and the header of the snapshot that results, line by line as served."""
     async with api.stream(await api.key()) as reader:
         first = await reader.next()
         await put_flag(api.replica, "b")
-        second = await reader.next()
-    assert second.name == "snapshot"
-    assert second.data["revision"] == first.data["revision"] + 1
-    assert second.data["digest"] != first.data["digest"]
+        event = await reader.next()
+    assert event.name == "delta"
+    current = api.sync.current("default", "production")
+    delta = msgspec.convert(event.data, Delta)
+    assert (delta.from_, delta.to) == (first.data["revision"], first.data["revision"] + 1)
+    assert delta.digest == current.digest
+    assert delta.header == current.header()
+    assert [line.encode() for line in delta.set] == [current.line("flag", "b")]
+    assert delta.removed == []
+    assert event.identity == f"{current.epoch}-{current.revision}"
+
+
+async def test_the_changes_of_a_burst_come_one_after_the_other(api: Api) -> None:
+    """None is left out, and each follows on the one before."""
+    async with api.stream(await api.key()) as reader:
+        revision = (await reader.next()).data["revision"]
+        for number in range(20):
+            await put_flag(api.replica, "b", value=str(number))
+        for number in range(20):
+            event = await reader.next()
+            assert event.name == "delta"
+            assert (event.data["from"], event.data["to"]) == (revision, revision + 1)
+            assert f'"{number}"' in event.data["set"][0]
+            revision += 1
+
+
+async def test_a_change_too_large_to_be_told_is_a_pointer(api: Api) -> None:
+    """And the next one is a delta again, for those who fetched."""
+    async with api.stream(await api.key()) as reader:
+        await reader.next()
+        await put_flag(api.replica, "b", value="x" * MAX_DELTA_BYTES)
+        large = await reader.next()
+        await put_flag(api.replica, "b", value="y")
+        small = await reader.next()
+    assert large.name == "snapshot"
+    assert small.name == "delta"
+    assert small.data["from"] == large.data["revision"]
+
+
+@pytest.mark.parametrize("missed", [1, 3])
+async def test_who_comes_back_gets_what_it_missed(api: Api, missed: int) -> None:
+    """From the id of its last event on, when the digest agrees."""
+    pointer = api.sync.current("default", "production").pointer()
+    for number in range(missed):
+        await put_flag(api.replica, "b", value=str(number))
+    headers = {"Last_Event_ID": event_id(pointer.epoch, pointer.revision)}
+    for digest in ({}, {"X_Matrixflag_Digest": pointer.digest}):
+        async with api.stream(await api.key(), **headers, **digest) as reader:
+            for number in range(missed):
+                event = await reader.next()
+                assert event.name == "delta"
+                assert event.data["from"] == pointer.revision + number
+    async with api.stream(await api.key(), **headers, X_Matrixflag_Digest="0" * 64) as reader:
+        assert (await reader.next()).name == "snapshot"
+
+
+async def test_equal_content_of_an_older_revision_is_brought_up_to_date(api: Api) -> None:
+    """Not only its digest: the header names the revision, and is not fetched for that."""
+    pointer = api.sync.current("default", "production").pointer()
+    await put_flag(api.replica, "a", value="y")
+    await put_flag(api.replica, "a", value="x")
+    assert api.sync.current("default", "production").digest == pointer.digest
+    async with api.stream(
+        await api.key(),
+        Last_Event_ID=event_id(pointer.epoch, pointer.revision),
+        X_Matrixflag_Digest=pointer.digest,
+    ) as reader:
+        assert [(await reader.next()).name for _ in range(2)] == ["delta", "delta"]
+
+
+async def test_after_reading_everything_again_there_is_nothing_to_resume_from(api: Api) -> None:
+    """What happened in between is not known, so it cannot be told."""
+    pointer = api.sync.current("default", "production").pointer()
+    await put_flag(api.replica, "b")
+    async with api.replica._mirror.lock("default"):
+        await api.replica._mirror.reload("default")
+    async with api.stream(
+        await api.key(), Last_Event_ID=event_id(pointer.epoch, pointer.revision)
+    ) as reader:
+        assert (await reader.next()).name == "snapshot"
+        await put_flag(api.replica, "b", value="y")
+        assert (await reader.next()).name == "delta"
+
+
+async def test_a_new_epoch_is_a_pointer(api: Api) -> None:
+    """Its revisions are another history's."""
+    async with api.stream(await api.key()) as reader:
+        first = await reader.next()
+        async with api.replica._mirror.lock("default"):
+            await api.replica._mirror.renew("default", first.data["epoch"])
+        event = await reader.next()
+    assert event.name == "snapshot"
+    assert event.data["epoch"] != first.data["epoch"]
+
+
+async def test_http_1_0_gets_the_same_events_without_chunks(api: Api) -> None:
+    """Proxies speak it to what is behind them."""
+    heartbeats(api, 0.05)
+    host, port = api.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    key = await api.key()
+    writer.write(f"GET {STREAM_PATH} HTTP/1.0\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"chunked" not in head.lower()
+        assert (await reader.readuntil(b"\n\n")).startswith(b"retry: ")
+        assert (await reader.readuntil(b"\n\n")).startswith(b"event: snapshot\nid: ")
+        assert (await reader.readuntil(b"\n\n")).startswith(b"event: heartbeat\ndata: ")
+        api.sync.close_streams()
+        rest = await reader.read()
+    assert rest.rpartition(b"retry: ")[2].endswith(b"\n\n")
+    writer.close()
 
 
 async def test_another_environment_is_not_heard_of(api: Api) -> None:
@@ -145,46 +266,95 @@ async def test_a_quiet_stream_beats(api: Api) -> None:
             assert event.data["digest"] == pointer.data["digest"]
 
 
-async def test_a_slow_reader_gets_the_newest_and_nothing_in_between(api: Api) -> None:
-    """However many changes came: nothing is queued for it."""
-    async with api.stream(await api.key()) as reader:
-        first = await reader.next()
-        for number in range(20):
-            await put_flag(api.replica, "b", value=str(number))
-        names = []
-        while True:
-            event = await reader.next()
-            names.append(event)
-            if event.data["revision"] == first.data["revision"] + 20:
-                break
-    pointer = api.sync.current("default", "production").pointer()
-    assert names[-1].data["digest"] == pointer.digest
-    assert len(names) <= 20
-
-
-async def test_a_reader_that_takes_nothing_is_dropped(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Within the write timeout once buffers are full; it holds back nobody else."""
-    monkeypatch.setattr(routes, "_WRITE_TIMEOUT_S", 0.2)
-    heartbeats(api, 0.0001)
-    key = await api.key()
+@asynccontextmanager
+async def deaf(api: Api) -> AsyncIterator[socket.socket]:
+    """A reader that has a stream and, so far, takes nothing of it."""
     host, port = api.url.removeprefix("http://").split(":")
-    with socket.socket() as deaf:
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.connect((host, int(port)))
+    key = await api.key()
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.connect((host, int(port)))
         request = f"GET {STREAM_PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n\r\n"
-        deaf.sendall(request.encode())
-        await until(lambda: bool(api.sync.connected))
-        await until(lambda: not api.sync.connected)
+        one.sendall(request.encode())
+        await until(lambda: bool(api.sync.streams.connected))
+        yield one
+
+
+async def read_until_quiet(one: socket.socket) -> bytes:
+    """Return all that a connection has, once nothing more comes."""
+    loop = asyncio.get_running_loop()
+    one.setblocking(False)
+    text = b""
+    with contextlib.suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(1):
+                text += await loop.sock_recv(one, 65_536)
+    return text
+
+
+@pytest.mark.parametrize("count", [30, MAX_EVENTS + 60])
+async def test_a_slow_reader_gets_all_it_missed_or_a_pointer(api: Api, count: int) -> None:
+    """Nothing is queued for it meanwhile; what the log still has comes at once, in order."""
+    async with deaf(api) as one:
+        first = api.sync.current("default", "production").revision
+        for number in range(count):
+            await put_flag(api.replica, "b", value=f"{number}" + "x" * 5_000)
+        assert len(api.sync.streams._slow) == 1
+        text = await read_until_quiet(one)
+    names = re.findall(rb"event: (\w+)\nid: \w+-(\d+)\n", text)
+    told = [int(revision) for name, revision in names if name == b"delta"]
+    assert int(names[-1][1]) == first + count
+    if count < MAX_EVENTS:
+        assert told == list(range(first + 1, first + count + 1))
+    else:
+        assert (b"snapshot", str(first + count).encode()) in names
+        assert len(told) < MAX_EVENTS
+
+
+async def test_a_reader_that_takes_nothing_is_dropped(api: Api) -> None:
+    """In time once buffers are full; it holds back nobody else."""
+    api.sync.streams.pace = api.sync.streams.pace._replace(heartbeat_s=0.01, slow_s=0.2)
+    async with deaf(api), api.stream(await api.key()) as reader:
+        await until(lambda: sum(api.sync.streams.connected.values()) == 2)
+        await put_flag(api.replica, "b", value="x" * 100_000)
+        await until(lambda: api.sync.streams.ended["slow"] == 1)
+        assert api.sync.streams.connected == {("default", "production"): 1}
+        while (await reader.next()).name != "delta":
+            pass
+    assert not api.sync.streams._slow
+
+
+async def test_who_takes_a_little_at_a_time_is_not_dropped(api: Api) -> None:
+    """A narrow line is slow and alive."""
+    api.sync.streams.pace = api.sync.streams.pace._replace(heartbeat_s=0.01, slow_s=0.3)
+    loop = asyncio.get_running_loop()
+    async with deaf(api) as one:
+        await put_flag(api.replica, "b", value="x" * 200_000)
+        one.setblocking(False)
+        received = 0
+        while received < 200_000:
+            received += len(await loop.sock_recv(one, 20_000))
+            await asyncio.sleep(0.1)
+        assert api.sync.streams.ended["slow"] == 0
+
+
+async def test_who_goes_on_sending_is_cut(api: Api) -> None:
+    """It has nothing to say any more, and what it says is not kept."""
+    async with deaf(api) as one:
+        loop = asyncio.get_running_loop()
+        one.setblocking(False)
+        with contextlib.suppress(ConnectionError):
+            for _ in range(100):
+                await loop.sock_sendall(one, b"x" * 10_000)
+        await until(lambda: not api.sync.streams.connected)
 
 
 async def test_a_stream_that_was_left_is_forgotten(api: Api) -> None:
     """Its handler ends with its connection, and the gauge goes down."""
     async with api.stream(await api.key()) as reader:
         await reader.next()
-        assert api.sync.connected == {("default", "production"): 1}
-    await until(lambda: not api.sync.connected)
+        assert api.sync.streams.connected == {("default", "production"): 1}
+    await until(lambda: not api.sync.streams.connected)
 
 
 async def test_a_revoked_key_cuts_its_streams(api: Api) -> None:
@@ -198,7 +368,7 @@ async def test_a_revoked_key_cuts_its_streams(api: Api) -> None:
         await api.app[KEYS].delete("default", record.id, AUTHOR)
         assert await one.ended(5)
         await put_flag(api.replica, "b")
-        assert (await other.next()).name == "snapshot"
+        assert (await other.next()).name == "delta"
     async with api.get(STREAM_PATH, revoked) as response:
         assert response.status == 401
 
@@ -212,26 +382,62 @@ async def test_an_expired_key_cuts_its_streams(api: Api) -> None:
         assert await reader.ended(5)
 
 
-async def test_stopping_cuts_streams_at_once(redis_url: str) -> None:
-    """Not after a minute of waiting for handlers; sidecars go to another replica."""
+async def test_stopping_ends_streams_at_once_and_in_order(redis_url: str) -> None:
+    """Not after a minute of waiting; sidecars go to another replica, at different times."""
     async with running_api(redis_url) as api, api.stream(await api.key()) as reader:
         await reader.next()
         async with asyncio.timeout(2):
             api.sync.close_streams()
-            assert await reader.ended(2)
+            rest = await reader.response.content.read()  # raises if it was cut
+        assert re.fullmatch(rb"retry: \d+\n\n", rest)
         async with api.get(STREAM_PATH, await api.key()) as response:
             assert response.status == 503
             assert response.headers["Retry-After"] == "1"
 
 
-async def test_too_many_streams_are_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_ends_in_order_when_it_has_lived_long_enough(redis_url: str) -> None:
+    """It is opened anew wherever there is room, soon, and goes on from where it was."""
+    async with running_api(redis_url) as api:
+        api.sync.streams.pace = api.sync.streams.pace._replace(heartbeat_s=0.05, max_life_s=0.2)
+        key = await api.key()
+        async with api.stream(key) as reader:
+            held = (await reader.next()).identity
+            rest = await asyncio.wait_for(reader.response.content.read(), 10)
+        assert int(rest.rpartition(b"retry: ")[2]) <= 1_000
+        assert api.sync.streams.ended["life"] == 1
+        await put_flag(api.replica, "b")
+        assert held is not None
+        async with api.stream(key, Last_Event_ID=held) as reader:
+            assert (await reader.next()).name == "delta"
+
+
+async def test_too_many_streams_are_refused(api: Api) -> None:
     """With a time to come again; those that are there stay."""
-    monkeypatch.setattr("control_plane.publishing.service.MAX_STREAMS", 1)
+    api.sync.streams.pace = api.sync.streams.pace._replace(max_streams=1)
     key = await api.key()
     async with api.stream(key) as reader, api.get(STREAM_PATH, key) as second:
         assert second.status == 503
-        assert second.headers["Retry-After"] == "30"
+        assert 15 <= int(second.headers["Retry-After"]) <= 30
         assert (await reader.next()).name == "snapshot"
+
+
+async def test_too_many_at_once_are_told_to_come_again(api: Api) -> None:
+    """No more begin in a second than may; the others are spread."""
+    streams = api.sync.streams
+    streams.admission = Admission(5)
+    key = await api.key()
+
+    async def ask() -> str | None:
+        async with api.get(STREAM_PATH, key) as response:
+            return response.headers.get("Retry-After")
+
+    waits = await asyncio.gather(*(ask() for _ in range(60)))
+    taken = waits.count(None)
+    assert streams.admission.accepted == taken
+    assert streams.admission.refused == 60 - taken
+    assert streams.admission.peak <= 5
+    assert all(1 <= int(wait) <= 30 for wait in waits if wait is not None)
+    assert len(set(waits)) > 3
 
 
 async def test_without_redis_streams_go_on_and_say_so(redis_server: RedisServer) -> None:

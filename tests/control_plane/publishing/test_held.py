@@ -1,6 +1,6 @@
-"""What a sidecar says it holds, and the bookkeeping of streams."""
+"""What a sidecar says that it holds."""
 
-from control_plane.publishing.service import Held
+from control_plane.publishing.held import Held
 from proxy.contract.sync import SnapshotPointer
 
 CURRENT = SnapshotPointer("e", 7, "d" * 64)
