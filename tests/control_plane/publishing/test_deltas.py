@@ -68,13 +68,16 @@ def follow(body: bytes, events: list[bytes]) -> bytes:
         delta = read_delta(event)
         assert delta.from_ == held.header.revision
         assert delta.header is not None
-        held = change_snapshot(
-            held,
-            delta.to,
-            delta.digest,
-            [line.encode() for line in delta.set],
-            [(entry.kind, entry.key) for entry in delta.removed],  # type: ignore[misc]
-        )._replace(header=delta.header)
+        held, _ = finish(
+            change_snapshot(
+                held,
+                delta.to,
+                delta.digest,
+                [line.encode() for line in delta.set],
+                [(entry.kind, entry.key) for entry in delta.removed],  # type: ignore[misc]
+                delta.header,
+            )
+        )
     order = sorted(held.entries, key=lambda name: entry_order(*name))
     return encode_snapshot(held.header, (held.entries[name].line for name in order))
 
