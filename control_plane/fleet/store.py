@@ -34,8 +34,9 @@ local fleet, order, number = KEYS[1], KEYS[2], KEYS[3]
 local most, refused = tonumber(ARGV[1]), 0
 local size = redis.call('HLEN', fleet)
 if redis.call('EXISTS', number) == 0 then
-  -- After a loss numbers go on above those before: nobody counts 10,000 a second.
-  redis.call('SET', number, redis.call('TIME')[1] .. '0000')
+  -- Microseconds, so that after a loss numbers go on above those before: nobody counts so fast.
+  local now = redis.call('TIME')
+  redis.call('SET', number, string.format('%d%06d', now[1], now[2]))
 end
 for i = 3, #ARGV, 3 do
   local name, heard = ARGV[i], ARGV[i + 1]
@@ -53,10 +54,10 @@ return refused
 """
 
 _READ = """
-local last = tonumber(redis.call('GET', KEYS[3]) or '0')
-local since = tonumber(ARGV[1])
+-- As text: a number of Lua's, written out, would lose digits.
+local since = ARGV[1]
 -- The number went back: Redis lost it all, and what is there now came after.
-if last < since then since = 0 end
+if tonumber(redis.call('GET', KEYS[3]) or '0') < tonumber(since) then since = '0' end
 local found = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. since, '+inf', 'WITHSCORES',
   'LIMIT', 0, tonumber(ARGV[2]))
 local names = {}
@@ -64,8 +65,8 @@ for i = 1, #found, 2 do
   names[#names + 1] = found[i]
   since = found[i + 1]
 end
-if #names == 0 then return {tostring(since), {}} end
-return {tostring(since), redis.call('HMGET', KEYS[1], unpack(names))}
+if #names == 0 then return {since, {}} end
+return {since, redis.call('HMGET', KEYS[1], unpack(names))}
 """
 
 _DROP = """

@@ -23,7 +23,7 @@ from control_plane.errors import (
     NotFound,
     TooLarge,
 )
-from control_plane.web.routing import ROUTE
+from control_plane.web.routing import ROUTE, Permission
 from proxy.contract.problems import Problem
 
 __all__ = [
@@ -152,10 +152,17 @@ def _of_aiohttp(error: web.HTTPException, request: web.Request, request_id: str)
 
 
 def _log_request(request: web.Request, status: int, duration_s: float) -> None:
-    """Log one line: no query, no header, no body, because those may hold what is secret."""
+    """Log one line: no query, no header, no body, because those may hold what is secret.
+
+    What sidecars tell, hundreds of times a second, is no change of anything that people made.
+    """
     route = request.get(ROUTE)
-    changes = request.method not in (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
-    level = logging.INFO if status >= 400 or (changes and route is not None) else logging.DEBUG
+    changes = (
+        route is not None
+        and route.permission not in (Permission.SYNC, Permission.REPORT)
+        and request.method not in (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
+    )
+    level = logging.INFO if status >= 400 or changes else logging.DEBUG
     _log.log(
         level,
         "%s %s %d %.1f ms request %s",

@@ -19,6 +19,7 @@ from tests.bench.control_plane import measure_api, measure_change
 from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
 from tests.bench.figures import Figure, render
+from tests.bench.fleet import measure_fleet
 from tests.bench.front import measure_front
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
@@ -38,6 +39,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "cold-start": measure_cold_start,
     "change": measure_change,
     "control-plane": measure_api,
+    "fleet": measure_fleet,
 }
 
 ON_REQUEST = frozenset({"fuzz", "front"})

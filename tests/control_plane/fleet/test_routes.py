@@ -110,6 +110,18 @@ async def test_a_change_puts_instances_behind_until_they_tell(api: Api) -> None:
     assert spread["all_ms"] >= spread["half_ms"]
 
 
+async def test_what_is_told_all_the_time_is_not_logged(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ten thousand sidecars would fill a disk; what is refused is logged."""
+    key = await api.key()
+    caplog.set_level("INFO")
+    assert (await tell(api, key, serving(api, "a")))[0] == 204
+    assert STANDING_PATH not in caplog.text
+    assert (await tell(api, key, []))[0] == 422
+    assert STANDING_PATH in caplog.text
+
+
 async def test_who_leaves_is_gone_at_once(api: Api) -> None:
     """And who comes back is back."""
     key = await api.key()
