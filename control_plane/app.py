@@ -33,6 +33,7 @@ from control_plane.access import routes as access_routes
 from control_plane.access.guard import KeyLookup, RequestGuard
 from control_plane.access.service import KeyService
 from control_plane.audit import routes as audit_routes
+from control_plane.audit.log import AuditLog, Retention
 from control_plane.environments import routes as environment_routes
 from control_plane.evaluation import routes as evaluation_routes
 from control_plane.exposures import routes as exposure_routes
@@ -47,6 +48,7 @@ from control_plane.garbage import sweep, tame_collector
 from control_plane.imports import routes as import_routes
 from control_plane.keys import (
     ASSETS,
+    AUDIT,
     EXPOSURES,
     FLEET,
     KEYS,
@@ -163,6 +165,9 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign, failed)
         app[REPLICA] = await stack.enter_async_context(replica)
         app[KEYS] = KeyService(replica)
+        retention = Retention(settings.audit_days)
+        log = AuditLog(replica, retention, settings.signing_keys, failed)
+        app[AUDIT] = await stack.enter_async_context(log)
         app[UNITS] = UnitService(replica)
         sync = SyncService(replica, _pace(settings), failed=failed)
         app[SYNC] = await stack.enter_async_context(sync)

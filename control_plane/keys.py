@@ -9,6 +9,7 @@ from aiohttp import web
 
 if TYPE_CHECKING:
     from control_plane.access.service import KeyService
+    from control_plane.audit.log import AuditLog
     from control_plane.exposures.service import ExposureService
     from control_plane.fleet.service import FleetService
     from control_plane.lag import LoopLag
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASSETS",
+    "AUDIT",
     "EXPOSURES",
     "FLEET",
     "KEYS",
@@ -46,6 +48,7 @@ STARTED_AT: web.AppKey[float] = web.AppKey("started_at", float)
 LAG: web.AppKey["LoopLag"] = web.AppKey("lag")
 REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
 KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
+AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 UNITS: web.AppKey["UnitService"] = web.AppKey("units")

@@ -119,6 +119,12 @@ class Settings:
         "serves.",
         parse=number(float, 1.0, 1800.0),
     )
+    audit_days: int = setting(
+        400,
+        "Days that entries of the audit log are kept, 100,000 a project at most; what is older "
+        "makes way for a checkpoint, signed by these keys.",
+        parse=number(int, 1, 36_500),
+    )
     cors_origins: tuple[str, ...] = setting(
         (),
         "Origins, comma-separated, whose pages may call the API; none by default.",

@@ -1,4 +1,4 @@
-"""What is kept of every change: who, from where, when, what; and each version of a flag.
+"""What is kept of every change: who, from where, when, what, why; and each version of a flag.
 
 Both are written in the same atomic step as the change itself, so neither can be missing or
 invented. An address is the peer's, as the listening process saw it.
@@ -8,30 +8,56 @@ from typing import NamedTuple
 
 import msgspec
 
+from control_plane.audit.differences import Difference
 from proxy.contract.definitions import Flag
 
-__all__ = ["AuditEntry", "Author", "HistoryEntry", "RevertInput"]
+__all__ = ["AuditEntry", "AuditResource", "Author", "HistoryEntry", "RevertInput"]
 
 
 class Author(NamedTuple):
-    """Who makes a change, and from which address."""
+    """Who makes a change, from which address, and why, if they say so."""
 
     actor: str
     address: str
+    reason: str = ""
 
 
-class AuditEntry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change. `targets` are `<kind>:<key>`, at most a hundred; `count` says how many in all.
 
-    Its sequence number is the entry's field `sequence` in Redis, set where it is decided.
+    `sequence` is the project's after it. `differences` are what it changed, secrets left out, as
+    far as they fit; `omitted` is how many more there are. `nonce` is random, so that two histories
+    of equal changes are told apart.
     """
 
+    sequence: int = 0
     at: str
     actor: str
     address: str
     action: str
     targets: list[str]
     count: int
+    reason: str = ""
+    differences: list[Difference] = []
+    omitted: int = 0
+    nonce: str = ""
+
+
+class AuditResource(msgspec.Struct, frozen=True):
+    """A change as the API shows it: the entry, its link in the chain and the one before."""
+
+    sequence: int
+    at: str
+    actor: str
+    address: str
+    action: str
+    reason: str
+    targets: list[str]
+    count: int
+    differences: list[Difference]
+    omitted: int
+    previous: str
+    head: str
 
 
 class HistoryEntry(msgspec.Struct, frozen=True):

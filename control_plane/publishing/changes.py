@@ -13,6 +13,8 @@ from itertools import chain
 
 import msgspec
 
+from control_plane.audit.chain import GENESIS, link
+from control_plane.audit.differences import Difference, differences
 from control_plane.audit.model import AuditEntry, Author, HistoryEntry
 from control_plane.environments.model import (
     Environment,
@@ -28,7 +30,9 @@ from control_plane.publishing.state import (
     Prepared,
     ProjectState,
     Published,
+    Record,
     RecordKind,
+    SegmentRecord,
     Step,
     StoredDataError,
     decode_record,
@@ -42,6 +46,7 @@ __all__ = [
     "ANY_HEAD",
     "ChangeMessage",
     "audit_entry",
+    "audited",
     "commit_of",
     "decode_change",
     "decode_history",
@@ -60,6 +65,10 @@ _TABLES = {
     RecordKind.KEY: "keys",
 }
 _MAX_TARGETS = 100  # named in an audit entry; their number is always there
+_MAX_DIFFERENCES = 100  # told in an audit entry, of all targets
+_MAX_DIFFERENCE_BYTES = (
+    32_768  # an entry is some 40 KB at most; nearly all have a few hundred bytes
+)
 
 ANY_HEAD = ""
 """`previous` of a change that follows on whatever was."""
@@ -145,11 +154,12 @@ def reload_message(previous: str, head: str, at: str) -> bytes:
 
 
 def commit_of(
-    state: ProjectState, change: Change, prepared: Prepared, step: Step
+    state: ProjectState, change: Change, prepared: Prepared, step: Step, audit: bytes
 ) -> Generator[None, None, Commit]:
     """Return the atomic step that makes a change durable, yielding between records.
 
-    It was prepared against this state, and no other change may come in between.
+    It was prepared against this state, and no other change may come in between. `audit` is its
+    entry in the audit log, whose link the step's head is.
     """
     before = position_of(state)
     after = Position(state.epoch, step.sequence, step.head)
@@ -183,9 +193,7 @@ def commit_of(
         message = _encoder.encode(told)
     # Where the project still stands, what is held here is there, too.
     blobs = {d: blob.units for d, blob in change.blobs.items() if d in prepared.blobs}
-    return Commit(
-        before, after, message, audit_entry(change), meta, writes, blobs, prepared.dropped
-    )
+    return Commit(before, after, message, audit, meta, writes, blobs, prepared.dropped)
 
 
 def load_project(
@@ -225,11 +233,12 @@ def new_project(
 ) -> tuple[str, dict[str, str], dict[str, bytes], bytes]:
     """Return what is stored of a new project: its name, `meta`, environments and audit entry."""
     at = now_rfc3339()
+    audit = audit_entry(Change("project.create", author, at), 1)
     meta = {
         "schema": SCHEMA,
         "epoch": secrets.token_hex(8),
         "sequence": "1",
-        "head": secrets.token_hex(8),
+        "head": link(GENESIS, audit),
         "created_at": at,
         "name": document.name,
         "description": document.description,
@@ -238,7 +247,6 @@ def new_project(
     for key in DEFAULT_ENVIRONMENTS:
         environments[key] = encode_record(EnvironmentRecord(Environment(key), 1, at, at))
         meta |= {f"revision:{key}": "1", f"published_at:{key}": at}
-    audit = audit_entry(Change("project.create", author, at))
     return document.key, meta, environments, audit
 
 
@@ -252,17 +260,59 @@ def position_of(state: ProjectState) -> Position:
     return Position(state.epoch, state.sequence, state.head)
 
 
-def audit_entry(change: Change) -> bytes:
-    """Return what the audit log keeps of a change."""
+def audit_entry(
+    change: Change, sequence: int, found: list[Difference] | None = None, omitted: int = 0
+) -> bytes:
+    """Return what the audit log keeps of a change, which is the project's number `sequence`."""
     entry = AuditEntry(
+        sequence=sequence,
         at=change.at,
         actor=change.author.actor,
         address=change.author.address,
         action=change.action,
-        targets=[f"{edit.kind}:{edit.key}" for edit in change.edits[:_MAX_TARGETS]],
+        targets=[_target(edit) for edit in change.edits[:_MAX_TARGETS]],
         count=len(change.edits),
+        reason=change.author.reason,
+        differences=found or [],
+        omitted=omitted,
+        nonce=secrets.token_hex(8),
     )
     return _encoder.encode(entry)
+
+
+def audited(state: ProjectState, change: Change) -> Generator[None, None, bytes]:
+    """Return the audit entry of a change to a state, with what differs; yields between records."""
+    found: list[Difference] = []
+    omitted = size = 0
+    for edit in change.edits:
+        if len(found) >= _MAX_DIFFERENCES or size > _MAX_DIFFERENCE_BYTES:
+            omitted += 1  # at least; it is not looked at any more
+            continue
+        before = getattr(state, _TABLES[edit.kind]).get(edit.key)
+        more, left = differences(_target(edit), _document(before), _document(edit.record))
+        room = _MAX_DIFFERENCES - len(found)
+        found += more[:room]
+        omitted += left + len(more[room:])
+        size += len(_encoder.encode(more))
+        yield
+    return audit_entry(change, state.sequence + 1, found, omitted)
+
+
+def _target(edit: Edit) -> str:
+    return f"{edit.kind}:{edit.key}"
+
+
+def _document(record: Record | None) -> object:
+    """Return what people wrote of a record, as JSON has it."""
+    match record:
+        case None:
+            return None
+        case FlagRecord(flag=document) | SegmentRecord(segment=document):
+            return msgspec.to_builtins(document)
+        case EnvironmentRecord(environment=document):
+            return msgspec.to_builtins(document)
+        case _:
+            return msgspec.to_builtins(record)
 
 
 def _history_entry(

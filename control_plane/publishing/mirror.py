@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Collection
 from functools import partial
 from time import monotonic
 
+from control_plane.audit.chain import link
 from control_plane.audit.model import Author
 from control_plane.environments.model import Project
 from control_plane.publishing.changes import (
@@ -60,6 +61,7 @@ SMALL_EDITS = 100
 
 _VERIFY_S = 1.0  # between two looks at where Redis stands
 _BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
+_RENEWALS = 5  # tried while others write
 _READINGS = 5  # of a project whose lists change while they are read
 _BLOBS_AT_ONCE = 16  # read from Redis: 2 MB
 _SYSTEM = Author("system", "")
@@ -190,12 +192,18 @@ class Mirror:
     async def renew(self, name: str, epoch: str) -> None:
         """Replace an epoch, unless another replica just did, and take what Redis has."""
         renewed = secrets.token_hex(8)
-        change = Change("epoch.renew", _SYSTEM, now_rfc3339())
-        head = secrets.token_hex(8)
-        message = reload_message(ANY_HEAD, head, change.at)
-        if await self._store.renew(name, epoch, renewed, head, message, audit_entry(change)):
-            self.epochs_renewed += 1
-            logger.warning("project %s has the new epoch %s", name, renewed)
+        for _ in range(_RENEWALS):
+            before = (await self._store.positions([name]))[name]
+            if before is None or before.epoch != epoch:
+                break
+            change = Change("epoch.renew", _SYSTEM, now_rfc3339())
+            audit = audit_entry(change, before.sequence + 1)
+            after = Position(renewed, before.sequence + 1, link(before.head, audit))
+            message = reload_message(ANY_HEAD, after.head, change.at)
+            if await self._store.renew(name, before, after, message, audit):
+                self.epochs_renewed += 1
+                logger.warning("project %s has the new epoch %s", name, renewed)
+                break
         await self.reload(name)
 
     async def _run(self) -> None:

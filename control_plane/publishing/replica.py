@@ -12,17 +12,18 @@ Errors: `commit` raises what its builder raises, `Conflict` after losing too man
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from time import monotonic
 from types import TracebackType
 from typing import Self
 
 from control_plane.access.model import KeyRecord
+from control_plane.audit.chain import link
 from control_plane.audit.model import Author, HistoryEntry
 from control_plane.environments.model import Project
 from control_plane.errors import ApiError, Conflict, Invalid, NotFound, Unavailable
 from control_plane.publishing.changes import (
+    audited,
     commit_of,
     decode_change,
     decode_history,
@@ -427,8 +428,9 @@ def prepare_commit(
     blobs = {digest: blob.hashes for digest, blob in change.blobs.items()}
     prepared = yield from state.prepare(change.edits, blobs)
     yield from _check_sizes(state, prepared)
-    step = state.next_step(prepared, secrets.token_hex(8), change.at)
-    return prepared, step, (yield from commit_of(state, change, prepared, step))
+    audit = yield from audited(state, change)
+    step = state.next_step(prepared, link(state.head, audit), change.at)
+    return prepared, step, (yield from commit_of(state, change, prepared, step, audit))
 
 
 def _is_small(change: Change) -> bool:

@@ -47,7 +47,7 @@ MAX_CHANGE_BYTES = 256 * 1024
 With MAX_CHANGES it bounds the stream to 256 MB; ordinary changes are 2 KB."""
 
 MAX_AUDIT_ENTRIES = 100_000
-"""Audit entries kept, about 300 bytes each."""
+"""Audit entries kept, about 500 bytes each; older ones make way for a checkpoint."""
 
 EXPOSURES_SEEN_DAYS = 3
 """Longer than a weekend: a sidecar that got no answer sends its batch again all that time."""
@@ -75,7 +75,7 @@ KEYS = (
         "hash",
         "for ever",
         "control_plane.store",
-        "schema, epoch, sequence, head, created_at, name, description; "
+        "schema, epoch, sequence, head, created_at, name, description, audit_checkpoint; "
         "revision:<environment> and published_at:<environment>",
     ),
     KeyPattern("mf:{P}:flags", "hash", "for ever", "control_plane.flags", "key -> FlagRecord"),
@@ -115,9 +115,9 @@ KEYS = (
     KeyPattern(
         "mf:{P}:audit",
         "stream",
-        f"about {MAX_AUDIT_ENTRIES} entries",
+        f"{MAX_AUDIT_ENTRIES} entries, and as many days as the settings say",
         "control_plane.audit",
-        "AuditEntry",
+        "sequence, previous and head (the links), entry: AuditEntry",
     ),
     KeyPattern(
         "mf:exposures:{P/E/n}",

@@ -16,14 +16,13 @@ from control_plane.store.connection import FOLLOW_BLOCK_S, Connections
 from control_plane.store.keys import (
     HISTORY_DAYS,
     HISTORY_VERSIONS,
-    MAX_AUDIT_ENTRIES,
     MAX_CHANGES,
     PROJECTS,
     ProjectKeys,
 )
-from control_plane.store.scripts import COMMIT, CREATE, RENEW
+from control_plane.store.scripts import COMMIT, CREATE, RENEW, TRIM_AUDIT
 
-__all__ = ["Commit", "Position", "ProjectStore", "StoredProject", "Write"]
+__all__ = ["AuditRow", "AuditState", "Commit", "Position", "ProjectStore", "StoredProject", "Write"]
 
 _DAY_S = 24 * 3600
 _LARGE_OPS = 4_000  # items of a commit's operations; eight a flag, so it is 500 flags
@@ -36,7 +35,10 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Position(NamedTuple):
-    """Where a project's history stands. `head` is random, and different after another change."""
+    """Where a project's history stands. `head` is the link of its newest audit entry.
+
+    Two histories never have the same: every entry has something random in it.
+    """
 
     epoch: str
     sequence: int
@@ -81,6 +83,28 @@ class Commit(NamedTuple):
     dropped: Collection[str] = ()
 
 
+class AuditRow(NamedTuple):
+    """An entry of the audit log: the id it is stored under, its number, its links, its bytes.
+
+    Entries of before there were links have none.
+    """
+
+    id: str
+    sequence: int
+    previous: str
+    head: str
+    entry: bytes
+
+
+class AuditState(NamedTuple):
+    """Where an audit log ends, what is stored of where it begins, and how long it is."""
+
+    sequence: int
+    head: str
+    checkpoint: bytes
+    entries: int
+
+
 class ProjectStore:
     """Projects in Redis."""
 
@@ -92,6 +116,7 @@ class ProjectStore:
         self._commit = self._redis.register_script(COMMIT)
         self._create = self._redis.register_script(CREATE)
         self._renew = self._redis.register_script(RENEW)
+        self._trim_audit = self._redis.register_script(TRIM_AUDIT)
 
     async def names(self) -> set[str]:
         """Return the names of projects; one may have no data (yet)."""
@@ -186,7 +211,7 @@ class ProjectStore:
             *(commit.before.epoch, commit.before.sequence, commit.before.head),
             *(commit.after.sequence, commit.after.head),
             *(commit.change, commit.audit),
-            *(MAX_CHANGES, MAX_AUDIT_ENTRIES, HISTORY_VERSIONS),
+            *(MAX_CHANGES, HISTORY_VERSIONS),
             ops.encoded(),
             *commit.blobs.values(),
         ]
@@ -212,18 +237,53 @@ class ProjectStore:
         return {digest: data for digest, data in pairs if data is not None}
 
     async def renew(
-        self, name: str, epoch: str, renewed: str, head: str, change: bytes, audit: bytes
+        self, name: str, before: Position, after: Position, change: bytes, audit: bytes
     ) -> bool:
-        """Replace a project's epoch, as one more change; False when it had another already."""
+        """Replace a project's epoch, as one more change; False when it stands elsewhere."""
         names = ProjectKeys(name)
         done = await self._connections.run(
             "renew",
             lambda: self._renew(
                 keys=[names.meta, names.changes, names.audit],
-                args=[epoch, renewed, head, change, audit],
+                args=[*before, *after, change, audit],
             ),
         )
         return bool(done)
+
+    async def audit(
+        self, name: str, *, newest: str = "+", oldest: str = "-", count: int, forward: bool = False
+    ) -> list[AuditRow]:
+        """Return entries of the audit log between two ids, newest first unless `forward`."""
+        key = ProjectKeys(name).audit
+        read = self._redis.xrange if forward else self._redis.xrevrange
+        bounds = {"min": oldest, "max": newest, "count": count}
+        rows = await self._connections.run_long("audit", lambda: read(key, **bounds))
+        return [_audit_row(row) for row in rows]
+
+    async def audit_state(self, name: str) -> AuditState | None:
+        """Return where the audit log begins and ends, None where there is no such project."""
+        keys = ProjectKeys(name)
+
+        async def read() -> list[Any]:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.hmget(keys.meta, "sequence", "head", "audit_checkpoint")
+                pipe.xlen(keys.audit)
+                answers: list[Any] = await pipe.execute()
+                return answers
+
+        (sequence, head, checkpoint), entries = await self._connections.run("audit", read)
+        if sequence is None or head is None:
+            return None
+        return AuditState(int(sequence), head.decode(), checkpoint or b"", entries)
+
+    async def trim_audit(self, name: str, seen: bytes, checkpoint: bytes, first: str) -> int | None:
+        """Remove what is older than an entry; None when another replica did so meanwhile."""
+        keys = ProjectKeys(name)
+        arguments = [seen, checkpoint, first]
+        removed = await self._connections.run_long(
+            "audit", lambda: self._trim_audit(keys=[keys.meta, keys.audit], args=arguments)
+        )
+        return None if removed < 0 else int(removed)
 
     async def changes(
         self, name: str, after: int, count: int = MAX_CHANGES
@@ -282,6 +342,17 @@ def _position(answer: list[bytes | None]) -> Position | None:
     if epoch is None or sequence is None or head is None:
         return None
     return Position(epoch.decode(), int(sequence), head.decode())
+
+
+def _audit_row(row: tuple[bytes, dict[bytes, bytes]]) -> AuditRow:
+    entry_id, fields = row
+    return AuditRow(
+        entry_id.decode(),
+        int(fields.get(b"sequence", b"0")),
+        fields.get(b"previous", b"").decode(),
+        fields.get(b"head", b"").decode(),
+        fields.get(b"entry", b""),
+    )
 
 
 def _change(entry: tuple[bytes, dict[bytes, bytes]]) -> tuple[int, bytes]:

@@ -56,7 +56,8 @@ def committed(project: ProjectState, *edits: Edit) -> Commit:
     """Return the step of a change."""
     prepared = finish(project.prepare(edits))
     step = project.next_step(prepared, "next", AT)
-    return finish(commit_of(project, Change("test", AUTHOR, AT, edits), prepared, step))
+    change = Change("test", AUTHOR, AT, edits)
+    return finish(commit_of(project, change, prepared, step, b"audit"))
 
 
 def test_a_change_is_read_as_it_was_made() -> None:

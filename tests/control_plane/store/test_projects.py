@@ -148,8 +148,9 @@ async def test_log_and_history_stay_bounded(store: ProjectStore, client: redis.R
 async def test_an_epoch_is_renewed_once(store: ProjectStore, client: redis.Redis) -> None:
     """Of replicas that all saw the loss, one is first; the log starts anew."""
     client.xadd(KEYS.changes, {"change": "of the lost future"}, id="500-0")
+    after = [Position(f"new{n}", 2, f"head{n}") for n in range(5)]
     results = await asyncio.gather(
-        *(store.renew("p", "e", f"new{n}", f"head{n}", b"reload", b"audit") for n in range(5))
+        *(store.renew("p", FIRST, each, b"reload", b"audit") for each in after)
     )
     assert sum(results) == 1
     position = (await store.positions(["p"]))["p"]

@@ -1,0 +1,237 @@
+"""`matrixflag audit verify`: proves that nothing of an audit log was removed, changed or moved.
+
+It reads an export, from a file or from a control plane, and follows the chain from its beginning,
+the first entry or a signed checkpoint, to where the project stands. What is printed at the end, a
+number and a link, can be written down elsewhere and given as `--seen` the next time: with it, a log
+that somebody made anew is found, too.
+
+Exit status: 0 the log holds, 1 it does not, 2 it could not be read.
+"""
+
+import argparse
+import asyncio
+import base64
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
+from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
+from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+__all__ = ["COMMAND"]
+
+_DEFAULT_URL = "http://localhost:8000"
+_TOKEN = "MATRIXFLAG_TOKEN"  # noqa: S105 - the name of a variable
+_TIMEOUT_S = 60.0
+_MAX_BYTES = 1024 * 1024 * 1024
+
+
+class _Unusable(Exception):
+    """The log cannot be read, or what is asked for makes no sense; the text says why."""
+
+
+class _Command:
+    """`matrixflag audit`."""
+
+    help = "prove that nothing of an audit log was removed or changed"
+
+    def configure(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments."""
+        parser.add_argument("what", choices=("verify",), help="follow the chain to its end")
+        parser.add_argument(
+            "file",
+            nargs="?",
+            metavar="FILE",
+            help="an export of /api/v1/audit/export, - for stdin [ask the control plane]",
+        )
+        parser.add_argument("--project", metavar="KEY", help="the project [the default one]")
+        parser.add_argument(
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+        )
+        parser.add_argument(
+            "--token-file", metavar="FILE", help=f"holds the token; or {_TOKEN} in the environment"
+        )
+        parser.add_argument(
+            "--public-key",
+            metavar="KEYS",
+            help="of signing keys, by commas: a checkpoint must be signed by one of them",
+        )
+        parser.add_argument(
+            "--seen",
+            action="append",
+            default=[],
+            metavar="NUMBER:LINK",
+            help="as an earlier run printed it: this entry must be in the log, with this link",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Read, follow, print what was found, and return the exit status."""
+        sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        try:
+            keys = _public_keys(args.public_key)
+            seen = [_seen(text) for text in args.seen]
+            beginning, links = read_lines(_lines(args))
+        except (_Unusable, NotAnAuditLog) as error:
+            sys.stderr.write(f"matrixflag audit: {error}\n")
+            return 2
+        except ValueError as error:
+            sys.stderr.write(f"matrixflag audit: --public-key {error}\n")
+            return 2
+        breaks = _verify(beginning, links, keys, seen)
+        for each in breaks:
+            sys.stdout.write(f"entry {each.sequence}: {each.what}\n")
+        begins = beginning.checkpoint
+        removed = 0 if begins is None else begins.removed
+        sys.stdout.write(
+            f"{'BROKEN' if breaks else 'OK'}: {len(links)} entries of project"
+            f" {beginning.project!r}, {removed} before them removed;"
+            f" it ends with {beginning.sequence}:{beginning.head}\n"
+        )
+        return 1 if breaks else 0
+
+
+COMMAND = _Command()
+
+
+def _verify(
+    beginning: Beginning,
+    links: list[Link],
+    keys: list["Ed25519PublicKey"],
+    seen: list[tuple[int, str]],
+) -> list[Break]:
+    """Return everything that is wrong with a log."""
+    breaks: list[Break] = []
+    start = GENESIS
+    if beginning.checkpoint is not None:
+        start = beginning.checkpoint.head
+        breaks += _untrusted(beginning, beginning.checkpoint, keys)
+    elif links and not links[0].head:
+        breaks.append(Break(links[0].sequence, "it is of before there was a chain"))
+    breaks += check(links, start, beginning.head).breaks
+    there = {each.sequence: each.head for each in links}
+    oldest = min(there, default=0)
+    for sequence, head in seen:
+        if sequence >= oldest and there.get(sequence) != head:
+            breaks.append(Break(sequence, "it is not the entry that was seen before"))
+        elif sequence < oldest:
+            breaks.append(Break(sequence, "it was seen before, and is not in the log any more"))
+    return breaks
+
+
+def _untrusted(
+    beginning: Beginning, checkpoint: Checkpoint, keys: list["Ed25519PublicKey"]
+) -> list[Break]:
+    at = checkpoint.sequence
+    if checkpoint.project != beginning.project:
+        return [Break(at, f"the checkpoint is of project {checkpoint.project[:80]!r}")]
+    if not keys:
+        return []
+    if _is_signed(checkpoint, keys):
+        return []
+    return [Break(at, "no key that was given has signed the checkpoint that the log begins with")]
+
+
+def _is_signed(checkpoint: Checkpoint, keys: list["Ed25519PublicKey"]) -> bool:
+    from cryptography.exceptions import InvalidSignature
+
+    text = checkpoint_text(checkpoint)
+    for each in checkpoint.signatures:
+        for key in keys:
+            try:
+                signature = base64.b64decode(each.signature, validate=True)
+                key.verify(signature, text)
+            except (InvalidSignature, ValueError):
+                continue
+            return True
+    return False
+
+
+def _public_keys(text: str | None) -> list["Ed25519PublicKey"]:
+    """Return the keys of `--public-key`; raises ValueError for what is none."""
+    if text is None:
+        return []
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    keys = []
+    for key in split_keys(text, VERIFY_PREFIX):
+        try:
+            pem = key.startswith(b"-----")
+            loaded = load_pem_public_key(key) if pem else Ed25519PublicKey.from_public_bytes(key)
+        except (ValueError, UnsupportedAlgorithm):
+            loaded = None
+        if not isinstance(loaded, Ed25519PublicKey):
+            raise _Unusable("--public-key holds something else than public keys of Ed25519")
+        keys.append(loaded)
+    return keys
+
+
+def _seen(text: str) -> tuple[int, str]:
+    number, _, head = text.partition(":")
+    if not (number.isascii() and number.isdigit() and len(head) == len(GENESIS)):
+        raise _Unusable(f"--seen {text[:80]!r}: is not NUMBER:LINK, as an earlier run printed it")
+    return int(number), head
+
+
+def _lines(args: argparse.Namespace) -> list[bytes]:
+    if args.file is None:
+        return asyncio.run(_fetch(args)).splitlines()
+    try:
+        data = sys.stdin.buffer.read() if args.file == "-" else Path(args.file).read_bytes()
+    except OSError as error:
+        raise _Unusable(f"{args.file}: {error.strerror or type(error).__name__}") from None
+    return data.splitlines()
+
+
+async def _fetch(args: argparse.Namespace) -> bytes:
+    text = args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL
+    query = {} if args.project is None else {"project": args.project}
+    token = _token(args.token_file)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_TIMEOUT_S)
+    try:
+        url = (URL(text) / "api/v1/audit/export").with_query(query)
+        async with (
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
+            session.get(url, allow_redirects=False) as response,
+        ):
+            data = bytearray()
+            async for piece in response.content.iter_any():
+                data += piece
+                if len(data) > _MAX_BYTES:
+                    raise _Unusable(f"{url.origin()}: more than {_MAX_BYTES} bytes")
+            if response.status != 200:
+                raise _Unusable(f"{url.origin()} answers {response.status}: {_detail(data)}")
+            return bytes(data)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _Unusable(f"{text}: {str(error) or type(error).__name__}") from None
+
+
+def _token(path: str | None) -> str:
+    if path is None:
+        return os.environ.get(_TOKEN, "").strip()
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeError):
+        raise _Unusable(f"--token-file {path}: cannot be read") from None
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
+
+
+def _detail(data: bytes | bytearray) -> str:
+    try:
+        return msgspec.json.decode(data, type=_Problem).detail[:300]
+    except (msgspec.MsgspecError, UnicodeError):
+        return "no control plane answers like that"

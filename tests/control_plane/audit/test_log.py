@@ -1,0 +1,347 @@
+"""The audit log over real HTTP, on a real Redis: written, read, given out, shortened, verified."""
+
+import asyncio
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from control_plane.audit.log import AuditLog, Retention
+from control_plane.keys import REPLICA
+from control_plane.publishing.signing import new_signing_key
+from control_plane.store.keys import ProjectKeys
+from proxy.cli import main
+from tests.support.api import ADMIN_TOKEN, Api, api, running_api
+
+__all__ = ["api"]  # a fixture
+
+Json = dict[str, Any]
+AUDIT_PATH, EXPORT = "/api/v1/audit", "/api/v1/audit/export"
+KEYS = ProjectKeys("default")
+DAY_MS = 24 * 3_600 * 1_000
+
+
+async def changes(api: Api, count: int = 3) -> None:
+    """Make a flag and switch it so often."""
+    body = {"key": "f", "type": "boolean", "value": True, "enabled": False}
+    assert (await api.ask("POST", "/api/v1/flags", json=body)).status == 201
+    for number in range(count - 1):
+        reply = await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": number % 2 == 0})
+        assert reply.status == 200, reply.body
+
+
+async def entries(api: Api, query: str = "") -> list[Json]:
+    """Return all entries that a query finds, newest first, following its pages."""
+    found: list[Json] = []
+    cursor = ""
+    while True:
+        page = (await api.ask("GET", f"{AUDIT_PATH}?{query}{cursor}")).json
+        found += page["items"]
+        if page["next_cursor"] is None:
+            return found
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+async def exported(api: Api, path: Path) -> Path:
+    """Put an export into a file."""
+    reply = await api.ask("GET", EXPORT)
+    assert reply.status == 200
+    await asyncio.to_thread(path.write_bytes, reply.body)
+    return path
+
+
+async def verify(*arguments: object) -> int:
+    """Run the command, as in a process of its own."""
+    return await asyncio.to_thread(main, ["audit", "verify", *map(str, arguments)])
+
+
+# Written
+
+
+async def test_a_change_says_who_what_and_why(api: Api) -> None:
+    """The members that differ, before and after, and the reason as it was given."""
+    await changes(api, 1)
+    reason = {"X-Matrixflag-Reason": "Bestellung 4711: R%C3%BCckgang"}
+    await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": True}, headers=reason)
+    newest, made, *_ = await entries(api)
+    assert newest["action"] == "flag.patch"
+    assert newest["targets"] == ["flag:f"]
+    assert newest["reason"] == "Bestellung 4711: Rückgang"
+    assert (newest["actor"], newest["address"]) == ("admin", "127.0.0.1")
+    assert newest["differences"] == [
+        {
+            "target": "flag:f",
+            "path": "/environments/production/enabled",
+            "before": False,
+            "after": True,
+        }
+    ]
+    (whole,) = made["differences"]
+    assert (whole["path"], "before" in whole, whole["after"]["key"]) == ("", False, "f")
+    assert newest["previous"] == made["head"]
+
+
+async def test_no_secret_is_in_it(api: Api, redis_url: str) -> None:
+    """Neither a key nor its hash."""
+    created = await api.make_key("server")
+    await api.ask("DELETE", f"/api/v1/keys/{created['id']}")
+    record = api.app[REPLICA].project("default")
+    assert record.keys == {}
+    with redis.Redis.from_url(redis_url) as client:
+        text = b"".join(fields[b"entry"] for _, fields in client.xrange(KEYS.audit))
+    assert created["id"].encode() in text
+    assert created["key"].encode() not in text
+    assert b"(not shown)" in text
+
+
+@pytest.mark.parametrize("reason", ["x" * 501, "a%0Ab", "%00"])
+async def test_a_reason_that_is_none_is_refused(api: Api, reason: str) -> None:
+    """Before anything is changed; a line break in it could be taken for an entry."""
+    body = {"key": "g", "type": "boolean", "value": True}
+    headers = {"X-Matrixflag-Reason": reason}
+    reply = await api.ask("POST", "/api/v1/flags", json=body, headers=headers)
+    assert (reply.status, reply.json["code"]) == (400, "invalid_reason")
+    assert (await api.ask("GET", "/api/v1/flags/g")).status == 404
+
+
+async def test_two_replicas_write_one_chain(redis_url: str, tmp_path: Path) -> None:
+    """Whoever comes first: the other works its change out again."""
+    async with running_api(redis_url) as one, running_api(redis_url) as other:
+        await asyncio.gather(
+            *(
+                api.ask(
+                    "POST",
+                    "/api/v1/flags",
+                    json={"key": f"f{number}", "type": "boolean", "value": True},
+                )
+                for number in range(20)
+                for api in [(one, other)[number % 2]]
+            )
+        )
+        assert len(await entries(one, "action=flag.create")) == 20
+        assert await verify(await exported(other, tmp_path / "log")) == 0
+
+
+# Read
+
+
+async def test_what_is_asked_for_is_found(api: Api) -> None:
+    """By actor, action, kind of action, target and time; others are not."""
+    await changes(api)
+    assert len(await entries(api)) == 4
+    assert len(await entries(api, "action=flag.patch")) == 2
+    assert len(await entries(api, "action=flag.")) == 3
+    assert len(await entries(api, "target=flag:f&actor=admin")) == 3
+    assert await entries(api, "target=flag:other") == []
+    assert [entry["action"] for entry in await entries(api, "actor=system")] == ["project.create"]
+    assert await entries(api, "until=2020-01-01T00:00:00Z") == []
+    assert len(await entries(api, "since=2020-01-01T00:00:00Z&until=2099-01-01T00:00:00Z")) == 4
+
+
+async def test_pages_neither_repeat_nor_leave_out(api: Api) -> None:
+    """However small, and with a filter."""
+    await changes(api, 9)
+    numbers = [entry["sequence"] for entry in await entries(api, "limit=2")]
+    assert numbers == list(range(10, 0, -1))
+    assert len(await entries(api, "limit=1&action=flag.patch")) == 8
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=yesterday", "until=2026-12-01T09:00:00", "cursor=eA", "limit=0", "acter=x"],
+)
+async def test_a_question_that_makes_no_sense_is_refused(api: Api, query: str) -> None:
+    """Rather than answered with everything."""
+    assert (await api.ask("GET", f"{AUDIT_PATH}?{query}")).status == 400
+
+
+async def test_a_project_that_is_not_there_is_404(api: Api) -> None:
+    """Not an empty log."""
+    for path in (AUDIT_PATH, EXPORT):
+        assert (await api.ask("GET", f"{path}?project=nobody")).status == 404
+
+
+async def test_a_spreadsheet_runs_no_formula(api: Api) -> None:
+    """A reason is anybody's text."""
+    await changes(api, 1)
+    headers = {"X-Matrixflag-Reason": "=HYPERLINK(A1)"}
+    await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": True}, headers=headers)
+    reply = await api.ask("GET", EXPORT + "?format=csv")
+    assert reply.headers["Content-Type"] == "text/csv; charset=utf-8"
+    rows = list(csv.DictReader(io.StringIO(reply.body.decode(), newline="")))
+    assert [row["action"] for row in rows] == ["project.create", "flag.create", "flag.patch"]
+    assert rows[-1]["reason"] == "'=HYPERLINK(A1)"
+    assert json.loads(rows[-1]["differences"])[0]["after"] is True
+
+
+# Verified
+
+
+async def test_a_log_that_was_left_alone_holds(
+    api: Api,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From a file and asked for; what is printed is what `--seen` takes."""
+    await changes(api)
+    path = await exported(api, tmp_path / "log")
+    assert await verify(path) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("OK: 4 entries of project 'default'")
+    seen = said.split()[-1]
+    await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": False})
+    monkeypatch.setenv("MATRIXFLAG_URL", api.url)
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", ADMIN_TOKEN)
+    assert await verify("--seen", seen) == 0
+    other = f"{seen.partition(':')[0]}:{'0' * 64}"
+    assert await verify("--seen", other) == 1
+    assert "it is not the entry that was seen before" in capsys.readouterr().out
+
+
+def _drop(client: "redis.Redis", ids: list[bytes]) -> None:
+    client.xdel(KEYS.audit, ids[2])
+
+
+def _drop_last(client: "redis.Redis", ids: list[bytes]) -> None:
+    client.xdel(KEYS.audit, ids[-1])
+
+
+def _drop_first(client: "redis.Redis", ids: list[bytes]) -> None:
+    client.xtrim(KEYS.audit, minid=ids[1].decode(), approximate=False)
+
+
+def _forge(client: "redis.Redis", ids: list[bytes]) -> None:
+    """Say that somebody else did it, in the newest entry."""
+    ((_, fields),) = client.xrange(KEYS.audit, ids[-1], ids[-1])
+    client.xdel(KEYS.audit, ids[-1])
+    fields[b"entry"] = fields[b"entry"].replace(b'"actor":"admin"', b'"actor":"other"')
+    client.xadd(KEYS.audit, fields)
+
+
+def _insert(client: "redis.Redis", ids: list[bytes]) -> None:
+    ((_, fields),) = client.xrange(KEYS.audit, ids[1], ids[1])
+    client.xadd(KEYS.audit, fields)
+
+
+@pytest.mark.parametrize("tamper", [_drop, _drop_last, _drop_first, _forge, _insert])
+async def test_who_changes_the_log_in_redis_is_found_out(
+    api: Api,
+    redis_url: str,
+    tmp_path: Path,
+    tamper: Callable[["redis.Redis", list[bytes]], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Removed at any place, changed, or added."""
+    await changes(api, 4)
+    with redis.Redis.from_url(redis_url) as client:
+        tamper(client, [each for each, _ in client.xrange(KEYS.audit)])
+    if tamper is _insert:  # which the next change shows
+        await api.ask("PATCH", "/api/v1/flags/f", json={"description": "x"})
+    assert await verify(await exported(api, tmp_path / "log")) == 1
+    assert "BROKEN" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"audit":"other/1","project":"p","sequence":1,"head":"x"}', b"\xff"]
+)
+async def test_a_file_that_is_no_export_is_told(
+    tmp_path: Path, content: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another status than a broken log."""
+    path = tmp_path / "log"
+    path.write_bytes(content)
+    assert await verify(path) == 2
+    assert capsys.readouterr().err.startswith("matrixflag audit: line 1")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("/no/such/file",), ("--seen", "1"), ("--public-key", "no key")]
+)
+async def test_what_cannot_be_used_is_told(
+    tmp_path: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By name."""
+    assert await verify(*arguments) == 2
+    assert capsys.readouterr().err.startswith("matrixflag audit: ")
+
+
+# Shortened
+
+
+async def test_what_is_old_makes_way_for_a_checkpoint(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Signed: the rest still verifies, and with the public key the beginning does, too."""
+    key, other = new_signing_key(), new_signing_key()
+    async with running_api(redis_url, signing_keys=(key,)) as api:
+        await changes(api, 5)
+        now_ms = _newest_ms(redis_url)
+        log = AuditLog(api.app[REPLICA], Retention(days=1), (key,))
+        assert await log.shorten("default", now_ms) == 0
+        assert await log.shorten("default", now_ms + 2 * DAY_MS) == 5, "all but the newest"
+        assert await log.shorten("default", now_ms + 2 * DAY_MS) == 0
+        await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": True})
+        path = await exported(api, tmp_path / "log")
+    assert await verify(path) == 0
+    assert await verify(path, "--public-key", key.public) == 0
+    assert "OK: 2 entries of project 'default', 5 before them removed" in capsys.readouterr().out
+    assert await verify(path, "--public-key", other.public) == 1
+    lines = path.read_bytes().splitlines(keepends=True)
+    begins = json.loads(lines[0])
+    begins["checkpoint"]["removed"] = 4
+    path.write_bytes(json.dumps(begins).encode() + b"\n" + b"".join(lines[1:]))
+    assert await verify(path, "--public-key", key.public) == 1
+
+
+async def test_who_shortens_the_log_without_a_key_is_found_out(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """A checkpoint can be written by whoever reaches Redis, but not signed."""
+    key = new_signing_key()
+    async with running_api(redis_url, signing_keys=(key,)) as api:
+        await changes(api, 5)
+        forger = AuditLog(api.app[REPLICA], Retention(days=1), (new_signing_key(),))
+        assert await forger.shorten("default", _newest_ms(redis_url) + 2 * DAY_MS) == 5
+        path = await exported(api, tmp_path / "log")
+    assert await verify(path) == 0
+    assert await verify(path, "--public-key", key.public) == 1
+
+
+async def test_a_log_is_bounded_in_number_too(
+    api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest stay; so many as the bound says."""
+    monkeypatch.setattr("control_plane.audit.log._LEEWAY", 2)
+    await changes(api, 9)
+    log = AuditLog(api.app[REPLICA], Retention(days=400, entries=4))
+    assert await log.shorten("default", _newest_ms(redis_url)) == 6
+    assert [entry["sequence"] for entry in await entries(api)] == [10, 9, 8, 7]
+    assert await log.shorten("default", 0) == 0
+
+
+async def test_of_replicas_that_shorten_at_once_one_does(redis_url: str, tmp_path: Path) -> None:
+    """The checkpoint counts what went once."""
+    async with running_api(redis_url) as api:
+        await changes(api, 6)
+        at = _newest_ms(redis_url) + 2 * DAY_MS
+        logs = [AuditLog(api.app[REPLICA], Retention(days=1)) for _ in range(4)]
+        assert sorted(await asyncio.gather(*(log.shorten("default", at) for log in logs))) == [
+            0,
+            0,
+            0,
+            6,
+        ]
+        begins = json.loads((await exported(api, tmp_path / "log")).read_text().splitlines()[0])
+    assert begins["checkpoint"]["removed"] == 6
+
+
+def _newest_ms(redis_url: str) -> int:
+    with redis.Redis.from_url(redis_url) as client:
+        ((entry_id, _),) = client.xrevrange(KEYS.audit, count=1)
+    return int(entry_id.partition(b"-")[0])
