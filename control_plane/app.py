@@ -1,6 +1,6 @@
 """The composition root: what the control plane consists of, in the order it depends on itself.
 
-    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, exposures, fleet
+    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, reports, fleet
     -> routes
 
 `create_app` makes the API, `create_metrics_app` the small one beside it, `serve` runs both until it
@@ -18,7 +18,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Container, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -36,9 +36,10 @@ from control_plane.audit import routes as audit_routes
 from control_plane.audit.log import AuditLog, Retention
 from control_plane.environments import routes as environment_routes
 from control_plane.evaluation import routes as evaluation_routes
+from control_plane.events import routes as event_routes
+from control_plane.events.service import EventService
 from control_plane.exposures import routes as exposure_routes
 from control_plane.exposures.service import ExposureService
-from control_plane.exposures.store import ExposureStore
 from control_plane.files import connections_for
 from control_plane.flags import routes as flag_routes
 from control_plane.fleet import routes as fleet_routes
@@ -47,8 +48,10 @@ from control_plane.fleet.store import FleetStore
 from control_plane.garbage import sweep, tame_collector
 from control_plane.imports import routes as import_routes
 from control_plane.keys import (
+    AGGREGATION,
     ASSETS,
     AUDIT,
+    EVENTS,
     EXPOSURES,
     FLEET,
     KEYS,
@@ -68,11 +71,14 @@ from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
 from control_plane.publishing.signing import Signer, unsigned
 from control_plane.publishing.streams import Pace
+from control_plane.reports.aggregation import Aggregation
+from control_plane.reports.model import Kind, Place
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
-from control_plane.supervise import supervise
+from control_plane.store.reports import ReportStore
+from control_plane.supervise import Failed, supervise
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.cors import Cors
@@ -98,6 +104,7 @@ ROUTES: tuple[Route, ...] = (
     *access_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
+    *event_routes.ROUTES,
     *fleet_routes.ROUTES,
     *health.ROUTES,
     *pages.ROUTES,
@@ -171,15 +178,15 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         app[UNITS] = UnitService(replica)
         sync = SyncService(replica, _pace(settings), failed=failed)
         app[SYNC] = await stack.enter_async_context(sync)
-        exposures = Connections(
+        connections = Connections(
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
         )
-        stack.push_async_callback(exposures.close)
-        app[EXPOSURES] = ExposureService(ExposureStore(exposures))
+        stack.push_async_callback(connections.close)
+        app[AGGREGATION] = await _wire_reports(app, stack, ReportStore(connections), failed)
         app[FLEET] = await stack.enter_async_context(
             FleetService(
                 replica,
-                FleetStore(exposures),
+                FleetStore(connections),
                 missing_ms=round(settings.fleet_missing_s * 1000),
                 failed=failed,
             )
@@ -201,13 +208,44 @@ def _pace(settings: Settings) -> Pace:
     return Pace(possible, settings.sync_streams_per_s, settings.sync_stream_life_s)
 
 
+async def _wire_reports(
+    app: web.Application, stack: AsyncExitStack, reports: ReportStore, failed: Failed
+) -> Aggregation:
+    """Make what takes reports and what counts them, and return the latter."""
+    replica = app[REPLICA]
+
+    def flags_of(project: str) -> Container[str]:
+        state = replica.projects.get(project)
+        return () if state is None else state.flags
+
+    def places() -> Iterator[Place]:
+        for name, state in list(replica.projects.items()):
+            for environment in list(state.snapshots):
+                for kind in (Kind.EXPOSURES, Kind.EVENTS):
+                    yield Place(kind, name, environment)
+
+    exposures = app[EXPOSURES] = ExposureService(reports, flags_of)
+    events = app[EVENTS] = EventService(reports)
+    aggregation = Aggregation(
+        reports,
+        {Kind.EXPOSURES: exposures.count, Kind.EVENTS: events.count},
+        places,
+        lambda: replica.knows_all_keys,
+        app[SETTINGS].claim_after_s,
+        failed,
+    )
+    exposures.intake.stored = events.intake.stored = aggregation.stored
+    return await stack.enter_async_context(aggregation)
+
+
 async def _end_streams(app: web.Application) -> None:
     app[SYNC].close_streams()
 
 
 def _figures(app: web.Application) -> Figures:
     """Return what the metrics show of the state of this process."""
-    replica, counts, fleet = app[REPLICA], app[EXPOSURES].counts, app[FLEET]
+    replica, aggregation, fleet = app[REPLICA], app[AGGREGATION], app[FLEET]
+    exposures, events = app[EXPOSURES], app[EVENTS]
     streams = app[SYNC].streams
     connected = streams.connected
     environments = [
@@ -222,7 +260,6 @@ def _figures(app: web.Application) -> Figures:
         for name, state in sorted(replica.projects.items())
         for environment, snapshot in sorted(state.snapshots.items())
     ]
-    outcomes = ("stored", "duplicate", "refused", "unavailable")
     return Figures(
         redis_up=replica.redis_ok,
         loaded=replica.loaded,
@@ -241,8 +278,10 @@ def _figures(app: web.Application) -> Figures:
         streams_refused=streams.admission.refused,
         streams_ended=streams.ended,
         stream_events=streams.told,
-        exposures={outcome: getattr(counts, outcome) for outcome in outcomes},
-        exposures_dropped=counts.dropped,
+        answered={i.kind: i.outcomes for i in (exposures.intake, events.intake)},
+        balances={kind: balance._asdict() for kind, balance in aggregation.balances.items()},
+        clamped={Kind.EXPOSURES: exposures.clamped, Kind.EVENTS: events.clamped},
+        unknown_flags={Kind.EXPOSURES: exposures.unknown},
         standings=fleet.standings,
         fleet_complete=fleet.complete,
         loop_lag_s=app[LAG].worst_s,

@@ -4,6 +4,7 @@ Sameness of JSON, the merge patch of RFC 7396, and the one error that lists all 
 document's shape, and, of what can be understood of it all the same, those of its meaning.
 """
 
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 import msgspec.inspect
 
-from control_plane.errors import ApiError, Invalid
+from control_plane.errors import ApiError, BadRequest, Invalid, TooLarge
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import ONE_OF
 from proxy.contract.problems import Problem
@@ -23,6 +24,7 @@ __all__ = [
     "READ_ONLY",
     "Flaws",
     "Misshapen",
+    "Packed",
     "Precondition",
     "decode_flawed",
     "invalid",
@@ -35,6 +37,40 @@ T = TypeVar("T")
 MAX_PROBLEMS = 100
 """Of one kind that are looked for in a document. A hostile one must not make a long answer, and
 nobody mends more than this at once."""
+
+
+class Packed(NamedTuple):
+    """A body as it came, perhaps compressed."""
+
+    raw: bytes
+    gzipped: bool
+
+    @classmethod
+    def found(cls, raw: bytes) -> "Packed":
+        """Return a JSON document that was kept as it came: none begins as gzip does."""
+        return cls(raw, raw.startswith(b"\x1f\x8b"))
+
+    def opened(self, max_bytes: int) -> bytes:
+        """Return what it stands for.
+
+        Raises:
+            TooLarge: when that is more than `max_bytes`, before it is read.
+            BadRequest: when it does not decompress, or breaks off.
+        """
+        if not self.gzipped:
+            return self.raw
+        inflate = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+        try:
+            # one byte more than there is room for tells that there is more
+            text = inflate.decompress(self.raw, max_bytes + 1)
+        except zlib.error:
+            raise BadRequest("the body does not decompress") from None
+        if len(text) > max_bytes:
+            raise TooLarge(f"more than {max_bytes} bytes, which is all that is read")
+        if not inflate.eof:
+            raise BadRequest("the compressed body breaks off")
+        return text
+
 
 Precondition = Callable[[int], None]
 """Raises PreconditionFailed unless the caller wants to change this version of a document."""

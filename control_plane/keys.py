@@ -10,19 +10,23 @@ from aiohttp import web
 if TYPE_CHECKING:
     from control_plane.access.service import KeyService
     from control_plane.audit.log import AuditLog
+    from control_plane.events.service import EventService
     from control_plane.exposures.service import ExposureService
     from control_plane.fleet.service import FleetService
     from control_plane.lag import LoopLag
     from control_plane.metrics import Metrics
     from control_plane.publishing.replica import Replica
     from control_plane.publishing.service import SyncService
+    from control_plane.reports.aggregation import Aggregation
     from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
     from control_plane.web.assets import Asset, Assets
 
 __all__ = [
+    "AGGREGATION",
     "ASSETS",
     "AUDIT",
+    "EVENTS",
     "EXPOSURES",
     "FLEET",
     "KEYS",
@@ -55,3 +59,6 @@ UNITS: web.AppKey["UnitService"] = web.AppKey("units")
 EXPOSURES: web.AppKey["ExposureService"] = web.AppKey("exposures")
 FLEET: web.AppKey["FleetService"] = web.AppKey("fleet")
 """Which sidecar serves what."""
+EVENTS: web.AppKey["EventService"] = web.AppKey("events")
+AGGREGATION: web.AppKey["Aggregation"] = web.AppKey("aggregation")
+"""The consumers that count what was reported."""

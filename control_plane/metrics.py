@@ -35,6 +35,24 @@ class MetricRow(NamedTuple):
     help: str
 
 
+_KINDS = {"exposures": "Exposures", "events": "Events"}
+
+
+def _balance_rows(kind: str, what: str) -> Iterator[MetricRow]:
+    """Yield the rows of where all items of a kind are."""
+    for name, meaning in (
+        ("received_total", "came in: deduplicated + delivered + pending + parked + lost"),
+        ("deduplicated_total", "of batches that had been taken before"),
+        ("delivered_total", "that were counted"),
+        ("pending", "stored and not counted yet"),
+        ("parked_total", "kept apart and never counted: too old, or not countable"),
+        ("lost_total", "removed from Redis by somebody else before they were counted"),
+    ):
+        row = f"matrixflag_{kind}_{name}"
+        sort = "counter" if name.endswith("_total") else "gauge"
+        yield MetricRow(row, sort, (), f"{what} {meaning}; of all replicas")
+
+
 METRICS: dict[str, MetricRow] = {
     row.name: row
     for row in (
@@ -150,16 +168,23 @@ METRICS: dict[str, MetricRow] = {
             "Changes told on streams: delta, or snapshot, which makes the sidecar fetch everything",
         ),
         MetricRow(
-            "matrixflag_exposures_received_total",
+            "matrixflag_reports_answered_total",
             "counter",
-            ("outcome",),
-            "Exposures that sidecars sent: stored, duplicate, refused or unavailable",
+            ("kind", "outcome"),
+            "Items that came here: stored, duplicate, parked, refused, busy or unavailable",
+        ),
+        *(row for kind, what in _KINDS.items() for row in _balance_rows(kind, what)),
+        MetricRow(
+            "matrixflag_reports_clamped_total",
+            "counter",
+            ("kind",),
+            "Items counted here with another time than theirs: from the future, or too long ago",
         ),
         MetricRow(
-            "matrixflag_exposures_dropped_total",
+            "matrixflag_reports_unknown_flag_total",
             "counter",
-            (),
-            "Exposures that had been stored and made way for newer ones",
+            ("kind",),
+            "Items counted here of flags that there are not, all as one",
         ),
         MetricRow(
             "matrixflag_background_failures_total",
@@ -248,8 +273,10 @@ class Figures(NamedTuple):
     streams_refused: int
     streams_ended: dict[str, int]
     stream_events: dict[str, int]
-    exposures: dict[str, int]
-    exposures_dropped: int
+    answered: Mapping[str, Mapping[str, int]]
+    balances: Mapping[str, Mapping[str, int]]
+    clamped: Mapping[str, int]
+    unknown_flags: Mapping[str, int]
     standings: Mapping[str, int]
     fleet_complete: bool
     loop_lag_s: float
@@ -314,7 +341,7 @@ class _State(Collector):
         yield _counter("matrixflag_definitions_reloads_total", now.reloads)
         yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
         yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
-        yield _counter("matrixflag_exposures_dropped_total", now.exposures_dropped)
+        yield from _reports(now)
         yield _counter("matrixflag_unit_blobs_read_total", now.blobs_read)
         yield _counter("matrixflag_unit_blobs_sent_total", now.blobs_sent)
         yield _counter("matrixflag_streams_accepted_total", now.streams_accepted)
@@ -332,7 +359,6 @@ class _State(Collector):
         for name, counts in (
             ("matrixflag_streams_ended_total", now.streams_ended),
             ("matrixflag_stream_events_total", now.stream_events),
-            ("matrixflag_exposures_received_total", now.exposures),
         ):
             counter = _counter(name)
             for label, count in counts.items():
@@ -374,6 +400,27 @@ def _fleet(now: Figures) -> Iterator[Metric]:
             if after_ms is not None:
                 convergence.add_metric((*labels, share), after_ms / 1000)
     yield from (standings, states, oldest, waiting, convergence)
+
+
+def _reports(now: Figures) -> Iterator[Metric]:
+    answered = _counter("matrixflag_reports_answered_total")
+    for kind, outcomes in now.answered.items():
+        for outcome, count in outcomes.items():
+            answered.add_metric((kind, outcome), count)
+    yield answered
+    for kind, balance in now.balances.items():
+        for where, count in balance.items():
+            name = f"matrixflag_{kind}_{where}"
+            total = f"{name}_total"
+            yield _counter(total, count) if total in METRICS else _gauge(name, count)
+    for name, counts in (
+        ("matrixflag_reports_clamped_total", now.clamped),
+        ("matrixflag_reports_unknown_flag_total", now.unknown_flags),
+    ):
+        counter = _counter(name)
+        for kind, count in counts.items():
+            counter.add_metric((kind,), count)
+        yield counter
 
 
 def _histogram(name: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> Histogram:

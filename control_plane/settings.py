@@ -97,6 +97,11 @@ class Settings:
         "Longest wait for these replicas; below MATRIXFLAG_REDIS_TIMEOUT_S.",
         parse=number(float, 0.001, 60.0),
     )
+    claim_after_s: float = setting(
+        60.0,
+        "After so long, reports that a replica took to count and did not finish are another's.",
+        parse=number(float, 0.1, 3600.0),
+    )
     admin_token: str = setting(
         "",
         "Bearer token of the administrator. Without one, only loopback is listened on.",

@@ -1,1 +1,1 @@
-"""What sidecars report: which unit was shown which variant, stored once."""
+"""Exposures, which unit was shown which variant: taken once, and counted once for each unit."""

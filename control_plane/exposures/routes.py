@@ -1,43 +1,66 @@
-"""`POST /api/v1/exposures`: where sidecars report what was shown."""
+"""`/api/v1/exposures`: where sidecars report what was shown, and people read what was counted."""
 
 from aiohttp import web
 
-from control_plane.access.model import PRINCIPAL
-from control_plane.errors import Forbidden
-from control_plane.keys import EXPOSURES
-from control_plane.web.documents import check_media_type, read_body
+from control_plane.errors import BadRequest, NotFound
+from control_plane.exposures.model import ExposureSummary
+from control_plane.keys import EXPOSURES, REPLICA
+from control_plane.reports.requests import answer_report, query_environment, report_route
+from control_plane.web.params import query_int
 from control_plane.web.respond import json_response
-from control_plane.web.routing import JSON, Param, Permission, Route
+from control_plane.web.routing import ENVIRONMENT, PROJECT, Param, Permission, Route
 from proxy.contract.exposures import EXPOSURES_PATH, ExposureBatch
-from proxy.contract.reports import MAX_BATCH_BYTES, Receipt
 
 __all__ = ["ROUTES"]
+
+_MAX_PHASE = 1_000_000
 
 
 async def report(request: web.Request) -> web.StreamResponse:
     """Take a batch; the answer comes when it is stored."""
-    principal = request[PRINCIPAL]
-    if principal.project is None or principal.environment is None:
-        raise Forbidden("exposures are reported with a sidecar key, which names the environment")
-    check_media_type(request, (JSON,))
-    body = await read_body(request, MAX_BATCH_BYTES)
-    receipt = await request.app[EXPOSURES].accept(principal.project, principal.environment, body)
-    return json_response(receipt)
+    return await answer_report(request, request.app[EXPOSURES].intake.accept)
+
+
+async def summarise(request: web.Request) -> web.StreamResponse:
+    """Answer what was counted of a flag, or of an experiment."""
+    scope = query_environment(request)
+    flag, experiment = (request.query.get(name) for name in ("flag", "experiment"))
+    if (flag is None) == (experiment is None):
+        raise BadRequest("name either a flag or an experiment", code="invalid_parameter")
+    phase = query_int(request, "phase", 0, 0, _MAX_PHASE)
+    summary = await request.app[EXPOSURES].summary(
+        *scope, flag=flag, experiment=experiment, phase=phase
+    )
+    known = flag is None or flag in request.app[REPLICA].project(scope.project).flags
+    if not summary.units and not known:
+        raise NotFound(f"there is no flag {str(flag)[:80]!r}", code="flag_not_found")
+    return json_response(summary)
 
 
 ROUTES = (
+    report_route(
+        EXPOSURES_PATH,
+        report,
+        "Report exposures",
+        ExposureBatch,
+        "Of each unit the first variant counts.",
+    ),
     Route(
-        method="POST",
-        path=EXPOSURES_PATH,
-        handler=report,
-        summary="Report exposures",
-        permission=Permission.REPORT,
-        tag="sidecars",
-        params=(Param("Content-Encoding", "header", description="`gzip`, or none."),),
-        body=ExposureBatch,
-        responses={200: Receipt},
-        description="A batch is applied once per `id`, however often it is sent, and the answer "
-        "comes when it is stored. 413: split the batch. 422: it will never be taken. "
-        "503: send it again.",
+        method="GET",
+        path=EXPOSURES_PATH + "/summary",
+        handler=summarise,
+        summary="Count exposed units",
+        permission=Permission.READ,
+        tag="reports",
+        params=(
+            PROJECT,
+            ENVIRONMENT,
+            Param("flag", description="Exposures of this flag outside of experiments."),
+            Param("experiment", description="Exposures of this experiment instead."),
+            Param("phase", type=int, description="Phase of the experiment; 0 when absent."),
+        ),
+        responses={200: ExposureSummary},
+        description="Each unit counts once, however often it was exposed: for the variant it saw "
+        "first. What was stored and is not counted yet is `pending`.",
     ),
 )

@@ -1,104 +1,132 @@
-"""Takes a batch of exposures: reads it, checks it, stores it once, counts what became of it.
+"""Exposures: their way in, how they are counted, and what was counted.
 
-The balance, in items: `received = stored + duplicate + refused + unavailable`. `refused` batches
-are the sender's mistake and come no more; `unavailable` ones got no receipt, are still with the
-sender, and come again. `dropped` items had been stored and made way for newer ones.
-
-The counters are plain integers, read by the metrics at scrape time.
+Counting happens aside, from the streams (`reports.aggregation`): units of batches are written to
+the shards they belong to, and then the batches are finished. What dies in between leaves batches
+that are counted again, which changes nothing.
 """
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Mapping
+from datetime import date
+from typing import TypeVar
 
-from control_plane.errors import BadRequest, Invalid, TooLarge, Unavailable
-from control_plane.exposures.model import check_batch
-from control_plane.exposures.store import ExposureStore
-from control_plane.store.connection import RedisError
-from proxy.contract.codes import ProblemCode
-from proxy.contract.decode import decode
+import msgspec
+
+from control_plane.documents import Packed
+from control_plane.exposures.model import (
+    ExposureSummary,
+    Folded,
+    Subject,
+    check_exposure,
+    fold,
+)
+from control_plane.exposures.store import SubjectStore
+from control_plane.reports.model import SHARDS, Kind, Place
+from control_plane.reports.service import Intake, keys_of, rfc3339
+from control_plane.store.reports import Entry, ReportStore
 from proxy.contract.exposures import ExposureBatch
-from proxy.contract.problems import Problem
-from proxy.contract.reports import MAX_BATCH_ITEMS, Receipt
+from proxy.contract.reports import MAX_BATCH_BYTES
 
-__all__ = ["ExposureCounts", "ExposureService"]
+__all__ = ["ExposureService"]
 
-_RETRY_AFTER_S = 5.0
+_decoder = msgspec.json.Decoder(ExposureBatch)
+_SHARDS = range(SHARDS[Kind.EXPOSURES])
+_EPOCH = date(1970, 1, 1).toordinal()
 
-
-@dataclass(slots=True)
-class ExposureCounts:
-    """Items since this process started; a batch that cannot be read counts none."""
-
-    received: int = 0
-    stored: int = 0
-    duplicate: int = 0
-    refused: int = 0
-    unavailable: int = 0
-    dropped: int = 0
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
+K = TypeVar("K")
 
 
 class ExposureService:
-    """The exposures of all environments."""
+    """The exposures of all environments. `flags_of` returns the flags of a project."""
 
-    def __init__(self, store: ExposureStore, now_ms: Callable[[], int] = _now_ms) -> None:
-        self._store = store
-        self._now_ms = now_ms
-        self.counts = ExposureCounts()
+    def __init__(self, reports: ReportStore, flags_of: Callable[[str], Container[str]]) -> None:
+        self.intake = Intake(Kind.EXPOSURES, ExposureBatch, check_exposure, reports)
+        self._reports = reports
+        self._subjects = SubjectStore(reports.connections)
+        self._flags_of = flags_of
+        self.clamped = 0
+        """Items that were counted with another time than theirs, since this process started."""
+        self.unknown = 0
+        """Items of flags that there are not."""
 
-    async def accept(self, project: str, environment: str, body: bytes) -> Receipt:
-        """Store a batch and return how it went; a receipt means that it is on Redis.
+    async def count(self, place: Place, shard: int, entries: list[Entry]) -> None:
+        """Count batches of a shard and finish them; counting one again changes nothing.
 
         Raises:
-            BadRequest, Invalid: for a document that is no batch, with what is wrong.
-            TooLarge: for too many items; smaller batches would be taken.
-            Unavailable: when Redis did not answer; the same batch may be sent again.
+            RedisError: when they may not have been counted.
+            msgspec.MsgspecError, ApiError: for a batch that cannot be read; none is counted.
         """
-        batch, problems = decode(body, ExposureBatch)
-        if batch is None:
-            raise _unreadable(problems)
-        items = len(batch.items)
-        self.counts.received += items
-        problems = check_batch(batch)
-        if problems:
-            self.counts.refused += items
-            if items > MAX_BATCH_ITEMS:
-                raise TooLarge(
-                    f"{items} items, at most {MAX_BATCH_ITEMS} are taken; split the batch",
-                    code="batch_too_large",
-                    problems=problems,
-                )
-            raise _invalid(problems)
-        try:
-            stored = await self._store.apply(
-                project, environment, batch.id, batch.instance, items, body, self._now_ms()
+        folded = await asyncio.to_thread(_fold, entries, self._flags_of(place.project))
+        await asyncio.gather(
+            *(
+                self._subjects.count(place.project, place.environment, part, folded.subjects)
+                for part in _SHARDS
             )
-        except BaseException as error:  # a sender that hung up too: it sends the batch again
-            self.counts.unavailable += items
-            if not isinstance(error, RedisError):
-                raise
-            raise Unavailable(
-                "exposures cannot be stored now; send the batch again, with the same id",
-                retry_after_s=_RETRY_AFTER_S,
-            ) from error
-        self.counts.dropped += stored.dropped
-        if stored.duplicate:
-            self.counts.duplicate += items
+        )
+        await self._reports.finish(keys_of(place, shard), entries)
+        self.clamped += folded.clamped
+        self.unknown += folded.unknown
+
+    async def summary(
+        self,
+        project: str,
+        environment: str,
+        *,
+        flag: str | None = None,
+        experiment: str | None = None,
+        phase: int = 0,
+    ) -> ExposureSummary:
+        """Return what is counted of a flag, or of a phase of an experiment."""
+        if experiment is not None:
+            subject = Subject.of_experiment(experiment, phase)
         else:
-            self.counts.stored += items
-        return Receipt(batch.id, 0 if stored.duplicate else items, stored.duplicate)
+            subject = Subject.of_flag(flag or "")
+        # first, so that what is not pending is in the figures
+        balance = await self._reports.balance(
+            [keys_of(Place(Kind.EXPOSURES, project, environment), n) for n in _SHARDS]
+        )
+        parts = await asyncio.gather(
+            *(self._subjects.figures(project, environment, n, subject.id) for n in _SHARDS)
+        )
+        days: dict[str, dict[str, int]] = {}
+        for (day, variant), units in sorted(_sum(part.days for part in parts).items()):
+            days.setdefault(_date(day), {})[variant] = units
+        firsts = [part.first_ms for part in parts if part.first_ms is not None]
+        lasts = [part.last_ms for part in parts if part.last_ms is not None]
+        return ExposureSummary(
+            project=project,
+            environment=environment,
+            flag=flag,
+            experiment=experiment,
+            phase=phase if experiment is not None else None,
+            units=sum(part.units for part in parts),
+            several=sum(part.several for part in parts),
+            variants=dict(sorted(_sum(part.variants for part in parts).items())),
+            days=days,
+            first_at=rfc3339(min(firsts)) if firsts else None,
+            last_at=rfc3339(max(lasts)) if lasts else None,
+            pending=balance.pending,
+            parked=balance.parked,
+        )
 
 
-def _unreadable(problems: list[Problem]) -> BadRequest | Invalid:
-    if problems[0].code in (ProblemCode.MALFORMED_JSON, ProblemCode.TOO_DEEP):
-        return BadRequest("the body is not JSON", code="malformed_json", problems=problems)
-    return _invalid(problems)
+def _fold(entries: list[Entry], flags: Container[str]) -> Folded:
+    return fold(
+        (
+            (_decoder.decode(Packed.found(e.body).opened(MAX_BATCH_BYTES)), e.received_ms)
+            for e in entries
+        ),
+        flags,
+    )
 
 
-def _invalid(problems: list[Problem]) -> Invalid:
-    first = problems[0]
-    return Invalid(f"{first.pointer or 'the batch'}: {first.message}", problems=problems)
+def _sum(parts: Iterable[Mapping[K, int]]) -> Counter[K]:
+    total: Counter[K] = Counter()
+    for part in parts:
+        total.update(part)
+    return total
+
+
+def _date(day: int) -> str:
+    return date.fromordinal(_EPOCH + day).isoformat()

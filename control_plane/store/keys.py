@@ -2,9 +2,9 @@
 
 All keys of a project carry the hash tag `{<project>}`, so that one atomic step can touch them on a
 single server, behind Sentinel and in one slot of a Cluster. `mf:projects` stands outside: it only
-tells which projects to look for, and a member without a `meta` is ignored. Exposures, which are
-what grows, are spread over shards with a tag each, and may lie on another server, where also is
-what is known of the fleet, with a tag for each environment.
+tells which projects to look for, and a member without a `meta` is ignored. Reports (exposures,
+events, usage), which are what grows, are spread over shards with a tag each, and may lie on another
+server, where also is what is known of the fleet, with a tag for each environment.
 
 Change together: a new key needs a row in `KEYS`; a new meaning of an old one needs another
 `SCHEMA`, which a control plane that does not know it refuses to load.
@@ -13,9 +13,9 @@ Change together: a new key needs a row in `KEYS`; a new meaning of an old one ne
 from typing import NamedTuple
 
 __all__ = [
-    "EXPOSURES_SEEN_DAYS",
     "FLEET_ENVIRONMENTS",
     "FLEET_TTL_S",
+    "GROUP",
     "HISTORY_DAYS",
     "HISTORY_VERSIONS",
     "KEYS",
@@ -24,10 +24,12 @@ __all__ = [
     "MAX_CHANGE_BYTES",
     "PROJECTS",
     "SCHEMA",
-    "ExposureKeys",
+    "EventKeys",
     "FleetKeys",
     "KeyPattern",
     "ProjectKeys",
+    "ReportKeys",
+    "subjects_key",
 ]
 
 SCHEMA = "1"
@@ -49,8 +51,8 @@ With MAX_CHANGES it bounds the stream to 256 MB; ordinary changes are 2 KB."""
 MAX_AUDIT_ENTRIES = 100_000
 """Audit entries kept, about 500 bytes each; older ones make way for a checkpoint."""
 
-EXPOSURES_SEEN_DAYS = 3
-"""Longer than a weekend: a sidecar that got no answer sends its batch again all that time."""
+GROUP = "aggregators"
+"""Of consumers that count what is in the streams of reports."""
 
 FLEET_ENVIRONMENTS = "mf:fleet:environments"
 
@@ -120,25 +122,90 @@ KEYS = (
         "sequence, previous and head (the links), entry: AuditEntry",
     ),
     KeyPattern(
-        "mf:exposures:{P/E/n}",
+        "mf:<kind>:{P/E/n}",
         "stream",
-        "64 MB of batches; the oldest make way",
-        "control_plane.exposures",
-        "one batch an entry: id, instance, count, received_ms, batch (the document)",
+        "until a batch is counted; 64 MB at most, then batches are sent back",
+        "control_plane.reports",
+        "one batch an entry: id, instance, count, received_ms, batch (the document, as it came)",
     ),
     KeyPattern(
-        "mf:exposures:{P/E/n}:seen:<hour>",
+        "mf:<kind>:{P/E/n}:seen:<hour>",
         "set",
-        f"{EXPOSURES_SEEN_DAYS} days after the last batch was added",
-        "control_plane.exposures",
-        "ids of the batches made in that hour, since 1970, that were stored",
+        "8 days after the last batch was added",
+        "control_plane.reports",
+        "ids of the batches made in that hour, since 1970, that were stored; 64 bits of each",
     ),
     KeyPattern(
-        "mf:exposures:{P/E/n}:size",
+        "mf:<kind>:{P/E/n}:totals",
+        "hash",
+        "for ever",
+        "control_plane.reports",
+        "items: received, deduplicated, delivered, pending, parked, lost, parked_dropped; bytes: "
+        "bytes, parked_bytes, kept_bytes",
+    ),
+    KeyPattern(
+        "mf:<kind>:{P/E/n}:parked",
+        "stream",
+        "8 MB of batches; the oldest make way",
+        "control_plane.reports",
+        "batches that must not or cannot be counted, as in the stream, and the reason",
+    ),
+    KeyPattern(
+        "mf:<kind>:{P/E/n}:parked:seen:<hour>",
+        "set",
+        "8 days after the last batch was added",
+        "control_plane.reports",
+        "ids of batches that were parked",
+    ),
+    KeyPattern(
+        "mf:events:{P/E/n}:names",
+        "hash",
+        "for ever",
+        "control_plane.events",
+        "id of a name -> the name",
+    ),
+    KeyPattern(
+        "mf:events:{P/E/n}:days:<id>",
+        "hash",
+        "for ever; of days, the last 400",
+        "control_plane.events",
+        "<day since 1970>:n, :s and :q -> count, sum and sum of squares",
+    ),
+    KeyPattern(
+        "mf:events:{P/E/n}:kept",
+        "stream",
+        "14 days, 64 MB of batches; the oldest make way",
+        "control_plane.events",
+        "batches that were counted, as in the stream",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:subjects",
         "hash",
         "for ever",
         "control_plane.exposures",
-        "bytes and items in the stream",
+        "id of a subject (flag, or experiment and phase) -> its name",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:subject:<id>",
+        "hash",
+        "for ever",
+        "control_plane.exposures",
+        "of the subject's units in this shard: units, several, first, last, buckets, variants, "
+        "v<i> name of a variant, c<i> units that saw it first",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:days:<id>",
+        "hash",
+        "for ever",
+        "control_plane.exposures",
+        "256 * day since 1970 + variant -> units that were first exposed then",
+    ),
+    KeyPattern(
+        "mf:exposures:{P/E/n}:units:<id>:<bucket>",
+        "hash",
+        "for ever",
+        "control_plane.exposures",
+        "12 bytes of a unit's hash -> first seen (6 bytes, Unix ms), variant (1), several (1)",
     ),
     KeyPattern(
         FLEET_ENVIRONMENTS,
@@ -209,18 +276,47 @@ class ProjectKeys:
         return f"{self._prefix}history:flag:{key}"
 
 
-class ExposureKeys:
-    """The names of the keys of one shard of an environment's exposures."""
+class ReportKeys:
+    """The names of the keys of one shard of an environment's reports of one kind."""
 
-    __slots__ = ("size", "stream")
+    __slots__ = ("kind", "parked", "stream", "totals")
 
-    def __init__(self, project: str, environment: str, shard: int) -> None:
-        self.stream = f"mf:exposures:{{{project}/{environment}/{shard}}}"
-        self.size = self.stream + ":size"
+    def __init__(self, kind: str, project: str, environment: str, shard: int) -> None:
+        self.kind = kind
+        self.stream = f"mf:{kind}:{{{project}/{environment}/{shard}}}"
+        self.totals = self.stream + ":totals"
+        self.parked = self.stream + ":parked"
 
     def seen(self, hour: int) -> str:
         """Return the set with the ids of one hour's batches."""
         return f"{self.stream}:seen:{hour}"
+
+    def parked_seen(self, hour: int) -> str:
+        """Return the set with the ids of one hour's batches that were parked."""
+        return f"{self.stream}:parked:seen:{hour}"
+
+
+class EventKeys(ReportKeys):
+    """The names of the keys of one shard of an environment's events."""
+
+    __slots__ = ("kept", "names")
+
+    def __init__(self, project: str, environment: str, shard: int) -> None:
+        super().__init__("events", project, environment, shard)
+        self.kept = self.stream + ":kept"
+        self.names = self.stream + ":names"
+
+    def days(self, name_id: str) -> str:
+        """Return the hash with the counters of a name."""
+        return f"{self.stream}:days:{name_id}"
+
+
+def subjects_key(project: str, environment: str, shard: int) -> str:
+    """Return the hash with the subjects of one shard of an environment's units.
+
+    Its name without `subjects` begins the names of all keys of these subjects.
+    """
+    return f"mf:exposures:{{{project}/{environment}/{shard}}}:subjects"
 
 
 class FleetKeys:

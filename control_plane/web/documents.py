@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import hdrs, web
 
-from control_plane.documents import NO_FLAWS, Flaws, Misshapen, decode_flawed
+from control_plane.documents import NO_FLAWS, Flaws, Misshapen, Packed, decode_flawed
 from control_plane.errors import (
     BadRequest,
     RequestTimeout,
@@ -44,6 +44,7 @@ __all__ = [
     "read_body",
     "read_document",
     "read_flawed",
+    "read_packed",
 ]
 
 T = TypeVar("T")
@@ -169,7 +170,18 @@ async def read_body(request: web.Request, max_bytes: int) -> bytes:
         RequestTimeout: when it does not arrive within `body_timeout_s`.
         BadRequest: when it does not decompress, or breaks off.
     """
-    inflate = _decompressor(request)
+    return await _read_body(request, max_bytes, _decompressor(request))
+
+
+async def read_packed(request: web.Request, max_bytes: int) -> Packed:
+    """Return the body as it came, for somebody to open; raises as `read_body` does."""
+    gzipped = _decompressor(request) is not None
+    return Packed(await _read_body(request, max_bytes, None), gzipped)
+
+
+async def _read_body(
+    request: web.Request, max_bytes: int, inflate: "zlib._Decompress | None"
+) -> bytes:
     if request.content_length is not None and request.content_length > max_bytes:
         raise TooLarge(f"{request.content_length} bytes, at most {max_bytes} are read")
     pieces: list[bytes] = []

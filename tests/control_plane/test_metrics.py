@@ -34,8 +34,18 @@ FIGURES = Figures(
     streams_refused=3,
     streams_ended={"slow": 1, "key": 0, "life": 2},
     stream_events={"delta": 40, "snapshot": 2},
-    exposures={"stored": 10, "duplicate": 1, "refused": 0, "unavailable": 0},
-    exposures_dropped=4,
+    answered={"exposures": {"stored": 10, "busy": 1}},
+    balances={
+        kind: {
+            name: number
+            for number, name in enumerate(
+                ("received", "deduplicated", "delivered", "pending", "parked", "lost")
+            )
+        }
+        for kind in ("exposures", "events")
+    },
+    clamped={"exposures": 2},
+    unknown_flags={"exposures": 3},
     standings={"taken": 9, "refused": 1, "full": 0},
     fleet_complete=True,
     loop_lag_s=0.001,

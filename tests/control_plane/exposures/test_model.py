@@ -1,6 +1,6 @@
-"""Which batches are taken, and where they go."""
+"""Which exposures are taken, and what they say together."""
 
-import uuid
+import random
 from typing import Any
 
 import msgspec
@@ -8,10 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.exposures.model import SHARDS, batch_hour, check_batch, shard_of
+from control_plane.exposures.model import OTHER, Seen, Subject, check_exposure, fold, unit_hash
+from control_plane.reports.model import check_batch
 from proxy.contract.exposures import ExposureBatch
 from proxy.contract.reports import MAX_BATCH_ITEMS
-from tests.control_plane.exposures.builders import batch, encoded, item, uuid7
+from tests.control_plane.reports.builders import batch, encoded, item, uuid7
+
+NOW_MS = 1_796_000_000_000
 
 
 def decoded(document: dict[str, Any]) -> ExposureBatch:
@@ -19,20 +22,16 @@ def decoded(document: dict[str, Any]) -> ExposureBatch:
     return msgspec.json.decode(encoded(document), type=ExposureBatch)
 
 
+def problems_of(document: dict[str, Any]) -> list[str]:
+    """Return the places of what is wrong with a batch."""
+    read = decoded(document)
+    return [problem.pointer for problem in check_batch(read, check_exposure, read.items)]
+
+
 def test_a_good_batch_has_no_problem() -> None:
-    """Also the largest one."""
-    assert check_batch(decoded(batch(*[item()] * MAX_BATCH_ITEMS))) == []
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    ["", "x", str(uuid.uuid4()), uuid7().upper(), uuid7().replace("-", ""), uuid7() + "\n"],
-    ids=["empty", "short", "version 4", "upper case", "without hyphens", "newline"],
-)
-def test_an_id_that_is_no_uuid7_is_refused(wrong: str) -> None:
-    """Its time says where to look for it, and one spelling only is one batch."""
-    (problem,) = check_batch(decoded(batch(id=wrong)))
-    assert problem.pointer == "/id"
+    """Also the largest one, and one of an experiment."""
+    assert problems_of(batch(*[item()] * MAX_BATCH_ITEMS)) == []
+    assert problems_of(batch(item(experiment="e", phase=1, allocation_version=3))) == []
 
 
 @pytest.mark.parametrize(
@@ -41,39 +40,139 @@ def test_an_id_that_is_no_uuid7_is_refused(wrong: str) -> None:
         ("count", 0),
         ("count", -1),
         ("count", 1 << 60),
-        ("first_seen_ms", 0),
-        ("first_seen_ms", 1 << 48),
         ("revision", -1),
+        ("flag", ""),
+        ("flag", "x" * 257),
+        ("variant", ""),
+        ("variant", "x" * 257),
+        ("unit", ""),
+        ("unit", "x" * 1025),
+        ("unit_attribute", "x" * 257),
+        ("reason", "x" * 257),
+        ("rule_id", "x" * 257),
+        ("epoch", "x" * 257),
+        ("experiment", ""),
+        ("experiment", "x" * 257),
+        ("phase", -1),
+        ("allocation_version", -1),
     ],
 )
-def test_a_figure_that_makes_no_sense_is_named(member: str, value: int) -> None:
+def test_a_member_that_makes_no_sense_is_named(member: str, value: Any) -> None:
     """By its place in the batch."""
-    (problem,) = check_batch(decoded(batch(item(), item(**{member: value}))))
-    assert problem.pointer == f"/items/1/{member}"
+    wrong = {"experiment": "e"} if member in ("phase", "allocation_version") else {}
+    assert problems_of(batch(item(), item(**{**wrong, member: value}))) == [f"/items/1/{member}"]
 
 
 def test_all_problems_are_named_up_to_a_hundred() -> None:
     """A hostile batch does not make a long answer."""
-    document = batch(*[item(count=0, revision=-1)] * 200, id="x", instance="")
-    problems = check_batch(decoded(document))
-    assert len(problems) == 100
-    assert {p.pointer for p in problems} >= {"/id", "/instance", "/items/0/count"}
+    found = problems_of(batch(*[item(count=0, revision=-1)] * 200, id="x", instance=""))
+    assert len(found) == 100
+    assert set(found) >= {"/id", "/instance", "/items/0/count"}
 
 
-def test_too_many_items_is_a_problem() -> None:
-    """The contract's bound."""
-    (problem,) = check_batch(decoded(batch(*[item()] * (MAX_BATCH_ITEMS + 1))))
-    assert problem.pointer == "/items"
+def folded(*items: dict[str, Any], known: tuple[str, ...] = ("checkout",)) -> Any:
+    """Return what items of one batch, which arrived at `NOW_MS`, say together."""
+    return fold([(decoded(batch(*items)), NOW_MS)], known)
 
 
-@given(st.integers(0, (1 << 48) - 1))
-def test_the_hour_is_the_one_in_the_id(at_ms: int) -> None:
-    """Whatever time the id says."""
-    assert batch_hour(uuid7(at_ms)) == at_ms // 3_600_000
+def seen(result: Any, subject: Subject, unit: str = "user-1") -> Seen:
+    """Return what a unit saw of a subject."""
+    (found,) = (units for units in result.subjects if units.subject == subject)
+    (one,) = (
+        shard[unit_hash("targetingKey", unit)]
+        for shard in found.shards
+        if unit_hash("targetingKey", unit) in shard
+    )
+    return one
 
 
-def test_batches_spread_over_all_shards() -> None:
-    """And each stays in its own."""
-    ids = [uuid7() for _ in range(400)]
-    assert {shard_of(name) for name in ids} == set(range(SHARDS))
-    assert [shard_of(name) for name in ids] == [shard_of(name) for name in ids]
+def at(offset_ms: int, **changes: Any) -> dict[str, Any]:
+    """Return an exposure so long after `NOW_MS`."""
+    return item(first_seen_ms=NOW_MS + offset_ms, **changes)
+
+
+def test_the_first_variant_of_a_unit_counts() -> None:
+    """And that it saw another."""
+    result = folded(at(-5, variant="off"), at(-9, variant="on"), at(-2, variant="off"))
+    assert seen(result, Subject.of_flag("checkout")) == Seen(NOW_MS - 9, "on", several=True)
+
+
+def test_an_experiments_phase_is_counted_apart() -> None:
+    """From the flag, and from other phases."""
+    result = folded(
+        at(-3, variant="a"),
+        at(-2, variant="b", experiment="e", phase=1),
+        at(-1, variant="c", experiment="e", phase=2),
+    )
+    assert seen(result, Subject.of_flag("checkout")).variant == "a"
+    assert seen(result, Subject.of_experiment("e", 1)).variant == "b"
+    assert seen(result, Subject.of_experiment("e", 2)).variant == "c"
+
+
+def test_a_unit_of_another_attribute_is_another() -> None:
+    """A user and a company may have the same number."""
+    result = folded(at(-1), at(-1, unit_attribute="company"))
+    assert sum(len(shard) for units in result.subjects for shard in units.shards) == 2
+
+
+def test_flags_that_there_are_not_are_counted_as_one() -> None:
+    """What a hostile sidecar makes up costs one subject."""
+    result = folded(*(at(-1, flag=f"made-up-{n}", experiment=f"e{n}") for n in range(50)), at(-1))
+    assert {units.subject for units in result.subjects} == {OTHER, Subject.of_flag("checkout")}
+    assert result.unknown == 50
+
+
+@pytest.mark.parametrize(
+    ("claimed_ms", "counted_ms"),
+    [
+        (NOW_MS + 299_999, NOW_MS + 299_999),
+        (NOW_MS + 300_001, NOW_MS),
+        (1 << 62, NOW_MS),
+        (NOW_MS - 7 * 86_400_000, NOW_MS - 7 * 86_400_000),
+        (NOW_MS - 9 * 86_400_000, NOW_MS - 8 * 86_400_000),
+        (0, NOW_MS - 8 * 86_400_000),
+        (-(1 << 62), NOW_MS - 8 * 86_400_000),
+    ],
+)
+def test_a_clock_that_is_wrong_is_clamped_and_counted(claimed_ms: int, counted_ms: int) -> None:
+    """Five minutes of skew are normal; what is older than any spool is made up."""
+    result = folded(item(first_seen_ms=claimed_ms))
+    assert seen(result, Subject.of_flag("checkout")).first_ms == counted_ms
+    assert result.clamped == (claimed_ms != counted_ms)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from("ab"), st.integers(-9, 0)),
+        min_size=1,
+        max_size=30,
+    ),
+    st.randoms(use_true_random=False),
+)
+def test_the_order_of_exposures_does_not_matter(
+    shown: list[tuple[int, str, int]], chance: random.Random
+) -> None:
+    """However they are split into batches, and whichever come first."""
+    items = [at(when, unit=f"u{unit}", variant=variant) for unit, variant, when in shown]
+    mixed = chance.sample(items, len(items))
+    cut = chance.randrange(len(items))
+    apart = fold(
+        [(decoded({**batch(), "items": part}), NOW_MS) for part in (mixed[:cut], mixed[cut:])],
+        ("checkout",),
+    )
+    (one,), (two,) = folded(*items).subjects, apart.subjects
+    assert one.shards == two.shards
+    for unit, found in (pair for shard in one.shards for pair in shard.items()):
+        mine = [
+            (when, variant)
+            for number, variant, when in shown
+            if unit_hash("targetingKey", f"u{number}") == unit
+        ]
+        first = min(mine)
+        several = len({variant for _, variant in mine}) > 1
+        assert found == Seen(NOW_MS + first[0], first[1], several)
+
+
+def test_ids_of_batches_are_told_apart() -> None:
+    """The builders' too."""
+    assert len({uuid7() for _ in range(1000)}) == 1000

@@ -1,4 +1,4 @@
-"""`POST /api/v1/exposures` over real connections."""
+"""`/api/v1/exposures` over real connections: taken, counted, told."""
 
 import asyncio
 import gzip
@@ -8,14 +8,13 @@ from typing import Any
 
 import pytest
 
-from control_plane.exposures.model import shard_of
 from control_plane.keys import EXPOSURES
-from control_plane.store.keys import ExposureKeys
+from control_plane.store.keys import ReportKeys
 from proxy.contract.exposures import EXPOSURES_PATH
 from proxy.contract.reports import MAX_BATCH_BYTES
-from tests.control_plane.exposures.builders import batch, encoded, item
+from tests.control_plane.reports.builders import batch, encoded, item, uuid7
 from tests.support.api import ADMIN_TOKEN
-from tests.support.control_plane import Api, running_api
+from tests.support.control_plane import Api, put_flag, running_api
 from tests.support.redis import RedisServer
 
 
@@ -38,16 +37,93 @@ async def post(
         return answer.status, await answer.json(content_type=None), dict(answer.headers)
 
 
+async def summary(api: Api, **query: str) -> tuple[int, Any]:
+    """Return status and answer of a summary."""
+    url = api.url + EXPOSURES_PATH + "/summary"
+    headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    async with api.http.get(url, params=query, headers=headers) as answer:
+        return answer.status, await answer.json(content_type=None)
+
+
+async def counted(api: Api, **query: str) -> Any:
+    """Return a summary once all that was stored is counted."""
+    async with asyncio.timeout(20):
+        while (answer := (await summary(api, **query))[1])["pending"]:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(0.02)
+    return answer
+
+
 async def test_a_batch_is_stored_before_it_is_answered(api: Api, redis_url: str) -> None:
-    """In the stream of the key's environment."""
+    """In the environment of the key."""
     document = batch(item(), item(unit="user-2"))
     status, receipt, _ = await post(api, encoded(document))
-    expected = {"id": document["id"], "accepted": 2, "duplicate": False, "parked": False}
-    assert (status, receipt) == (200, expected)
-    keys = ExposureKeys("default", "production", shard_of(document["id"]))
-    store = api.app[EXPOSURES]._store._connections.commands
-    ((_, fields),) = await store.xrange(keys.stream)
-    assert fields[b"batch"] == encoded(document)
+    assert (status, receipt) == (
+        200,
+        {"id": document["id"], "accepted": 2, "duplicate": False, "parked": False},
+    )
+    balance = await api.app[EXPOSURES]._reports.balance(
+        ReportKeys("exposures", "default", "production", shard) for shard in range(8)
+    )
+    assert balance.received == balance.pending + balance.delivered == 2
+
+
+async def test_each_unit_is_counted_once(api: Api) -> None:
+    """For what it saw first, whatever is sent how often."""
+    await put_flag(api.replica, "checkout")
+    key = await api.key()
+    shown = [
+        item(unit=f"u{n}", variant="ab"[n % 2], first_seen_ms=item()["first_seen_ms"] + n)
+        for n in range(300)
+    ]
+    bodies = [encoded(batch(*shown[at : at + 60])) for at in range(0, 300, 60)]
+    again = encoded(
+        batch(item(unit="u1", variant="a", first_seen_ms=shown[-1]["first_seen_ms"] + 9))
+    )
+    for body in (*bodies, *bodies, again):
+        assert (await post(api, body, key))[0] == 200
+    answer = await counted(api, flag="checkout")
+    assert (answer["units"], answer["several"]) == (300, 1)
+    assert answer["variants"] == {"a": 150, "b": 150}
+    assert sum(sum(day.values()) for day in answer["days"].values()) == 300
+    assert answer["first_at"] <= answer["last_at"]
+
+
+async def test_an_experiment_is_counted_apart_from_its_flag(api: Api) -> None:
+    """And so are its phases."""
+    await put_flag(api.replica, "checkout")
+    await post(api, encoded(batch(item(experiment="e/1", phase=2), item(unit="other"))))
+    assert (await counted(api, flag="checkout"))["units"] == 1
+    found = await counted(api, experiment="e/1", phase="2")
+    assert (found["units"], found["experiment"], found["phase"]) == (1, "e/1", 2)
+    assert (await summary(api, experiment="e/1"))[1]["units"] == 0
+
+
+async def test_what_is_parked_is_not_counted(api: Api) -> None:
+    """Too old, by its id; the sender is told."""
+    await put_flag(api.replica, "checkout")
+    _, receipt, _ = await post(api, encoded(batch(item(), id=uuid7(1_000))))
+    assert (receipt["accepted"], receipt["parked"]) == (0, True)
+    answer = await counted(api, flag="checkout")
+    assert (answer["units"], answer["parked"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ({}, 400, "invalid_parameter"),
+        ({"flag": "f", "experiment": "e"}, 400, "invalid_parameter"),
+        ({"experiment": "e", "phase": "x"}, 400, "invalid_parameter"),
+        ({"flag": "none-such"}, 404, "flag_not_found"),
+        ({"flag": "f", "environment": "none"}, 404, "environment_not_found"),
+        ({"flag": "f", "project": "none"}, 404, "project_not_found"),
+    ],
+)
+async def test_a_summary_of_nothing_is_refused(
+    api: Api, query: dict[str, str], status: int, code: str
+) -> None:
+    """With what is wrong."""
+    got, problem = await summary(api, **query)
+    assert (got, problem["code"]) == (status, code)
 
 
 async def test_a_batch_that_comes_again_is_a_duplicate(api: Api) -> None:
@@ -155,5 +231,4 @@ async def test_many_senders_at_once_lose_nothing(api: Api) -> None:
     key = await api.key()
     answers = await asyncio.gather(*(post(api, body, key) for body in bodies))
     assert sum(receipt["accepted"] for _, receipt, _ in answers) == 500
-    counts = api.app[EXPOSURES].counts
-    assert (counts.received, counts.stored, counts.duplicate) == (1500, 500, 1000)
+    assert api.app[EXPOSURES].intake.outcomes == {"stored": 500, "duplicate": 1000}

@@ -1,18 +1,27 @@
-"""Batches in a real Redis: once, atomically, bounded."""
+"""Units in a real Redis: packed, counted once, whatever the order and however often."""
 
-import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import redis as sync_redis
 from redis.asyncio import Redis
 
-from control_plane.exposures.model import SHARDS, batch_hour, shard_of
-from control_plane.exposures.store import ExposureStore, Stored
-from control_plane.store.connection import Connections, RedisError, RedisLimits
-from control_plane.store.keys import EXPOSURES_SEEN_DAYS, ExposureKeys
-from tests.control_plane.exposures.builders import uuid7
-from tests.support.redis import RedisServer
+from control_plane.exposures import store as module
+from control_plane.exposures.model import Seen, Subject, SubjectUnits, unit_hash
+from control_plane.exposures.store import SubjectFigures, SubjectStore
+from control_plane.reports.model import SHARDS, Kind
+from control_plane.store.connection import Connections, RedisLimits
+from control_plane.store.keys import ReportKeys, subjects_key
+
+DAY_MS = 86_400_000
+NOW_MS = 20_000 * DAY_MS
+FLAG = Subject.of_flag("checkout")
+_SHARDS = range(SHARDS[Kind.EXPOSURES])
+
+Shown = tuple[int, int, str]
+"""Unit, milliseconds after `NOW_MS`, variant."""
 
 
 @pytest.fixture
@@ -24,145 +33,177 @@ async def connections(store_url: str) -> AsyncIterator[Connections]:
 
 
 @pytest.fixture
-def redis(connections: Connections) -> Redis:
-    """A client to look into what is stored."""
-    return connections.commands
+def store(connections: Connections) -> SubjectStore:
+    """What is under test."""
+    return SubjectStore(connections)
 
 
-async def put(
-    store: ExposureStore, batch_id: str, *, items: int = 2, body: bytes = b"{}", project: str = "p"
-) -> Stored:
-    """Store a batch."""
-    return await store.apply(project, "e", batch_id, "pod", items, body, 1_000)
+def units_of(shown: Iterable[Shown], subject: Subject = FLAG) -> SubjectUnits:
+    """Return what is to be counted."""
+    units = SubjectUnits(subject)
+    for unit, at_ms, variant in shown:
+        units.add(unit_hash("targetingKey", f"user-{unit}"), NOW_MS + at_ms, variant)
+    return units
 
 
-def keys_of(batch_id: str) -> ExposureKeys:
-    return ExposureKeys("p", "e", shard_of(batch_id))
+async def count(store: SubjectStore, *subjects: SubjectUnits) -> None:
+    """Count in all shards."""
+    for shard in _SHARDS:
+        await store.count("p", "e", shard, subjects)
 
 
-def same_shard(count: int) -> list[str]:
-    """Return ids that belong to one shard."""
-    ids: list[str] = []
-    while len(ids) < count:
-        candidate = uuid7()
-        if shard_of(candidate) == 3:
-            ids.append(candidate)
-    return ids
+async def figures(store: SubjectStore, subject: Subject = FLAG) -> SubjectFigures:
+    """Return what was counted, of all shards."""
+    parts = [await store.figures("p", "e", shard, subject.id) for shard in _SHARDS]
+    variants: Counter[str] = Counter()
+    days: Counter[tuple[int, str]] = Counter()
+    for part in parts:
+        variants.update(part.variants)
+        days.update(part.days)
+    firsts = [part.first_ms for part in parts if part.first_ms is not None]
+    lasts = [part.last_ms for part in parts if part.last_ms is not None]
+    return SubjectFigures(
+        units=sum(part.units for part in parts),
+        several=sum(part.several for part in parts),
+        variants={name: n for name, n in variants.items() if n},
+        days={day: n for day, n in days.items() if n},
+        first_ms=min(firsts, default=None),
+        last_ms=max(lasts, default=None),
+    )
 
 
-async def test_a_batch_is_an_entry_of_its_stream(connections: Connections, redis: Redis) -> None:
-    """With all that the aggregation will want, the document unchanged."""
-    batch_id = uuid7()
-    await put(ExposureStore(connections), batch_id, items=2, body=b'{"items":[1,2]}')
-    ((_, fields),) = await redis.xrange(keys_of(batch_id).stream)
-    assert fields == {
-        b"id": batch_id.encode(),
-        b"instance": b"pod",
-        b"count": b"2",
-        b"received_ms": b"1000",
-        b"batch": b'{"items":[1,2]}',
-    }
+def expected(shown: Iterable[Shown]) -> SubjectFigures:
+    """Return what an independent count says."""
+    firsts: dict[int, tuple[int, str]] = {}
+    seen: dict[int, set[str]] = {}
+    times = [at_ms for _, at_ms, _ in shown]
+    for unit, at_ms, variant in shown:
+        firsts[unit] = min(firsts.get(unit, (at_ms, variant)), (at_ms, variant))
+        seen.setdefault(unit, set()).add(variant)
+    return SubjectFigures(
+        units=len(firsts),
+        several=sum(len(variants) > 1 for variants in seen.values()),
+        variants=Counter(variant for _, variant in firsts.values()),
+        days=Counter(((NOW_MS + at_ms) // DAY_MS, variant) for at_ms, variant in firsts.values()),
+        first_ms=NOW_MS + min(times),
+        last_ms=NOW_MS + max(times),
+    )
 
 
-async def test_a_batch_is_stored_once(connections: Connections, redis: Redis) -> None:
-    """However often it is sent, also by several at the same time."""
-    store, batch_id = ExposureStore(connections), uuid7()
-    answers = await asyncio.gather(*(put(store, batch_id) for _ in range(20)))
-    assert sorted(answer.duplicate for answer in answers) == [False] + [True] * 19
-    assert await redis.xlen(keys_of(batch_id).stream) == 1
+async def test_a_unit_counts_for_the_variant_it_saw_first(store: SubjectStore) -> None:
+    """Also when that is told later."""
+    await count(store, units_of([(1, 50, "b")]))
+    await count(store, units_of([(1, -DAY_MS, "a")]))
+    assert await figures(store) == SubjectFigures(
+        1, 1, {"a": 1}, {(19_999, "a"): 1}, NOW_MS - DAY_MS, NOW_MS + 50
+    )
 
 
-async def test_another_environment_has_its_own_batches(connections: Connections) -> None:
-    """An id says nothing outside its environment."""
-    store, batch_id = ExposureStore(connections), uuid7()
-    assert not (await put(store, batch_id)).duplicate
-    assert not (await put(store, batch_id, project="q")).duplicate
+async def test_counting_agrees_with_an_independent_count(store: SubjectStore) -> None:
+    """In any order, in parts, with repeats, over days, while buckets are split."""
+    chance = random.Random(5)
+    shown = [
+        (chance.randrange(3000), chance.randrange(-3 * DAY_MS, DAY_MS), chance.choice("abc"))
+        for _ in range(9000)
+    ]
+    parts = [shown[at : at + 700] for at in range(0, len(shown), 700)]
+    for part in (*parts, *chance.sample(parts, 4)):
+        await count(store, units_of(part))
+    assert await figures(store) == expected(shown)
+    before = await figures(store)
+    await count(store, units_of(shown))
+    assert await figures(store) == before
 
 
-async def test_ids_are_forgotten_in_the_end(connections: Connections, redis: Redis) -> None:
-    """A set for each hour, which expires, so that memory is bounded by time."""
-    batch_id = uuid7()
-    await put(ExposureStore(connections), batch_id)
-    seen = keys_of(batch_id).seen(batch_hour(batch_id))
-    assert 0 < await redis.ttl(seen) <= EXPOSURES_SEEN_DAYS * 86_400
-
-
-async def test_a_batch_that_was_spooled_for_weeks_is_stored_once_too(
-    connections: Connections,
+async def test_of_two_variants_at_the_same_time_the_order_does_not_matter(
+    store: SubjectStore,
 ) -> None:
-    """What counts is when it came first, not when it was made."""
-    store, batch_id = ExposureStore(connections), uuid7(1_000_000_000)
-    assert not (await put(store, batch_id)).duplicate
-    assert (await put(store, batch_id)).duplicate
+    """One is taken by its name, in bytes."""
+    first, second = Subject.of_flag("one"), Subject.of_flag("two")
+    for subject, order in ((first, ("Zé", "a", "é", "b")), (second, ("é", "b", "a", "Zé"))):
+        for variant in order:
+            await count(store, units_of([(1, 0, variant)], subject))
+    assert await figures(store, first) == await figures(store, second)
+    assert (await figures(store, first)).variants == {"Zé": 1}
 
 
-async def test_the_oldest_make_way(connections: Connections, redis: Redis) -> None:
-    """A shard holds so many bytes; what it costs is said."""
-    store = ExposureStore(connections, max_shard_bytes=250)
-    first, second, third = same_shard(3)
-    assert (await put(store, first, items=5, body=b"x" * 100)).dropped == 0
-    assert (await put(store, second, items=7, body=b"x" * 100)).dropped == 0
-    assert (await put(store, third, items=1, body=b"x" * 200)).dropped == 12
-    ((_, fields),) = await redis.xrange(keys_of(third).stream)
-    assert fields[b"id"] == third.encode()
-    assert await redis.hgetall(keys_of(third).size) == {b"bytes": b"200", b"items": b"1"}
+async def test_subjects_are_counted_apart(store: SubjectStore) -> None:
+    """Several in a step."""
+    phase = Subject.of_experiment("e", 1)
+    await count(store, units_of([(1, 0, "a"), (2, 0, "b")]), units_of([(1, 5, "c")], phase))
+    assert (await figures(store)).variants == {"a": 1, "b": 1}
+    assert (await figures(store, phase)).variants == {"c": 1}
+    assert (await figures(store, Subject.of_flag("other"))).units == 0
 
 
-async def test_a_batch_above_the_bound_stays_alone(connections: Connections, redis: Redis) -> None:
-    """The newest is never dropped: its receipt is about to be sent."""
-    store = ExposureStore(connections, max_shard_bytes=10)
-    (batch_id,) = same_shard(1)
-    assert (await put(store, batch_id, body=b"x" * 100)).dropped == 0
-    assert await redis.xlen(keys_of(batch_id).stream) == 1
+async def test_variants_beyond_what_fits_are_counted_as_one(store: SubjectStore) -> None:
+    """A sidecar that makes up names costs no more."""
+    shown = [(unit, 0, f"v{unit:04}") for unit in range(4000)]
+    await count(store, units_of(shown[:2000]))
+    await count(store, units_of(shown[2000:]))
+    counted = await figures(store)
+    assert counted.units == 4000
+    assert sum(counted.variants.values()) == 4000
+    assert counted.variants[""] == 4000 - 8 * 250
+    assert counted.several == 0
 
 
-async def test_sizes_add_up(connections: Connections, redis: Redis) -> None:
-    """What the size says is what the streams hold."""
-    store = ExposureStore(connections)
-    for number in range(50):
-        await put(store, uuid7(), items=number, body=b"x" * number)
-    bytes_, items = 0, 0
-    for shard in range(SHARDS):
-        sizes = await redis.hgetall(ExposureKeys("p", "e", shard).size)
-        bytes_ += int(sizes.get(b"bytes", 0))
-        items += int(sizes.get(b"items", 0))
-    assert (bytes_, items) == (sum(range(50)), sum(range(50)))
+async def test_subjects_beyond_the_bound_are_counted_as_one(
+    store: SubjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were there before go on."""
+    monkeypatch.setattr(module, "MAX_SUBJECTS", 2)
+    names = [Subject.of_experiment(f"e{n}", 1) for n in range(5)]
+    for _ in range(2):
+        for number, subject in enumerate(names):
+            await count(store, units_of([(unit, 0, "a") for unit in range(50)], subject))
+            if number == 1:
+                assert (await figures(store, subject)).units == 50
+    assert [(await figures(store, subject)).units for subject in names] == [50, 50, 0, 0, 0]
+    assert (await figures(store, Subject("other", ""))).units == 50
 
 
-async def test_a_server_without_memory_stores_nothing_of_a_batch(connections: Connections) -> None:
-    """Half of a step would be an id that is known and a batch that is not there."""
-    store, batch_id = ExposureStore(connections), uuid7()
-    await put(store, uuid7())  # the script is there already
-    masters = await connections.commands.masters()
-    for server in masters.values():
-        await server.config_set("maxmemory", "1")
-    try:
-        with pytest.raises(RedisError, match=r"(?i)oom|maxmemory"):
-            await put(store, batch_id)
-    finally:
-        for server in masters.values():
-            await server.config_set("maxmemory", "0")
-    assert not (await put(store, batch_id)).duplicate
+async def test_buckets_stay_compact_and_a_unit_takes_little(
+    store: SubjectStore, connections: Connections
+) -> None:
+    """At most 64 bytes, everything included; docs/sizing.md has the figures of larger numbers."""
+    redis: Redis = connections.commands
+    await count(store, units_of([(0, 0, "on")], Subject.of_flag("script is loaded")))
+    await redis.flushdb()
+    before = (await redis.info("memory"))["used_memory"]
+    shown = [(unit, unit % DAY_MS, "ab"[unit % 2]) for unit in range(10_000)]
+    await count(store, units_of(shown))
+    used = (await redis.info("memory"))["used_memory"] - before
+    assert used / 10_000 < 64
+    total = 0
+    async for key in redis.scan_iter("mf:*"):
+        total += await redis.memory_usage(key, samples=0)
+        assert await redis.object("encoding", key) == b"listpack"
+    assert total / 10_000 < 64
 
 
-def test_all_keys_of_a_shard_have_one_hash_tag() -> None:
-    """An atomic step touches one slot of a cluster."""
-    keys = ExposureKeys("p", "e", 3)
-    slots = {
-        sync_redis.cluster.key_slot(name.encode())
-        for name in (keys.stream, keys.size, keys.seen(7))
-    }
-    assert len(slots) == 1
+async def test_a_count_that_breaks_off_is_made_again(store: SubjectStore) -> None:
+    """As it is when a consumer dies between two shards."""
+    units = units_of([(unit, unit, "ab"[unit % 2]) for unit in range(400)])
+    for shard in _SHARDS[:3]:
+        await store.count("p", "e", shard, [units])
+    assert 0 < (await figures(store)).units < 400
+    await count(store, units)
+    assert (await figures(store)).units == 400
 
 
-async def test_a_server_that_comes_back_is_used_again(redis_server: RedisServer) -> None:
-    """A restart loses neither batches nor which ones were seen; the script is loaded anew."""
-    connections = Connections(redis_server.url, RedisLimits())
-    store, batch_id = ExposureStore(connections), uuid7()
-    await put(store, batch_id)
-    redis_server.kill()
-    with pytest.raises(RedisError):
-        await put(store, uuid7())
-    redis_server.restart()
-    assert (await put(store, batch_id)).duplicate
-    await connections.close()
+def test_units_lie_in_the_slots_of_the_streams() -> None:
+    """So that a cluster spreads them alike."""
+    for shard in _SHARDS:
+        stream = ReportKeys("exposures", "p", "e", shard).stream
+        slots = {
+            sync_redis.cluster.key_slot(name.encode())
+            for name in (stream, subjects_key("p", "e", shard))
+        }
+        assert len(slots) == 1
+
+
+def test_what_a_unit_saw_is_one_value() -> None:
+    """The model's, which is what is written."""
+    (found,) = (s for s in units_of([(1, 5, "a"), (1, 2, "b")]).shards if s)
+    assert list(found.values()) == [Seen(NOW_MS + 2, "b", several=True)]

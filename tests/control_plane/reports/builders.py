@@ -1,11 +1,11 @@
-"""Batches of exposures for tests."""
+"""Batches of reports for tests."""
 
 import json
 import time
 import uuid
 from typing import Any
 
-__all__ = ["batch", "encoded", "item", "uuid7"]
+__all__ = ["batch", "encoded", "event", "item", "uuid7"]
 
 
 def uuid7(at_ms: int | None = None) -> str:
@@ -26,8 +26,21 @@ def item(**changes: Any) -> dict[str, Any]:
         "reason": "SPLIT",
         "epoch": "5fd0",
         "revision": 42,
-        "first_seen_ms": 1_795_999_990_000,
+        "first_seen_ms": time.time_ns() // 1_000_000,
         "count": 3,
+        **changes,
+    }
+
+
+def event(**changes: Any) -> dict[str, Any]:
+    """Return an event as it is sent."""
+    return {
+        "id": uuid7(),
+        "name": "purchase",
+        "unit": "user-1",
+        "unit_attribute": "targetingKey",
+        "time_ms": time.time_ns() // 1_000_000,
+        "value": 2.5,
         **changes,
     }
 
@@ -37,7 +50,7 @@ def batch(*items: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {
         "id": uuid7(),
         "instance": "pod-7f9c",
-        "sent_ms": 1_796_000_000_000,
+        "sent_ms": time.time_ns() // 1_000_000,
         "items": list(items) or [item()],
         **changes,
     }
@@ -45,4 +58,4 @@ def batch(*items: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 def encoded(document: Any) -> bytes:
     """Return JSON."""
-    return json.dumps(document).encode()
+    return json.dumps(document, separators=(",", ":")).encode()

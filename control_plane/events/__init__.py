@@ -1,0 +1,1 @@
+"""Custom events, what units did: taken once, counted once."""
