@@ -18,6 +18,7 @@ from loadtests.usage import machine_busy_s, own_cpu_s
 from tests.bench.control_plane import measure_api, measure_change
 from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
+from tests.bench.fanout import measure_fanout
 from tests.bench.figures import Figure, render
 from tests.bench.fleet import measure_fleet
 from tests.bench.front import measure_front
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "requests": measure_requests,
     "memory": measure_memory,
     "streams": measure_streams,
+    "fan-out": measure_fanout,
     "cold-start": measure_cold_start,
     "change": measure_change,
     "control-plane": measure_api,

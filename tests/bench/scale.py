@@ -24,9 +24,42 @@ class Scale:
     requests: int  # mutated ones, for the evaluation port
     streams: int
     sidecars: int  # that tell one control plane what they serve
+    followers: int  # streams of sidecars
 
 
 FULL = Scale(
-    200, 5, 3.0, 15, 10_000, 1_000, 10_000, 1_000, 500, 9, 1_000_000, 100_000, 100_000, 1_000, 5_000
+    changes=200,
+    rounds=5,
+    round_s=3.0,
+    repeats=15,
+    compiled_flags=10_000,
+    sidecar_flags=1_000,
+    stored_flags=10_000,
+    reads=1_000,
+    writes=500,
+    starts=9,
+    units=1_000_000,
+    documents=100_000,
+    requests=100_000,
+    streams=1_000,
+    sidecars=5_000,
+    followers=10_000,
 )
-QUICK = Scale(5, 1, 0.3, 2, 200, 50, 50, 20, 10, 2, 20_000, 200, 500, 20, 300)
+QUICK = Scale(
+    changes=5,
+    rounds=1,
+    round_s=0.3,
+    repeats=2,
+    compiled_flags=200,
+    sidecar_flags=50,
+    stored_flags=50,
+    reads=20,
+    writes=10,
+    starts=2,
+    units=20_000,
+    documents=200,
+    requests=500,
+    streams=20,
+    sidecars=300,
+    followers=50,
+)
