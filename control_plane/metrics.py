@@ -205,6 +205,12 @@ METRICS: dict[str, MetricRow] = {
             "Longest time since what a sidecar serves was confirmed, missing ones aside",
         ),
         MetricRow(
+            "matrixflag_fleet_names_shared",
+            "gauge",
+            ("project", "environment"),
+            "Names that several sidecars have: they take turns, and are counted as one",
+        ),
+        MetricRow(
             "matrixflag_fleet_waiting",
             "gauge",
             ("project", "environment"),
@@ -383,6 +389,7 @@ def _fleet(now: Figures) -> Iterator[Metric]:
         standings.add_metric((outcome,), count)
     states = _gauge("matrixflag_fleet_sidecars")
     oldest = _gauge("matrixflag_fleet_oldest_age_seconds")
+    shared = _gauge("matrixflag_fleet_names_shared")
     waiting = _gauge("matrixflag_fleet_waiting")
     convergence = _gauge("matrixflag_fleet_convergence_seconds")
     for row in now.environments[:MAX_SERIES]:
@@ -392,6 +399,7 @@ def _fleet(now: Figures) -> Iterator[Metric]:
         for state, count in fleet.states.items():
             states.add_metric((*labels, state), count)
         oldest.add_metric(labels, fleet.oldest_age_s)
+        shared.add_metric(labels, fleet.names_shared)
         last = fleet.last
         if last is None:
             continue
@@ -399,7 +407,7 @@ def _fleet(now: Figures) -> Iterator[Metric]:
         for share, after_ms in (("0.5", last.half_ms), ("0.99", last.most_ms), ("1", last.all_ms)):
             if after_ms is not None:
                 convergence.add_metric((*labels, share), after_ms / 1000)
-    yield from (standings, states, oldest, waiting, convergence)
+    yield from (standings, states, oldest, shared, waiting, convergence)
 
 
 def _reports(now: Figures) -> Iterator[Metric]:

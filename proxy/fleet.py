@@ -194,6 +194,11 @@ def _text(fleet: Fleet) -> str:
     ]
     if not fleet.complete:
         lines.append("Redis is away: these are the sidecars of one replica")
+    if fleet.names_shared:
+        lines.append(
+            f"{fleet.names_shared} names are shared by several sidecars, of which one is seen: "
+            "give each a MATRIXFLAG_INSTANCE of its own"
+        )
     laggards = [item for item in fleet.items if item.state != "current"]
     if laggards:
         rows = [_COLUMNS, *map(_row, laggards)]

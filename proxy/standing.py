@@ -13,6 +13,7 @@ there is another replica of the control plane, it is told sooner.
 import asyncio
 import logging
 import random
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -95,6 +96,7 @@ class Teller:
             clock=clock,
         )
         self._denied = Backoff(settings.denied_backoff_base_s, settings.denied_backoff_cap_s, draw)
+        self._run = secrets.token_hex(8)
         self._swapped_at_s: float | None = None
         self._news = asyncio.Event()
         self.outcomes: Counter[str] = Counter(dict.fromkeys(("failed", "taken"), 0))
@@ -147,6 +149,7 @@ class Teller:
             refused=holder.refusals.total(),
             last_error=None if error is None else error.partition(":")[0],
             uptime_ms=round(self._lifecycle.uptime_s() * 1000),
+            run=self._run,
         )
 
     def _serving_ms(self) -> int | None:

@@ -130,12 +130,14 @@ class Dropped(NamedTuple):
 class EnvironmentFleet:
     """The sidecars of one environment as far as they are known here, and who waits for what."""
 
-    __slots__ = ("_left", "instances", "revisions")
+    __slots__ = ("_earlier_runs", "_left", "_shared", "instances", "revisions")
 
     def __init__(self) -> None:
         self.instances: dict[str, Heard] = {}
         self.revisions = Revisions()
         self._left: dict[str, int] = {}  # when they said so: what was heard earlier comes later
+        self._earlier_runs: dict[str, str] = {}  # of instances that were another process before
+        self._shared: dict[str, int] = {}  # when one was the earlier process again
 
     def heard_at(self, name: str, now_ms: int) -> int:
         """Return the time for what is heard of an instance now: later than all that is known."""
@@ -154,6 +156,11 @@ class EnvironmentFleet:
             self._forget(name)
             return True
         self._left.pop(name, None)
+        before = self.instances.get(name)
+        if before is not None and before.standing.run != heard.standing.run:
+            if self._earlier_runs.get(name) == heard.standing.run:
+                self._shared[name] = heard.heard_ms
+            self._earlier_runs[name] = before.standing.run
         self.instances[name] = heard
         self.revisions.served(heard.standing, heard.serving_since_ms)
         return True
@@ -166,6 +173,10 @@ class EnvironmentFleet:
             if now_ms - heard.heard_ms < STALE_MS and heard.standing.digest != pointer.digest
         }
         self.revisions.published(pointer, published_ms, connected)
+
+    def shared(self, now_ms: int) -> set[str]:
+        """Return the names that several processes had lately: one that ended never comes back."""
+        return {name for name, at_ms in self._shared.items() if now_ms - at_ms < MISSING_MS}
 
     def drop(self, now_ms: int) -> "Dropped":
         """Forget those that have been missing for too long, and who left a while ago."""
@@ -186,6 +197,8 @@ class EnvironmentFleet:
         return self._left.get(name) if known is None else known.heard_ms
 
     def _forget(self, name: str) -> None:
+        self._earlier_runs.pop(name, None)
+        self._shared.pop(name, None)
         if self.instances.pop(name, None) is not None:
             self.revisions.gone(name)
 
@@ -258,6 +271,7 @@ class FleetFigures(NamedTuple):
 
     states: Mapping[InstanceState, int]
     oldest_age_s: float
+    names_shared: int
     last: Convergence | None
     """How the current revision spread; None where nobody saw it from its beginning."""
 

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from heapq import nlargest
@@ -318,7 +318,10 @@ class FleetService:
                 last = self._fleets[where].revisions.newest_first()[:1]
                 ours = [c for c in last if c.revision == snapshot.revision]
                 figures[where] = FleetFigures(
-                    survey.states, survey.oldest_age_ms / 1000, ours[0] if ours else None
+                    survey.states,
+                    survey.oldest_age_ms / 1000,
+                    len(self._fleets[where].shared(self._now_ms())),
+                    ours[0] if ours else None,
                 )
             self.figures = figures
 
@@ -331,7 +334,7 @@ class FleetService:
         after: Place | None = None,
         limit: int = 0,
     ) -> Survey:
-        fleet = self._fleets.get((snapshot.project, snapshot.environment), EnvironmentFleet())
+        fleet = self._fleet(snapshot)
         return await run_in_slices(
             surveying(
                 fleet.instances.copy(),
@@ -346,10 +349,14 @@ class FleetService:
             )
         )
 
+    def _fleet(self, snapshot: EnvironmentSnapshot) -> EnvironmentFleet:
+        return self._fleets.get((snapshot.project, snapshot.environment), EnvironmentFleet())
+
     def _told(
         self, snapshot: EnvironmentSnapshot, survey: Survey, listed: Iterable[Listed]
     ) -> Fleet:
         now_ms = self._now_ms()
+        shared = self._fleet(snapshot).shared(now_ms)
         return Fleet(
             project=snapshot.project,
             environment=snapshot.environment,
@@ -363,6 +370,7 @@ class FleetService:
             most_behind=survey.most_behind,
             behind_since=_time(survey.behind_since_ms),
             oldest_age_ms=survey.oldest_age_ms,
+            names_shared=len(shared),
             revisions=[
                 RevisionStanding(epoch, revision, count)
                 for (epoch, revision), count in survey.revisions.most_common(_GROUPS)
@@ -376,7 +384,7 @@ class FleetService:
                 for value, tally in _largest(survey.labels)
             ],
             matching=survey.matching,
-            items=[_instance(each, now_ms) for each in listed],
+            items=[_instance(each, now_ms, shared) for each in listed],
             next_cursor=None,
         )
 
@@ -385,7 +393,7 @@ def _largest(tallies: Mapping[T, Tally]) -> list[tuple[T, Tally]]:
     return nlargest(_GROUPS, tallies.items(), key=lambda row: (row[1].instances, row[0]))
 
 
-def _instance(listed: Listed, now_ms: int) -> InstanceStanding:
+def _instance(listed: Listed, now_ms: int, shared: Collection[str]) -> InstanceStanding:
     heard, standing = listed.heard, listed.heard.standing
     return InstanceStanding(
         instance=standing.instance,
@@ -407,6 +415,7 @@ def _instance(listed: Listed, now_ms: int) -> InstanceStanding:
         source=standing.state,
         refused=standing.refused,
         last_error=standing.last_error,
+        name_shared=standing.instance in shared,
     )
 
 

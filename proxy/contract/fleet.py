@@ -54,7 +54,8 @@ confirmed for a minute, its own silence included. `missing`: nothing was heard f
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a sidecar says of itself.
 
-    `instance` tells it apart within its environment. `version` is the sidecar's own. `epoch`,
+    `instance` tells it apart within its environment, `run` is random and another one in each
+    process: two that have one name take turns. `version` is the sidecar's own. `epoch`,
     `revision` and `digest` are what it serves, `serving_ms` for how long, `age_ms` how long ago
     that was last known as current, `age_estimated` when that hangs on wall clocks; null before the
     first snapshot. `state` is its source's, `refused` how many snapshots it did not take,
@@ -76,6 +77,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     refused: int = 0
     last_error: str | None = None
     uptime_ms: int = 0
+    run: str = ""
     leaving: bool = False
 
 
@@ -110,7 +112,8 @@ class InstanceStanding(msgspec.Struct, frozen=True):
     `behind_by` are the revisions that it lacks, null where they cannot be counted: in another
     epoch, or before its first; `behind_since` when the first of them was published, as far as that
     is remembered. `age_ms` is since what it serves was last known to be confirmed, its silence
-    included. `source` is the state of its source: streaming, polling, disconnected.
+    included. `source` is the state of its source: streaming, polling, disconnected. `name_shared`
+    is true when several processes told under this name lately: only the last one is seen.
     """
 
     instance: str
@@ -132,6 +135,7 @@ class InstanceStanding(msgspec.Struct, frozen=True):
     source: str
     refused: int
     last_error: str | None
+    name_shared: bool
 
 
 class Fleet(msgspec.Struct, frozen=True):
@@ -140,6 +144,7 @@ class Fleet(msgspec.Struct, frozen=True):
     `epoch`, `revision` and `digest` are what they should serve, since `published_at`. `complete`
     is false while what other replicas heard is not known, because Redis is away. `most_behind` is
     in revisions, and `behind_since` is when the first revision was published that somebody lacks.
+    `names_shared` are names that several sidecars have, so that there are more than are counted.
     `applications`, `revisions` and `labels`, of the label named by `by`, are the largest groups;
     `matching` are the instances that the filters let through, of which `items` is a page.
     """
@@ -156,6 +161,7 @@ class Fleet(msgspec.Struct, frozen=True):
     most_behind: int
     behind_since: str | None
     oldest_age_ms: int
+    names_shared: int
     revisions: list[RevisionStanding]
     applications: list[ApplicationStanding]
     labels: list[LabelStanding]
@@ -205,6 +211,7 @@ def check_standing(standing: Standing) -> list[Problem]:
         ("version", _MAX_NAME_CHARS),
         ("state", _MAX_WORD_CHARS),
         ("last_error", _MAX_WORD_CHARS),
+        ("run", _MAX_WORD_CHARS),
         ("epoch", _MAX_ID_CHARS),
         ("digest", _MAX_ID_CHARS),
     ):

@@ -64,6 +64,16 @@ async def test_only_some_laggards_are_named(
     assert "and 3 more" in told
 
 
+async def test_shared_names_are_told(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what to do about it."""
+    for run in ("x", "y", "x"):
+        serve(control_plane, "a", run=run)
+    assert await fleet() == 0
+    assert "MATRIXFLAG_INSTANCE" in capsys.readouterr().out
+
+
 async def test_json_is_the_answer(control_plane: Api, capsys: pytest.CaptureFixture[str]) -> None:
     """For programs."""
     serve(control_plane, "a")

@@ -44,6 +44,11 @@ class Ear:
             await self.hold.wait()
         return self.answer()
 
+    async def elsewhere(self, request: web.Request) -> web.Response:
+        """Where a redirect leads."""
+        self.requests.append(request)
+        return web.Response(status=204)
+
     async def times(self, count: int) -> Standing:
         """Return what was told last, once it was told so often."""
         async with self._came, asyncio.timeout(20):
@@ -57,6 +62,7 @@ async def ear() -> AsyncIterator[Ear]:
     ear = Ear()
     app = web.Application()
     app.router.add_post(STANDING_PATH, ear.hear)
+    app.router.add_route("*", "/elsewhere", ear.elsewhere)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     sockets = bind(("127.0.0.1",), 0, "--")
@@ -138,6 +144,7 @@ async def test_a_swap_is_told_with_all_there_is(ear: Ear, session: aiohttp.Clien
     assert told.serving_ms is not None
     assert told.age_ms is not None
     assert not told.leaving
+    assert len(told.run) == 16
     assert check_standing(told) == []
     request = ear.requests[0]
     assert request.headers["Authorization"] == f"Bearer {KEY}"
@@ -175,6 +182,7 @@ async def test_one_is_under_way_and_the_newest_is_next(
         assert len(ear.heard) == 1
         ear.hold.set()
         told = await ear.times(2)
+        await asyncio.sleep(0.1)  # nothing more comes, and that announces nothing
     assert told.revision == 9
     assert len(ear.heard) == 2
 

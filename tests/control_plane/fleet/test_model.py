@@ -107,6 +107,19 @@ def test_who_is_silent_is_dropped_in_time() -> None:
     assert fleet.take(Heard(standing("left"), NOW - MISSING_MS - 1)), "nothing of it is known"
 
 
+def test_two_that_share_a_name_are_noticed() -> None:
+    """A process that was followed by another one never comes back; restarts are no sharing."""
+    fleet = EnvironmentFleet()
+    for number, run in enumerate(("a", "b", "b", "c")):  # restarted twice
+        fleet.take(Heard(standing(run=run), NOW + number))
+    assert fleet.shared(NOW) == set()
+    fleet.take(Heard(standing(run="b"), NOW + 10))
+    assert fleet.shared(NOW + 10) == {"i-1"}
+    assert fleet.shared(NOW + 10 + MISSING_MS) == set(), "it was mended"
+    fleet.take(Heard(standing(run="b", leaving=True), NOW + 20))
+    assert fleet.shared(NOW + 20) == set()
+
+
 def test_a_fleet_is_summed_up() -> None:
     """By state, revision, application, label; the missing are in their state's count alone."""
     fleet = EnvironmentFleet()

@@ -143,6 +143,16 @@ async def test_a_key_reaches_its_own_environment_alone(api: Api) -> None:
     assert (await ask(api, environment="staging"))["items"] == []
 
 
+async def test_a_name_that_is_shared_is_told(api: Api) -> None:
+    """Or 240 sidecars with one name would look like one that is well."""
+    key = await api.key()
+    for run in ("x", "y", "x"):
+        await tell(api, key, serving(api, "a", run=run))
+    fleet = await ask(api)
+    assert (fleet["instances"], fleet["names_shared"]) == (1, 1)
+    assert fleet["items"][0]["name_shared"] is True
+
+
 async def test_all_of_a_standing_is_shown(api: Api) -> None:
     """With times by the control plane's clock."""
     told = serving(

@@ -98,6 +98,18 @@ async def test_marks_tell_of_every_writing(connections: Connections) -> None:
     assert set(await store.marks()) == {PLACE, ("other", "staging")}
 
 
+async def test_a_fail_over_that_lost_the_last_writings_is_read_again(
+    connections: Connections,
+) -> None:
+    """Numbers went back, and what is written now has one that a reader has passed."""
+    store = FleetStore(connections)
+    await store.write(PLACE, [heard(number) for number in range(5)])
+    reached, _ = await read_all(store)
+    await connections.commands.set(FleetKeys(*PLACE).standings[2], reached - 3)
+    await store.write(PLACE, [heard(9)])
+    assert heard(9) in (await read_all(store, reached))[1]
+
+
 async def test_writers_at_once_lose_nothing(connections: Connections) -> None:
     """A reader that goes on from where it was sees each of them."""
     stores = [FleetStore(connections) for _ in range(4)]
