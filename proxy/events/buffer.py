@@ -22,10 +22,11 @@ _OVERHEAD_BYTES = 100  # of each event, besides its bytes
 
 
 class Written(NamedTuple):
-    """An event by its id, and as JSON."""
+    """An event by its id, and as JSON; whether its time was moved to what can be counted."""
 
     id: str
     body: bytes
+    clamped: bool = False
 
 
 class EventBuffer:

@@ -9,7 +9,6 @@ Pure but for the buffer; clocks are arguments.
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import NamedTuple
 
 import msgspec
 
@@ -39,17 +38,15 @@ _NEWEST_MS = 300_000  # ahead: clocks of phones are wrong by minutes
 _MAX_REASON_CHARS = 200
 _SHOWN_CHARS = 40
 
+_decode = msgspec.json.Decoder(ReportedEvent).decode
+_encode = msgspec.json.Encoder().encode
+
 
 class Room(Enum):
     """Why none of a report was taken: there is not enough room now, or there never can be."""
 
     NONE_NOW = "none now"
     NONE_EVER = "none ever"
-
-
-class _Good(NamedTuple):
-    written: Written
-    clamped: bool
 
 
 class _Report(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,7 +94,7 @@ class EventRecorder:
         self, events: Sequence[ReportedEvent | str], now_ms: int, now_s: float
     ) -> EventAnswer | Room:
         """Record what was read of a report. `now_ms` is Unix time, `now_s` monotonic."""
-        good: list[_Good] = []
+        good: list[Written] = []
         rejected: list[RejectedEvent] = []
         for place, event in enumerate(events):
             checked = event if isinstance(event, str) else self._checked(event, now_ms)
@@ -106,53 +103,58 @@ class EventRecorder:
             else:
                 good.append(checked)
         buffer = self.buffer
-        if buffer is not None:
-            written = [each.written for each in good]
-            if not buffer.room_for(written):
-                return Room.NONE_NOW if buffer.room_for(written, ever=True) else Room.NONE_EVER
+        if buffer is not None and not buffer.room_for(good):
+            return Room.NONE_NOW if buffer.room_for(good, ever=True) else Room.NONE_EVER
         self.rejected += len(rejected)
         if buffer is None:
             return EventAnswer(0, 0, len(good), 0, rejected)
-        accepted = [each for each in good if buffer.add(each.written, now_s)]
-        clamped = sum(each.clamped for each in accepted)
+        accepted = [event for event in good if buffer.add(event, now_s)]
+        clamped = sum(event.clamped for event in accepted)
         self.clamped += clamped
         return EventAnswer(len(accepted), len(good) - len(accepted), 0, clamped, rejected)
 
-    def _checked(self, event: ReportedEvent, now_ms: int) -> _Good | str:
+    def _checked(self, event: ReportedEvent, now_ms: int) -> Written | str:
         """Return an event as it is sent, or what is wrong with it."""
         wrong = _wrong_with(event)
         if wrong is not None:
             return wrong
-        time_ms = _time_ms(event.time, now_ms)
+        time_ms = now_ms if event.time is None else _time_ms(event.time)
         if time_ms is None:
             shown = str(event.time)[:_SHOWN_CHARS]
             return f"time: {shown!r} is neither RFC 3339 with a zone nor Unix milliseconds"
         within_ms = max(1, now_ms - _OLDEST_MS, min(time_ms, now_ms + _NEWEST_MS))
         sent = Event(
-            id=event.id or self._new_id(),
-            name=event.name,
-            unit=self._disguise(event.unit),
-            unit_attribute=event.unit_attribute,
-            time_ms=within_ms,
-            value=event.value,
-            properties=event.properties,
+            event.id or self._new_id(),
+            event.name,
+            self._disguise(event.unit),
+            event.unit_attribute,
+            within_ms,
+            event.value,
+            event.properties,
         )
-        return _Good(Written(sent.id, msgspec.json.encode(sent)), within_ms != time_ms)
+        return Written(sent.id, _encode(sent), within_ms != time_ms)
 
 
 def _read(raw: msgspec.Raw) -> ReportedEvent | str:
-    event, problems = decode(raw, ReportedEvent)
-    if event is not None:
-        return event
+    try:
+        return _decode(raw)
+    except msgspec.MsgspecError:
+        _, problems = decode(raw, ReportedEvent)
     first = problems[0]
     return f"{first.pointer}: {first.message}" if first.pointer else first.message
 
 
 def _wrong_with(event: ReportedEvent) -> str | None:
     """Return what is beyond the bounds of an event, None for nothing."""
-    if event.id is not None and (wrong := _length("id", event.id, MAX_EVENT_ID_CHARS)):
+    wrong = (
+        _length("name", event.name, MAX_EVENT_NAME_CHARS)
+        or _length("unit", event.unit, MAX_UNIT_CHARS)
+        or _length("unit_attribute", event.unit_attribute, MAX_LABEL_CHARS)
+        or (None if event.id is None else _length("id", event.id, MAX_EVENT_ID_CHARS))
+    )
+    if wrong is not None:
         return wrong
-    if abs(event.value) > MAX_EVENT_VALUE:
+    if not -MAX_EVENT_VALUE <= event.value <= MAX_EVENT_VALUE:
         return f"value: {event.value} is beyond {MAX_EVENT_VALUE:g}"
     if len(event.properties) > MAX_PROPERTIES:
         return f"properties: {len(event.properties)} of them, at most {MAX_PROPERTIES} are taken"
@@ -160,26 +162,18 @@ def _wrong_with(event: ReportedEvent) -> str | None:
         if wrong := _length("properties: a name", name, MAX_PROPERTY_CHARS):
             return wrong
         if isinstance(value, str) and len(value) > MAX_PROPERTY_CHARS:
-            return (
-                f"properties: {name[:_SHOWN_CHARS]!r} has more than {MAX_PROPERTY_CHARS} characters"
-            )
-    return (
-        _length("name", event.name, MAX_EVENT_NAME_CHARS)
-        or _length("unit", event.unit, MAX_UNIT_CHARS)
-        or _length("unit_attribute", event.unit_attribute, MAX_LABEL_CHARS)
-    )
-
-
-def _length(what: str, text: str, most: int) -> str | None:
-    if not text:
-        return f"{what}: is empty"
-    if len(text) > most:
-        return f"{what}: {len(text)} characters, at most {most} are taken"
+            shown = name[:_SHOWN_CHARS]
+            return f"properties: {shown!r} has more than {MAX_PROPERTY_CHARS} characters"
     return None
 
 
-def _time_ms(time: int | str | None, now_ms: int) -> int | None:
-    """Return when an event happened, in Unix milliseconds; None for a time that cannot be read."""
-    if time is None:
-        return now_ms
+def _length(what: str, text: str, most: int) -> str | None:
+    if 0 < len(text) <= most:
+        return None
+    how = f"{len(text)} characters, at most {most} are taken" if text else "is empty"
+    return f"{what}: {how}"
+
+
+def _time_ms(time: int | str) -> int | None:
+    """Return a time in Unix milliseconds; None for what is none."""
     return parse_moment(time) if isinstance(time, str) else time

@@ -187,6 +187,7 @@ class Channel:
 
     async def run(self) -> None:
         """Report for ever: at each interval, sooner when a full batch waits."""
+        await self._recover()
         while True:
             await self._pause()
             await self.flush()
