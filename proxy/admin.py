@@ -174,11 +174,15 @@ class AdminHandler:
             "stopping": self._lifecycle.stopping.is_set(),
             "snapshot": self._snapshot(),
             "refused": dict(self._holder.refusals),
-            "trusted_keys": None if self._holder.trust is None else self._holder.trust.key_ids,
+            "trusted_keys": self._trusted(),
             "sync": self._sync(),
             **self._reports(),
             "background_failures": dict(self._metrics.background_failures),
         }
+
+    def _trusted(self) -> list[str] | None:
+        trust = self._holder.admission.trust
+        return None if trust is None else trust.key_ids
 
     def _snapshot(self) -> dict[str, Any] | None:
         served = self._holder.served
@@ -197,6 +201,8 @@ class AdminHandler:
             "signed_by": [each.key_id for each in header.signatures],
             "age_s": (self._holder.age_ms() or 0) / 1000,
             "age_estimated": self._holder.age_estimated,
+            "max_age_s": self._holder.max_age_s,
+            "stale": served.defaults is not None,
             "bytes": served.body_bytes,
             "flags": len(served.compiled.flags),
             "keys": len(served.compiled.keys),

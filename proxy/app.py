@@ -34,6 +34,7 @@ from aiohttp import web
 
 from proxy import __version__, logs
 from proxy.admin import AdminHandler, create_admin_app
+from proxy.admission import Admission
 from proxy.contract.settings import SettingsError, add_arguments
 from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
@@ -105,7 +106,9 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
 
         lifecycle = Lifecycle()
         trust = Trust(settings.verify_keys) if settings.verify_keys else None
-        holder, status, current = Holder(trust=trust), SyncStatus(), Current()
+        admission = Admission(trust, settings.verify_environment)
+        holder = Holder(admission=admission, max_age_s=settings.max_age_s)
+        status, current = SyncStatus(), Current()
         metrics = Metrics(holder, status, current)
         holder.subscribe(current.swapped)
         holder.subscribe(metrics.swapped)
@@ -134,6 +137,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
 
         work: dict[str, Work] = {
             "sync": make_source(settings, holder, status, session),
+            "watching age": holder.watch_age,
             "loop lag": lambda: measure_lag(metrics),
             "letting go": undertaker.run,
             "collecting": sweep,

@@ -82,6 +82,9 @@ class EvaluationCounts:
         counts: Counter[Labels] = Counter()
         for flag in new.compiled.replaced(old.compiled):
             self._add(counts, flag.answers)
+        if old.defaults is not None and old.defaults is not new.defaults:
+            for flag in old.defaults.values():
+                self._add(counts, flag.answers)
         for labels, count in counts.items():
             self._base[labels if self._admits(labels) else _SHUT_OUT] += count
 
@@ -92,9 +95,10 @@ class EvaluationCounts:
         """
         counts = self._base.copy()
         if served is not None:
-            for flag in served.compiled.flags.values():
-                self._add(counts, flag.answers)
-                yield
+            for flags in (served.compiled.flags, served.defaults or {}):
+                for flag in flags.values():
+                    self._add(counts, flag.answers)
+                    yield
         found: dict[Labels, int] = {}
         other = 0
         for labels, count in counts.items():

@@ -56,8 +56,11 @@ class Undertaker:
     def swapped(self, old: Served | None, new: Served) -> None:
         """Keep back what only the old snapshot holds."""
         if old is not None:
-            gone: list[object] = list(new.compiled.replaced(old.compiled))
-            self._kept += [gone, list(old.entries.values()), list(old.blobs.values())]
+            if new.snapshot is not old.snapshot:
+                gone: list[object] = list(new.compiled.replaced(old.compiled))
+                self._kept += [gone, list(old.entries.values()), list(old.blobs.values())]
+            if old.defaults is not None and old.defaults is not new.defaults:
+                self._kept.append(list(old.defaults.values()))
             self._work.set()
 
     async def run(self) -> None:

@@ -9,14 +9,15 @@ asked for from whoever offers a snapshot, once it is known which it needs.
 Rules:
 - `Served` is one atomic record: header, entries, digest, blobs and compiled form never come from
   two snapshots, so no reader can see one's revision with the other's answers.
-- With `trust` nothing is served that a trusted key has not signed, but for a file.
 - What a change left as it was is neither read, hashed nor compiled again.
-- Within an epoch of one project and environment an older revision is refused. Another epoch is
-  taken, because a restore must not wedge a fleet, and counted, because it should be rare. Epochs
-  have no order: which of two is over, the time tells at which each was last known as current.
+- What is not signed, of another place or older than what was seen is refused (`proxy.admission`).
+  Another epoch is taken, and counted, because it should be rare. Epochs have no order: which of two
+  is over, the time tells at which each was last known as current.
 - Age is the time since the source last confirmed that this digest is current, by a monotonic
   clock. Counted from what was on disk it is marked estimated, because it hangs on two wall clocks.
   A change says what is current and not since when that is known: age goes on.
+- From the maximum age on, which comes with the snapshot, its flags leave the decision to the
+  application (`watch_age`); the next confirmation ends that at once. They stay compiled.
 - Not thread-safe; all of it belongs to the event loop.
 """
 
@@ -29,6 +30,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import cast
 
+from proxy.admission import Admission, place_of, scope_of
 from proxy.contract.snapshot import (
     MAX_SNAPSHOT_BYTES,
     Entry,
@@ -37,7 +39,6 @@ from proxy.contract.snapshot import (
     Snapshot,
     SnapshotHeader,
     SnapshotRefused,
-    Verify,
     change_snapshot,
     changed_entries,
     encode_header,
@@ -47,9 +48,14 @@ from proxy.contract.snapshot import (
 from proxy.contract.steps import Steps
 from proxy.contract.sync import Delta
 from proxy.contract.units import UNIT_BYTES, blobs_of
-from proxy.engine import CompiledSnapshot, compile_changes, compile_snapshot
+from proxy.engine import (
+    CompiledFlag,
+    CompiledSnapshot,
+    code_defaults,
+    compile_changes,
+    compile_snapshot,
+)
 from proxy.slices import run_in_slices
-from proxy.trust import Trust
 
 __all__ = ["Holder", "LoadBlobs", "OutOfStep", "Served", "Subscriber"]
 
@@ -57,7 +63,8 @@ _log = logging.getLogger(__name__)
 
 _APART_MS = 15_000  # replicas that are well ask their store each second, and say so in heartbeats
 _ENTRIES_A_STEP = 1_000
-_ALARMING = ("signature", "rolled_back")  # no accident of the way here: an attack, or a mistake
+_LOOK_EVERY_S = 0.5  # at the age, which may have another bound by then
+_ALARMING = ("signature", "misplaced", "rolled_back")  # no accident on the way: an attack, perhaps
 _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
 
 
@@ -72,6 +79,8 @@ class Served:
     """The blobs of its unit lists, by their digests, and no others."""
     blobs_missing: int = 0
     """How many it needs besides; the flags that need them are quarantined."""
+    defaults: dict[str, CompiledFlag] | None = field(repr=False, default=None)
+    """What answers in the place of its flags while they are too old; else None."""
 
     @property
     def header(self) -> SnapshotHeader:
@@ -82,6 +91,11 @@ class Served:
     def entries(self) -> Mapping[EntryName, Entry]:
         """All other lines, in any order."""
         return self.snapshot.entries
+
+    @property
+    def flags(self) -> dict[str, CompiledFlag]:
+        """What answers, by the keys of its flags."""
+        return self.compiled.flags if self.defaults is None else self.defaults
 
     @property
     def body_bytes(self) -> int:
@@ -120,23 +134,29 @@ out makes the segments that need it unusable. What it raises leaves what is serv
 class Holder:
     """The current snapshot, None before the first.
 
-    `clock` returns seconds of a monotonic clock. Without `trust` no signature is asked for.
+    `clock` returns seconds of a monotonic clock. `max_age_s` is taken in the place of the
+    snapshot's own, 0 for never.
     """
 
     def __init__(
         self,
         max_snapshot_bytes: int = MAX_SNAPSHOT_BYTES,
         clock: Callable[[], float] = time.monotonic,
-        trust: Trust | None = None,
+        *,
+        admission: Admission | None = None,
+        max_age_s: float | None = None,
     ) -> None:
         self.max_snapshot_bytes = max_snapshot_bytes
-        self.trust = trust
+        self.admission = admission or Admission()
+        self._own_max_age_s = max_age_s
         self._clock = clock
         self._subscribers: list[Subscriber] = []
         self._loading = asyncio.Lock()
         self._first = asyncio.Event()
         self.refusals: Counter[str] = Counter()
         self.epoch_changes = 0
+        self.stale_times = 0
+        """Times that flags came to be too old."""
         # of the snapshot being served
         self.served: Served | None = None
         self.age_estimated = False
@@ -165,7 +185,7 @@ class Holder:
         async with self._loading:
             with self._counting_refusals(source):
                 snapshot = await run_in_slices(
-                    read_snapshot(body, self.max_snapshot_bytes, self._verify(source))
+                    read_snapshot(body, self.max_snapshot_bytes, self.admission.verify(source))
                 )
                 self._check(snapshot.header, age_ms)
                 served = self.served
@@ -178,8 +198,9 @@ class Holder:
                 served = self.served = replace(served, source=source)
                 self._confirm(age_ms, estimated=estimated)
             else:
+                served = await self._aged(served, self._clock() - age_ms / 1000)
                 self.swap(served, age_ms=age_ms, estimated=estimated)
-            return served
+            return self.served or served
 
     async def follow(
         self, delta: Delta, epoch: str, source: str, *, blobs: LoadBlobs | None = None
@@ -208,13 +229,13 @@ class Holder:
                         [(cast(EntryKind, entry.kind), entry.key) for entry in delta.removed],
                         delta.header,
                         self.max_snapshot_bytes,
-                        self._verify(source),
+                        self.admission.verify(source),
                     )
                 )
                 self._check(snapshot.header, 0)
                 served = await self._load(snapshot, changed, source, blobs)
-            self._exchange(served)
-            return served
+            self._exchange(await self._aged(served, self._confirmed_at_s))
+            return self.served or served
 
     def swap(self, served: Served, *, age_ms: int = 0, estimated: bool = False) -> None:
         """Make a snapshot current, known as such so long ago, and tell the subscribers."""
@@ -222,8 +243,52 @@ class Holder:
         self.age_estimated = estimated
         self._exchange(served)
 
+    async def watch_age(self) -> None:
+        """Have flags leave the decision to the application once they are too old, for ever."""
+        while True:
+            await asyncio.sleep(self._look_in_s())
+            served = self.served
+            if served is None or served.defaults is not None or not self._is_stale(served.header):
+                continue
+            aged = await self._aged(served, self._confirmed_at_s)
+            # meanwhile it may have been confirmed, or another have come
+            if self.served is not None and self.served.compiled is served.compiled:
+                self._exchange(replace(self.served, defaults=aged.defaults))
+
+    @property
+    def max_age_s(self) -> float | None:
+        """The age from which what is served is too old; None for never, and before the first."""
+        return None if self.served is None else self._max_age_s(self.served.header)
+
+    def _max_age_s(self, header: SnapshotHeader) -> float | None:
+        own = self._own_max_age_s
+        return header.max_age_s if own is None else own or None
+
+    def _is_stale(self, header: SnapshotHeader, confirmed_at_s: float | None = None) -> bool:
+        max_age_s = self._max_age_s(header)
+        at_s = self._confirmed_at_s if confirmed_at_s is None else confirmed_at_s
+        return max_age_s is not None and self._clock() - at_s > max_age_s
+
+    def _look_in_s(self) -> float:
+        """Return in how many seconds to look at the age."""
+        max_age_s = self.max_age_s
+        if max_age_s is None:
+            return _LOOK_EVERY_S
+        left_s = self._confirmed_at_s + max_age_s - self._clock()
+        return min(_LOOK_EVERY_S, max(0.01, left_s))
+
+    async def _aged(self, served: Served, confirmed_at_s: float) -> Served:
+        """Return what is to be served of what was confirmed at a time, and is too old perhaps."""
+        if not self._is_stale(served.header, confirmed_at_s):
+            return served
+        return replace(served, defaults=await run_in_slices(code_defaults(served.compiled)))
+
     def _exchange(self, served: Served) -> None:
+        if served.defaults is not None and not self._is_stale(served.header):
+            served = replace(served, defaults=None)
         old, self.served = self.served, served
+        self.admission.seen(served.header)
+        self._note_age(old, served)
         self._first.set()
         for subscriber in tuple(self._subscribers):
             try:
@@ -284,12 +349,27 @@ class Holder:
         try:
             yield
         except SnapshotRefused as refused:
-            self._count_refusal(refused, source)
+            self.refusals[refused.reason] += 1
+            if refused.reason in _ALARMING:
+                kept = "nothing is served" if self.served is None else "the last good one stays"
+                _log.error("a snapshot from %s is refused, %s: %s", source, kept, refused)
             raise
 
-    def _verify(self, source: str) -> Verify | None:
-        """Return what has to be asked about a header first."""
-        return None if self.trust is None or source == "file" else self.trust.verify
+    def _note_age(self, old: Served | None, new: Served) -> None:
+        was_stale = old is not None and old.defaults is not None
+        if was_stale == (new.defaults is not None):
+            return
+        age_s = (self.age_ms() or 0) / 1000
+        if was_stale:
+            _log.warning("flags were confirmed %.0f s ago: they are answered again", age_s)
+            return
+        self.stale_times += 1
+        _log.error(
+            "flags were last confirmed %.0f s ago, more than %g s: applications get their own"
+            " defaults until they are confirmed",
+            age_s,
+            self.max_age_s or 0,
+        )
 
     async def _load(
         self,
@@ -317,13 +397,13 @@ class Holder:
         compiled = await run_in_slices(
             compile_changes(snapshot.entries, changed, held.compiled, loaded)
         )
-        if _scope(held.header) != _scope(snapshot.header):
+        if scope_of(held.header) != scope_of(snapshot.header):
             self.epoch_changes += 1
             _log.warning(
                 "history starts anew: %s of epoch %s replaces %s of epoch %s",
-                _place(snapshot.header),
+                place_of(snapshot.header),
                 snapshot.header.epoch,
-                _place(held.header),
+                place_of(held.header),
                 held.header.epoch,
             )
         return Served(snapshot, compiled, source, loaded, missing)
@@ -351,24 +431,14 @@ class Holder:
     def _check(self, header: SnapshotHeader, age_ms: int) -> None:
         """Refuse what is not to be served though it is whole: content that is over."""
         held = self.served.header if self.served is not None else None
-        if held is None or _place(held) != _place(header):
-            return
-        if self.outlives(header.epoch, age_ms):
+        here = held is not None and place_of(held) == place_of(header)
+        if here and self.outlives(header.epoch, age_ms):
             raise SnapshotRefused(
                 "rolled_back",
                 f"epoch {header.epoch[:80]}, known as current {age_ms // 1000} s ago, "
                 "and a later one is being served",
             )
-        if held.epoch == header.epoch and header.revision < held.revision:
-            raise SnapshotRefused(
-                "rolled_back", f"revision {header.revision}, and {held.revision} is being served"
-            )
-
-    def _count_refusal(self, refused: SnapshotRefused, source: str) -> None:
-        self.refusals[refused.reason] += 1
-        if refused.reason in _ALARMING:
-            kept = "nothing is served" if self.served is None else "the last good one is served on"
-            _log.error("a snapshot from %s is refused, %s: %s", source, kept, refused)
+        self.admission.check(header)
 
     def _confirm(self, age_ms: int, *, estimated: bool) -> None:
         """Move the time of confirmation forward; what was known better stays known."""
@@ -377,6 +447,9 @@ class Holder:
             self._confirmed_at_s, self.age_estimated = at_s, False
         elif self.age_estimated == estimated:
             self._confirmed_at_s = max(self._confirmed_at_s, at_s)
+        served = self.served
+        if served is not None and served.defaults is not None and not self._is_stale(served.header):
+            self._exchange(served)
 
 
 def _lines(delta: Delta) -> list[bytes]:
@@ -402,17 +475,8 @@ def _needed_blobs(snapshot: Snapshot) -> Steps[dict[str, int]]:
     return needed
 
 
-def _scope(header: SnapshotHeader) -> tuple[str, str, str]:
-    """Return what a revision counts within."""
-    return header.project, header.environment, header.epoch
-
-
-def _place(header: SnapshotHeader) -> str:
-    return f"{header.project}/{header.environment}"
-
-
 def _same_record(a: SnapshotHeader, b: SnapshotHeader) -> bool:
-    return _scope(a) == _scope(b) and a.revision == b.revision and a.digest == b.digest
+    return scope_of(a) == scope_of(b) and a.revision == b.revision and a.digest == b.digest
 
 
 def _bounded(age_ms: int) -> int:

@@ -149,6 +149,24 @@ METRICS: tuple[MetricRow, ...] = (
         (),
         "Since the source last confirmed what is served; absent before the first snapshot.",
     ),
+    MetricRow(
+        "matrixflag_snapshot_max_age_seconds",
+        "gauge",
+        (),
+        "Age from which flags answer the code default; 0 where they never do.",
+    ),
+    MetricRow(
+        "matrixflag_snapshot_stale",
+        "gauge",
+        (),
+        "1 while flags answer the code default, because nobody confirmed them for too long.",
+    ),
+    MetricRow(
+        "matrixflag_snapshot_went_stale_total",
+        "counter",
+        (),
+        "Times that flags came to answer the code default for their age.",
+    ),
     MetricRow("matrixflag_snapshot_flags", "gauge", (), "Flags served."),
     MetricRow(
         "matrixflag_units",
@@ -171,7 +189,8 @@ METRICS: tuple[MetricRow, ...] = (
         "matrixflag_snapshots_refused_total",
         "counter",
         ("reason",),
-        "Snapshots not taken: too_large, malformed, schema, signature, digest, count, rolled_back.",
+        "Snapshots not taken: too_large, malformed, schema, signature, misplaced, digest, count,"
+        " rolled_back.",
     ),
     MetricRow(
         "matrixflag_quarantined_flags",
@@ -305,7 +324,8 @@ class Metrics:
 
     def swapped(self, old: Served | None, new: Served) -> None:
         """Take note of another snapshot; a subscriber of the holder, after `Current` is one."""
-        self._swaps += 1
+        if old is None or old.compiled is not new.compiled:
+            self._swaps += 1
         if old is not None:
             self.evaluations.fold(old, new)
 
@@ -373,8 +393,12 @@ class Metrics:
         yield _metric("matrixflag_snapshot_swaps_total", [((), self._swaps)])
         yield _metric("matrixflag_snapshot_epoch_changes_total", [((), self._holder.epoch_changes)])
         yield _metric("matrixflag_snapshots_refused_total", _labelled(self._holder.refusals))
+        yield _metric("matrixflag_snapshot_went_stale_total", [((), self._holder.stale_times)])
         if served is None:
             return
+        max_age_s = self._holder.max_age_s or 0
+        yield _metric("matrixflag_snapshot_max_age_seconds", [((), max_age_s)])
+        yield _metric("matrixflag_snapshot_stale", [((), int(served.defaults is not None))])
         age_ms = self._holder.age_ms() or 0
         yield _metric("matrixflag_snapshot_revision", [((), served.header.revision)])
         yield _metric("matrixflag_snapshot_age_seconds", [((), age_ms / 1000)])

@@ -28,6 +28,7 @@ LogFormat = Literal["text", "json"]
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _PATH_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+){0,16}")
+_PLACE = re.compile(r"[A-Za-z0-9._-]{1,64}/[A-Za-z0-9._-]{1,64}")
 _MAX_KEY_FILE_BYTES = 4096
 _MAX_KEYS_FILE_BYTES = 65_536  # eight blocks of PEM are a kilobyte
 _MAX_URLS = 32
@@ -83,6 +84,12 @@ def _labels(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((name, value) for name, value in found.items() if value)
 
 
+def _project_and_environment(text: str) -> str:
+    if not _PLACE.fullmatch(text):
+        raise ValueError("is not a project and an environment, like default/production")
+    return text
+
+
 def _header_names(text: str) -> tuple[str, ...]:
     names = words(text.lower())
     for name in names:
@@ -113,6 +120,11 @@ class ProxySettings:
     )
     verify_keys_file: Path | None = setting(
         None, "File that holds these public keys, one a line, or PEM", parse=Path
+    )
+    verify_environment: str | None = setting(
+        None,
+        "Project and environment that snapshots must be of, as default/production",
+        parse=_project_and_environment,
     )
     environment: str = setting("production", "Environment that a file of flags is read for")
     flagd_fractional: str = setting(
@@ -157,6 +169,11 @@ class ProxySettings:
     unready_after_s: float = setting(
         0.0,
         "Age at which /readyz fails; 0 never, because all instances would fail at once",
+        parse=number(float, 0.0, 31_536_000.0),
+    )
+    max_age_s: float | None = setting(
+        None,
+        "Age from which flags answer code defaults, instead of the environment's; 0 never",
         parse=number(float, 0.0, 31_536_000.0),
     )
     drain_s: float = setting(
@@ -328,6 +345,8 @@ class ProxySettings:
             problems += [f"MATRIXFLAG_KEY {problem}" for problem in _key_problems(self.key)]
         if self.verify_keys and self.verify_keys_file is not None:
             problems.append("--verify-keys and --verify-keys-file exclude each other")
+        if self.snapshot is not None and self.verify_environment is not None:
+            problems.append("--verify-environment: a file is of no project; use --environment")
         if self.snapshot is not None and (self.verify_keys or self.verify_keys_file is not None):
             problems.append("--verify-keys: a file of --snapshot is not signed; leave one out")
         return problems

@@ -7,6 +7,7 @@ import re
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
@@ -16,6 +17,7 @@ __all__ = [
     "MIN_AGE_S",
     "CopyInput",
     "Environment",
+    "EnvironmentInput",
     "EnvironmentRecord",
     "EnvironmentResource",
     "Project",
@@ -34,6 +36,9 @@ MAX_AGE_S = 31_536_000
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
+MaxAge = Annotated[int, msgspec.Meta(ge=MIN_AGE_S, le=MAX_AGE_S)] | None
+
+
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One place where a project's flags are served: production, staging, a developer's own.
 
@@ -44,7 +49,16 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     key: str
     name: str = ""
     description: str = ""
-    max_age_s: Annotated[int, msgspec.Meta(ge=MIN_AGE_S, le=MAX_AGE_S)] | None = None
+    max_age_s: MaxAge = None
+
+
+class EnvironmentInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be changed of an environment; `key` may be there and is the same."""
+
+    key: str | UnsetType = UNSET
+    name: str = ""
+    description: str = ""
+    max_age_s: MaxAge = None
 
 
 class EnvironmentRecord(msgspec.Struct, frozen=True):

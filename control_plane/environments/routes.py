@@ -1,6 +1,7 @@
 """`/api/v1/projects` and `/api/v1/environments` over HTTP."""
 
 from functools import partial
+from typing import Any
 
 from aiohttp import web
 
@@ -8,6 +9,7 @@ from control_plane.access.requests import author_of
 from control_plane.environments.model import (
     CopyInput,
     Environment,
+    EnvironmentInput,
     EnvironmentResource,
     Project,
     ProjectResource,
@@ -16,14 +18,20 @@ from control_plane.environments.service import EnvironmentService
 from control_plane.flags.model import FlagResource
 from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import REPLICA
-from control_plane.web.documents import read_document
+from control_plane.web.documents import decode_document, read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.params import query_scope
-from control_plane.web.respond import check_if_match, content_response, page
+from control_plane.web.respond import (
+    check_if_match,
+    check_if_match_content,
+    content_response,
+    page,
+)
 from control_plane.web.routing import (
     CURSOR,
     IF_MATCH,
     IF_NONE_MATCH,
+    JSON,
     LIMIT,
     PROJECT,
     Page,
@@ -81,6 +89,31 @@ async def get_environment(request: web.Request) -> web.StreamResponse:
     return content_response(request, found)
 
 
+async def replace_environment(request: web.Request) -> web.StreamResponse:
+    """Replace an environment's name, description and maximum age."""
+    changed = await _environments(request).replace(
+        query_scope(request).project,
+        request.match_info["key"],
+        await read_document(request, EnvironmentInput),
+        author_of(request),
+        partial(check_if_match_content, request),
+    )
+    return content_response(request, changed)
+
+
+async def patch_environment(request: web.Request) -> web.StreamResponse:
+    """Apply a merge patch to an environment."""
+    changed = await _environments(request).patch(
+        query_scope(request).project,
+        request.match_info["key"],
+        await read_document(request, dict[str, Any]),
+        partial(decode_document, kind=EnvironmentInput),
+        author_of(request),
+        partial(check_if_match_content, request),
+    )
+    return content_response(request, changed)
+
+
 async def copy_configuration(request: web.Request) -> web.StreamResponse:
     """Promote a flag's configuration."""
     document = await read_document(request, CopyInput)
@@ -99,6 +132,7 @@ def _environments(request: web.Request) -> EnvironmentService:
     return EnvironmentService(request.app[REPLICA])
 
 
+_MERGE_PATCH = "application/merge-patch+json"
 _PROJECT_KEY = Param("key", "path", required=True, description="The project's key.")
 _KEY = Param("key", "path", required=True, description="The environment's key.")
 
@@ -168,6 +202,35 @@ ROUTES = (
         tag="environments",
         params=(PROJECT, _KEY, IF_NONE_MATCH),
         responses={200: EnvironmentResource, 304: None},
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/environments/{key}",
+        handler=replace_environment,
+        summary="Replace an environment",
+        permission=Permission.WRITE,
+        tag="environments",
+        params=(PROJECT, _KEY, IF_MATCH),
+        body=EnvironmentInput,
+        example={"name": "Production", "max_age_s": 3600},
+        responses={200: EnvironmentResource},
+        description="Members left out are as in a new one. Another `max_age_s` is published at "
+        "once: a revision of the same flags, whose sidecars answer the application's defaults when "
+        "nobody has confirmed the flags for so many seconds. Without one they serve on.",
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/environments/{key}",
+        handler=patch_environment,
+        summary="Change parts of an environment",
+        permission=Permission.WRITE,
+        tag="environments",
+        params=(PROJECT, _KEY, IF_MATCH),
+        body=dict[str, Any],
+        example={"max_age_s": None},
+        media_types=(_MERGE_PATCH, JSON),
+        responses={200: EnvironmentResource},
+        description="A JSON merge patch (RFC 7396); null takes a member away.",
     ),
     Route(
         method="POST",

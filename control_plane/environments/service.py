@@ -4,15 +4,18 @@ A new environment gets a configuration of every flag that production has one of,
 its own record: no moment shows half of it.
 """
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from control_plane.audit.model import Author
-from control_plane.documents import Precondition, invalid
+from control_plane.documents import Precondition, invalid, merge_patch
 from control_plane.environments.model import (
     CopyInput,
     Environment,
+    EnvironmentInput,
     EnvironmentRecord,
     EnvironmentResource,
     Project,
@@ -124,6 +127,68 @@ class EnvironmentService:
         copies = await run_in_slices(_copies(document.key, flags, now))
         await self._replica.commit(project, build)
         return self.get(project, document.key)
+
+    async def replace(
+        self,
+        project: str,
+        key: str,
+        document: EnvironmentInput,
+        author: Author,
+        precondition: Callable[[EnvironmentResource], None],
+    ) -> EnvironmentResource:
+        """Replace what an environment is called and how old its flags may get.
+
+        Another maximum age is published at once, as a revision of the same content.
+
+        Raises:
+            NotFound, PreconditionFailed; Invalid: it would get another key.
+        """
+        return await self._change(
+            project, key, "environment.replace", author, precondition, lambda _before: document
+        )
+
+    async def patch(
+        self,
+        project: str,
+        key: str,
+        changes: Mapping[str, Any],
+        decode: Callable[[bytes], EnvironmentInput],
+        author: Author,
+        precondition: Callable[[EnvironmentResource], None],
+    ) -> EnvironmentResource:
+        """Apply a merge patch; raises as `replace`, and what `decode` raises."""
+
+        def merged(before: Environment) -> EnvironmentInput:
+            return decode(merge_patch(before, changes))
+
+        return await self._change(project, key, "environment.patch", author, precondition, merged)
+
+    async def _change(
+        self,
+        project: str,
+        key: str,
+        action: str,
+        author: Author,
+        precondition: Callable[[EnvironmentResource], None],
+        change: Callable[[Environment], EnvironmentInput],
+    ) -> EnvironmentResource:
+        def build(state: ProjectState) -> Change:
+            check_environment(state, key)
+            precondition(_environment(state, key))
+            record = state.environments[key]
+            wanted = change(record.environment)
+            if wanted.key not in (UNSET, key):
+                message = f"key is {key!r} and cannot become {wanted.key[:80]!r}"
+                raise invalid([Problem("/key", ProblemCode.READ_ONLY, message)])
+            changed = Environment(key, wanted.name, wanted.description, wanted.max_age_s)
+            now = now_rfc3339()
+            if changed == record.environment:
+                return Change(action, author, now)
+            made = EnvironmentRecord(changed, record.version + 1, record.created_at, now)
+            return Change(action, author, now, (Edit(RecordKind.ENVIRONMENT, key, made),))
+
+        await self._replica.commit(project, build)
+        return self.get(project, key)
 
     async def copy(
         self,

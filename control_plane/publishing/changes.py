@@ -8,7 +8,7 @@ everything.
 
 import secrets
 from collections.abc import Generator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 
 import msgspec
@@ -51,6 +51,7 @@ __all__ = [
     "decode_change",
     "decode_history",
     "edits_of",
+    "just_after",
     "load_project",
     "new_project",
     "now_rfc3339",
@@ -252,7 +253,16 @@ def new_project(
 
 def now_rfc3339() -> str:
     """Return the time now, in UTC with milliseconds, as all records carry it."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _rfc3339(datetime.now(UTC))
+
+
+def just_after(at: str) -> str:
+    """Return the time one millisecond after a time of `now_rfc3339`; nothing for none."""
+    return _rfc3339(datetime.fromisoformat(at) + timedelta(milliseconds=1)) if at else ""
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def position_of(state: ProjectState) -> Position:

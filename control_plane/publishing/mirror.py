@@ -7,7 +7,8 @@
   stands here, because a change log alone cannot tell that Redis went back: to a backup, or to what
   it had on disk. Behind us, or at our sequence with another head, it lost what was acknowledged.
   Redis is the truth, so we take what it has, and give it a new epoch, so that sidecars, which
-  refuse an older revision, take it too. All replicas may see this; one of them is first.
+  refuse an older revision, take it too. All replicas may see this; one of them is first. So it is
+  when what Redis has is of another epoch and was published before what is here.
 - A project that is gone altogether is served on, with growing age, and not written: emptiness is
   never published in the place of flags. One that cannot be read stays as it was, with growing age;
   until it can be it is not followed, only looked at by `_verify`, so as to hold up no other.
@@ -35,6 +36,7 @@ from control_plane.publishing.changes import (
     audit_entry,
     decode_change,
     edits_of,
+    just_after,
     load_project,
     new_project,
     now_rfc3339,
@@ -180,6 +182,14 @@ class Mirror:
                 break
             if (await self._store.positions([name]))[name] == position_of(state):
                 break  # nobody has changed the lists since: the data is not there
+        if before is not None and _is_earlier(state, before):
+            logger.error(
+                "Redis went back: %s was published later here, and in another epoch; "
+                "taking what it has",
+                name,
+            )
+            await self.renew(name, state.epoch)
+            return
         self._report_lost(state)
         if name in self.projects:
             self.reloads += 1
@@ -190,17 +200,21 @@ class Mirror:
             self._changed(name, environment)
 
     async def renew(self, name: str, epoch: str) -> None:
-        """Replace an epoch, unless another replica just did, and take what Redis has."""
+        """Replace an epoch, unless another replica just did, and take what Redis has.
+
+        It is published later than anything that was published before: sidecars that verify
+        signatures tell by the time which of two epochs came first.
+        """
         renewed = secrets.token_hex(8)
         for _ in range(_RENEWALS):
             before = (await self._store.positions([name]))[name]
             if before is None or before.epoch != epoch:
                 break
-            change = Change("epoch.renew", _SYSTEM, now_rfc3339())
+            change = Change("epoch.renew", _SYSTEM, self._after_all(name))
             audit = audit_entry(change, before.sequence + 1)
             after = Position(renewed, before.sequence + 1, link(before.head, audit))
             message = reload_message(ANY_HEAD, after.head, change.at)
-            if await self._store.renew(name, before, after, message, audit):
+            if await self._store.renew(name, before, after, message, audit, change.at):
                 self.epochs_renewed += 1
                 logger.warning("project %s has the new epoch %s", name, renewed)
                 break
@@ -313,6 +327,12 @@ class Mirror:
                     self.blobs_read += 1
         return found
 
+    def _after_all(self, name: str) -> str:
+        """Return the time now, or, by a clock that is behind, one after all that is known here."""
+        state = self.projects.get(name)
+        snapshots = state.snapshots.values() if state is not None else ()
+        return max([now_rfc3339(), *(just_after(each.published.at) for each in snapshots)])
+
     def _report_lost(self, state: ProjectState) -> None:
         lost = state.incomplete_segments()
         if lost:
@@ -340,3 +360,19 @@ class Mirror:
     def _position(self, name: str) -> Position | None:
         state = self.projects.get(name)
         return None if state is None else position_of(state)
+
+
+def _is_earlier(state: ProjectState, before: ProjectState) -> bool:
+    """Return whether a state is of an epoch that was over when another state came to be.
+
+    A backup may be older than the last new epoch. One that began after our state has published
+    everything after it, see `Mirror.renew`.
+    """
+    if state.epoch == before.epoch:
+        return False
+    known = before.snapshots
+    return any(
+        snapshot.published.at < known[environment].published.at
+        for environment, snapshot in state.snapshots.items()
+        if environment in known
+    )

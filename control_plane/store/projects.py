@@ -237,15 +237,24 @@ class ProjectStore:
         return {digest: data for digest, data in pairs if data is not None}
 
     async def renew(
-        self, name: str, before: Position, after: Position, change: bytes, audit: bytes
+        self,
+        name: str,
+        before: Position,
+        after: Position,
+        change: bytes,
+        audit: bytes,
+        at: str,
     ) -> bool:
-        """Replace a project's epoch, as one more change; False when it stands elsewhere."""
+        """Replace a project's epoch, as one more change; False when it stands elsewhere.
+
+        All its environments are published anew, at the time `at`.
+        """
         names = ProjectKeys(name)
         done = await self._connections.run(
             "renew",
             lambda: self._renew(
                 keys=[names.meta, names.changes, names.audit],
-                args=[*before, *after, change, audit],
+                args=[*before, *after, change, audit, at],
             ),
         )
         return bool(done)

@@ -85,6 +85,11 @@ if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or at[3] ~= ARGV[3] then
   return 0
 end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[4], 'sequence', ARGV[5], 'head', ARGV[6])
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 13) == 'published_at:' then
+    redis.call('HSET', KEYS[1], field, ARGV[9])
+  end
+end
 -- Of a log that reaches further than the data no entry can be added to: it starts anew.
 redis.call('DEL', KEYS[2])
 redis.call('XADD', KEYS[2], ARGV[5] .. '-0', 'change', ARGV[7])
@@ -93,7 +98,8 @@ redis.call('XADD', KEYS[3], '*',
 return 1
 """
 """KEYS: meta, changes, audit. ARGV: epoch, sequence and head that were seen, and the new ones;
-change, audit entry. Returns 1 done, 0 the project stands elsewhere."""
+change, audit entry, when all environments are published anew. Returns 1 done, 0 the project stands
+elsewhere."""
 
 TRIM_AUDIT = """
 if (redis.call('HGET', KEYS[1], 'audit_checkpoint') or '') ~= ARGV[1] then

@@ -17,6 +17,7 @@ from control_plane.errors import PreconditionFailed
 
 __all__ = [
     "check_if_match",
+    "check_if_match_content",
     "content_response",
     "etag_of",
     "json_response",
@@ -73,10 +74,18 @@ def check_if_match(request: web.Request, version: int) -> None:
     Raises:
         PreconditionFailed: for another version or a weak tag, with the current tag.
     """
+    _check_if_match(request, etag_of(version))
+
+
+def check_if_match_content(request: web.Request, value: Any) -> None:
+    """Do the same for what `content_response` gives a tag: the value as it is now."""
+    _check_if_match(request, _content_etag(value))
+
+
+def _check_if_match(request: web.Request, current: str) -> None:
     header = request.headers.get(hdrs.IF_MATCH)
     if header is None or header.strip() == "*":
         return
-    current = etag_of(version)
     if not any(not weak and f'"{tag}"' == current for weak, tag in _ETAGS.findall(header)):
         raise PreconditionFailed(f"the current version is {current}, not {header[:200]}", current)
 
@@ -89,11 +98,15 @@ def content_response(
     For what changes without getting another version: an environment shows its revision.
     """
     answer = json_response(value, status, location=location)
-    etag = f'"{hashlib.sha256(_encoder.encode(value)).hexdigest()[:32]}"'
+    etag = _content_etag(value)
     if status == 200 and not_modified(request, etag):
         return not_modified_response(etag)
     answer.headers[hdrs.ETAG] = etag
     return answer
+
+
+def _content_etag(value: Any) -> str:
+    return f'"{hashlib.sha256(_encoder.encode(value)).hexdigest()[:32]}"'
 
 
 def not_modified(request: web.Request, etag: str) -> bool:

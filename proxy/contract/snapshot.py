@@ -68,7 +68,7 @@ EntryName: TypeAlias = tuple[EntryKind, str]
 KINDS: tuple[EntryKind, ...] = ("segment", "flag", "key")
 
 RefusalReason = Literal[
-    "too_large", "malformed", "schema", "signature", "digest", "count", "rolled_back"
+    "too_large", "malformed", "schema", "signature", "misplaced", "digest", "count", "rolled_back"
 ]
 
 

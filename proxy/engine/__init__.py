@@ -11,6 +11,7 @@ This is its whole interface; the modules behind it are its own affair.
 
 from proxy.engine.answers import Answer
 from proxy.engine.bucketing import bucket, reallocate
+from proxy.engine.code_defaults import code_defaults
 from proxy.engine.compile import compile_changes, compile_flag, compile_snapshot
 from proxy.engine.compiled import CompiledFlag, CompiledSnapshot, Evaluate
 from proxy.engine.dialects import OVERRIDE
@@ -52,6 +53,7 @@ __all__ = [
     "Evaluate",
     "Memo",
     "Timing",
+    "code_defaults",
     "compile_changes",
     "compile_flag",
     "compile_snapshot",

@@ -283,7 +283,7 @@ class Answering:
         report, problems = read_report(body)
         if report is None:
             return _malformed(problems)
-        flags = views.of(granted.scope).flags
+        flags = views.shown(granted.scope)
         receipt = self.recorder.reported(report, flags, views.header, now_ms)
         return OfrepAnswer(200, msgspec.json.encode(receipt), JSON_HEADERS)
 

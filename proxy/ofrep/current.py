@@ -33,4 +33,4 @@ class Current:
         The counts of the old one are settled first, for those who add them up after.
         """
         self.settle()
-        self.views = Views(new.compiled, new.header, self.suspicious_units)
+        self.views = Views(new.compiled, new.header, self.suspicious_units, new.defaults)

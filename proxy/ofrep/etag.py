@@ -27,17 +27,22 @@ __all__ = ["context_etag", "etag_seed", "matches", "result_etag", "slice_name", 
 _DIGITS = 32  # 128 bits: no two results meet by accident
 
 
-def etag_seed(digest: str, scope: Scope, lacking: Iterable[str] = ()) -> "_Hash":
+def etag_seed(
+    digest: str, scope: Scope, lacking: Iterable[str] = (), *, stale: bool = False
+) -> "_Hash":
     """Return the hash so far of all that every context shares.
 
     The version is in it because another release may write the same result in other bytes. `lacking`
     are the segments of which a blob is not at hand: snapshots of one digest differ in nothing else,
-    but flags that name these answer otherwise once the blob has come.
+    but flags that name these answer otherwise once the blob has come. `stale` says that code
+    defaults are answered.
     """
     seed = sha256(f"{__version__}\n{digest}\n{scope}\n".encode())
     for key in sorted(lacking):
         # quoted, so that no key looks like two, nor like the context that follows
         seed.update(f"lacks {key!a}\n".encode())
+    if stale:
+        seed.update(b"stale\n")
     return seed
 
 

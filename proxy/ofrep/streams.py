@@ -334,7 +334,7 @@ def _changed(old: Served | None, new: Served) -> list[Scope]:
     """Return who sees a difference; a flag that is the same object answers the same."""
     if old is None:
         return list(Scope)
-    before, after = old.compiled.flags, new.compiled.flags
+    before, after = old.flags, new.flags
     if before == after:
         return []
     for_clients = [

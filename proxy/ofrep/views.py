@@ -223,31 +223,51 @@ class View:
 
 
 class Views:
-    """One snapshot and its views, each made when first asked for."""
+    """One snapshot and its views, each made when first asked for.
 
-    __slots__ = ("_made", "_suspicious_units", "compiled", "header")
+    With `defaults` these answer, in the place of its flags.
+    """
+
+    __slots__ = ("_defaults", "_made", "_shown", "_suspicious_units", "compiled", "header")
 
     def __init__(
         self,
         compiled: CompiledSnapshot,
         header: SnapshotHeader,
         suspicious_units: Counter[str] | None = None,
+        defaults: dict[str, CompiledFlag] | None = None,
     ) -> None:
         self.compiled = compiled
         self.header = header
         self._suspicious_units = Counter() if suspicious_units is None else suspicious_units
+        self._defaults = defaults
         self._made: dict[Scope, View] = {}
+        self._shown: dict[Scope, dict[str, CompiledFlag]] = {}
 
     def of(self, scope: Scope) -> View:
         """Return the view of a scope."""
         view = self._made.get(scope)
         if view is None:
+            stale = self._defaults is not None
+            flags = self.shown(scope)
+            if self._defaults is not None:
+                flags = {key: self._defaults[key] for key in flags}
+            seed = etag_seed(self.header.digest, scope, _lacking(self.compiled), stale=stale)
+            view = self._made[scope] = View(flags, seed, self._suspicious_units)
+        return view
+
+    def shown(self, scope: Scope) -> dict[str, CompiledFlag]:
+        """Return the flags of a scope as they were compiled, whatever they answer now.
+
+        What clients report was shown to somebody before, if flags are too old to be answered now.
+        """
+        flags = self._shown.get(scope)
+        if flags is None:
             flags = self.compiled.flags
             if scope is Scope.CLIENT:
                 flags = {key: flag for key, flag in flags.items() if flag.client_side}
-            seed = etag_seed(self.header.digest, scope, _lacking(self.compiled))
-            view = self._made[scope] = View(flags, seed, self._suspicious_units)
-        return view
+            self._shown[scope] = flags
+        return flags
 
     def settle(self) -> None:
         """Bring the counts of all answers up to date."""

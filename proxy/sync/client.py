@@ -64,12 +64,12 @@ class ControlPlaneClient:
 
     @contextlib.asynccontextmanager
     async def stream(
-        self, address: str, held: SnapshotHeader | None
+        self, address: str, held: SnapshotHeader | None, seen: SnapshotHeader | None
     ) -> AsyncIterator[aiohttp.StreamReader]:
         """Open the stream; gives its bytes, and closes the connection at the end.
 
-        `held` tells the control plane what it need not send. Network errors inside of the block
-        become SyncError too.
+        `held` tells the control plane what it need not send, `seen`, the newest that was seen, what
+        it must have. Network errors inside of the block become SyncError too.
         """
         settings = self._settings
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout_s)
@@ -78,7 +78,7 @@ class ControlPlaneClient:
             "Accept-Encoding": "identity",
             "Cache-Control": "no-store",
         }
-        if held is not None and _fits_header(last := event_id(held.epoch, held.revision)):
+        if seen is not None and _fits_header(last := event_id(seen.epoch, seen.revision)):
             headers["Last-Event-ID"] = last
         with _network_errors():
             opening = self._session.get(

@@ -8,10 +8,11 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
+from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused, read_header
 from proxy.holder import Holder, Served
 from proxy.slices import run_in_slices
 from proxy.sync import blob_files, cache
@@ -42,11 +43,12 @@ async def start_from_disk(
 ) -> Record | None:
     """Serve the newest usable snapshot of the cache, unless one is served or policy forbids it.
 
+    The newest that is there is remembered all the same: nothing older of its epoch is served then.
     Returns which one it is, None when none was taken. Never raises for anything that a disk or a
     file can do.
     """
     directory = settings.cache_dir
-    if directory is None or settings.startup_policy == "require-fresh" or holder.served is not None:
+    if directory is None or holder.served is not None:
         return None
     owner = cache.owner_of(settings.control_plane_urls, settings.key)
     try:
@@ -61,6 +63,21 @@ async def start_from_disk(
         reason = "what is stored is damaged, or belongs to another control plane, address or key"
         status.fail("cache", reason)
         _log.warning("nothing usable in the cache %s: %s", directory, reason)
+
+    taken = None
+    if settings.startup_policy != "require-fresh":
+        taken = await _serve_newest(holder, status, directory, found)
+    for saved in found:
+        with suppress(SnapshotRefused):
+            holder.admission.remember(read_header(saved.body))
+            break
+    return taken
+
+
+async def _serve_newest(
+    holder: Holder, status: SyncStatus, directory: Path, found: list[cache.Saved]
+) -> Record | None:
+    """Serve the first that can be served, and return which one it is."""
 
     async def blobs(
         _header: SnapshotHeader, needed: Mapping[str, int], _held: Mapping[str, bytes]

@@ -176,7 +176,8 @@ class _Source:
         """
         loop = asyncio.get_running_loop()
         idle_s = self._settings.idle_s
-        async with self._control_plane.stream(self._streams_from.address, self._held()) as content:
+        address, seen = self._streams_from.address, self._holder.admission.newest
+        async with self._control_plane.stream(address, self._held(), seen) as content:
             try:
                 async with asyncio.timeout(idle_s) as deadline:
                     async for chunk in content.iter_any():
@@ -350,8 +351,6 @@ class _Source:
 
     async def _fetch(self) -> None:
         held, wanted = self._held(), self._wanted
-        if held is not None and wanted is not None and wanted.digest == held.digest:
-            self._restamped = _stamp(wanted)
         self._no_fetch.clear()
         try:
             fetched = await self._control_plane.fetch(self._fetches_from.address, held)
@@ -361,6 +360,8 @@ class _Source:
                 self._holder.confirm(held.digest, fetched.verified_age_ms)
         finally:
             self._no_fetch.set()
+        if held is not None and wanted is not None and wanted.digest == held.digest:
+            self._restamped = _stamp(wanted)
 
     async def _offer(self, body: bytes, age_ms: int, asked_with: SnapshotHeader | None) -> None:
         async with self._taking:

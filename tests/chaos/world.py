@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -212,10 +213,11 @@ async def running_world(
     control_planes: int = 1,
     sidecars: int = 1,
     environ: Mapping[str, str] | None = None,
+    environs: Sequence[Mapping[str, str]] = (),
     control_plane_environ: Mapping[str, str] | None = None,
     before: Sequence[str] = (),
 ) -> AsyncIterator[World]:
-    """Run an installation; `environ` and `before` are for its sidecars."""
+    """Run an installation; `environ` and `before` are for its sidecars, `environs` for each one."""
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
@@ -231,8 +233,9 @@ async def running_world(
         await world.publish()
         status, key = await world.api("POST", "/api/v1/keys", json={"kind": "sidecar"})
         assert status == 201, key
-        for _ in range(sidecars):
-            await world._add_sidecar(stack, key["key"], environ or {}, before)
+        for _, own in zip_longest(range(sidecars), environs, fillvalue={}):
+            settings = {**(environ or {}), **own}
+            await world._add_sidecar(stack, key["key"], settings, before)
         await asyncio.gather(*(program.start() for program in world.sidecars))
         await world.healthy(20)
         yield world

@@ -9,10 +9,10 @@ Change together: a member of an answer that applications can see needs a case he
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-__all__ = ["CASES", "DEFINITIONS", "Case", "Outcome", "configured", "simple", "with_flag"]
+__all__ = ["CASES", "DEFINITIONS", "Case", "Outcome", "configured", "simple", "stale", "with_flag"]
 
 Kind = Literal["boolean", "string", "integer", "float", "object"]
 
@@ -221,6 +221,12 @@ def _default(case: str, flag: str, kind: Kind, default: Any, reason: str) -> Cas
             **go,
         },
     )
+
+
+def stale(flag: str, kind: Kind, default: Any) -> Case:
+    """Return a case of a flag that is too old: answered as one that is disabled, and says why."""
+    case = _default("a flag that is too old", flag, kind, default, "DISABLED")
+    return replace(case, expected=replace(case.expected, metadata={"stale": True}))
 
 
 def _disabled(kind: Kind, default: Any) -> Case:

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.clients.asking import Ask, Seen, asking
-from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, with_flag
+from tests.clients.cases import CASES, DEFINITIONS, Case, Outcome, simple, stale, with_flag
 from tests.clients.conftest import Served, serving, write_definitions
 from tests.clients.keyed import PUBLIC, SECRET, Keyed, running_keyed
 from tests.support.processes import running_sidecar
@@ -39,6 +39,24 @@ def test_58_59_61_the_application_gets_what_was_defined(client: str, ask: Ask, c
     assert type(outcome.value) is type(expected.value)
     # providers fail on an error without details, and a person needs them
     assert bool(message) is (expected.error is not None)
+
+
+def test_58_59_61_flags_that_are_too_old_give_the_applications_default(
+    client: str, tmp_path: Path
+) -> None:
+    """Of every type, without an error where the client knows flags without a value."""
+    with serving(tmp_path, "--max-age-s", "0.5") as served, asking(client, served.url) as ask:
+        served.file.unlink()  # so that nobody can confirm what it said
+        text = stale("text", "string", "red")
+        _until(ask, lambda seen: seen.outcome == text.seen_by(client))
+        for case in (
+            stale("bool-false", "boolean", True),
+            stale("integer", "integer", 7),
+            stale("number", "float", 0.5),
+            stale("object", "object", {"mine": True}),
+            stale("broken", "boolean", True),
+        ):
+            assert ask(case).outcome == case.seen_by(client)
 
 
 def test_58_59_61_a_changed_definition_is_noticed(client: str, changeable: Served) -> None:

@@ -1,16 +1,18 @@
 """The holder serves one whole snapshot, knows its age, and keeps the last good one."""
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 import proxy.holder
+from proxy.admission import Admission
 from proxy.contract.snapshot import SnapshotHeader, SnapshotRefused
 from proxy.contract.steps import finish
 from proxy.engine import evaluate
@@ -116,7 +118,7 @@ async def test_with_trust_only_what_is_signed_is_served(
     source: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """From wherever it comes; the last good one stays, and it is counted and loud in the log."""
-    holder = Holder(trust=trusting("one"))
+    holder = Holder(admission=Admission(trusting("one")))
     with pytest.raises(SnapshotRefused, match="it is not signed"):
         await holder.offer(make_snapshot({"a": True})[1], source)
     assert holder.served is None
@@ -131,12 +133,12 @@ async def test_with_trust_only_what_is_signed_is_served(
     assert holder.refusals == {"signature": 3}
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
     assert len(errors) == 3
-    assert "the last good one is served on" in errors[-1].message
+    assert "the last good one stays" in errors[-1].message
 
 
 async def test_a_signature_says_nothing_of_entries_that_have_another_digest() -> None:
     """The header is genuine, what follows it is not."""
-    holder = Holder(trust=trusting("one"))
+    holder = Holder(admission=Admission(trusting("one")))
     genuine = make_snapshot({"a": True}, sign=signer("one"))[1]
     forged = genuine.replace(b'"variant":"on"', b'"variant":"off"')
     assert forged != genuine
@@ -148,7 +150,7 @@ async def test_a_signature_says_nothing_of_entries_that_have_another_digest() ->
 
 async def test_a_file_needs_no_signature() -> None:
     """Whoever may write it may as well change the settings."""
-    holder = Holder(trust=trusting("one"))
+    holder = Holder(admission=Admission(trusting("one")))
     await holder.offer(make_snapshot({"a": True})[1], "file")
     assert answer(holder, "a") is True
 
@@ -164,7 +166,7 @@ async def test_an_older_revision_is_refused_only_within_its_epoch() -> None:
     """A restore gives a new epoch, and must not wedge a fleet; it is counted."""
     holder = Holder()
     await offer(holder, {"a": True}, revision=50)
-    with pytest.raises(SnapshotRefused, match="revision 49, and 50 is being served"):
+    with pytest.raises(SnapshotRefused, match="revision 49, and 50 was seen"):
         await offer(holder, {"a": False}, revision=49)
     await offer(holder, {"a": False}, revision=3, epoch="e2")
     assert answer(holder, "a") is False
@@ -686,7 +688,7 @@ async def test_a_blob_that_was_missing_is_asked_for_again_with_the_next_change()
 async def test_changes_are_signed_too_where_keys_are_given() -> None:
     """By the header of what they lead to; without one nobody has signed that."""
     sign = signer("one")
-    holder = Holder(trust=trusting("one"))
+    holder = Holder(admission=Admission(trusting("one")))
     await holder.offer(make_snapshot({"a": True}, sign=sign)[1], "control-plane")
     _, unsigned = make_snapshot({"a": False}, revision=2)
     _, other = make_snapshot({"a": False}, revision=2, sign=signer("two"))
@@ -704,3 +706,173 @@ async def test_a_change_without_a_header_takes_no_signature_along() -> None:
     await holder.offer(make_snapshot({"a": True}, sign=signer("one"))[1], "control-plane")
     served = await follow(holder, make_snapshot({"a": False}, revision=2)[1], header=None)
     assert (served.header.signatures, served.header.revision) == ((), 2)
+
+
+async def stale(holder: Holder) -> Served:
+    """Wait until flags are too old, and return what is served then."""
+    async with asyncio.timeout(10):
+        while holder.served is None or holder.served.defaults is None:  # noqa: ASYNC110 - its clock is turned
+            await asyncio.sleep(0.005)
+    return holder.served
+
+
+@asynccontextmanager
+async def watched(holder: Holder) -> AsyncIterator[None]:
+    """Have its age watched, as the sidecar does."""
+    task = asyncio.create_task(holder.watch_age())
+    yield
+    assert not task.done()
+    task.cancel()
+
+
+def told(holder: Holder) -> list[tuple[bool, bool]]:
+    """Return a list that gets, at each swap, whether code defaults were and are answered."""
+    swaps: list[tuple[bool, bool]] = []
+    holder.subscribe(
+        lambda old, new: swaps.append(
+            (old is not None and old.defaults is not None, new.defaults is not None)
+        )
+    )
+    return swaps
+
+
+async def test_flags_that_are_too_old_leave_the_decision_to_the_application(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """From the age on that came with them, and until the next confirmation; said each time."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    header, body = make_snapshot({"a": True, "b": definition(surprise=1)}, max_age_s=60)
+    async with watched(holder):
+        fresh = await holder.offer(body, "control-plane")
+        swaps = told(holder)
+        clock.now_s += 60
+        await asyncio.sleep(0.05)
+        assert holder.served is fresh, "not yet: the age is not more than that"
+        clock.now_s += 0.1
+        old = await stale(holder)
+        assert old.flags is old.defaults
+        assert old.compiled is fresh.compiled
+        assert old.header == header
+        for key in ("a", "b"):
+            answered = old.flags[key].evaluate({}, 0)
+            assert (answered.status, answered.value, answered.reason) == (200, UNSET, "DISABLED")
+        assert holder.confirm(header.digest)
+        assert holder.served is not None
+        assert holder.served.flags is fresh.compiled.flags
+    assert swaps == [(False, True), (True, False)]
+    assert holder.stale_times == 1
+    messages = [record.message for record in caplog.records]
+    assert "flags were last confirmed 60 s ago, more than 60 s" in messages[-2]
+    assert "answered again" in messages[-1]
+
+
+async def test_a_confirmation_that_is_too_old_itself_does_not_end_it() -> None:
+    """A control plane that is blind says for how long, and that is what counts."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    header, body = make_snapshot({"a": True}, max_age_s=60)
+    async with watched(holder):
+        await holder.offer(body, "control-plane")
+        clock.now_s += 100
+        await stale(holder)
+        assert holder.confirm(header.digest, 61_000)
+        assert holder.served is not None
+        assert holder.served.defaults is not None
+        assert holder.confirm(header.digest, 60_000)
+        assert holder.served.defaults is None
+
+
+@pytest.mark.parametrize("source", ["control-plane", "disk"])
+async def test_what_comes_too_old_is_never_answered(source: str) -> None:
+    """Not even until somebody looks at its age: from the disk, or from a blind replica."""
+    holder = Holder()
+    swaps = told(holder)
+    _, body = make_snapshot({"a": True}, max_age_s=60)
+    served = await holder.offer(body, source, age_ms=61_000, estimated=source == "disk")
+    assert served.defaults is not None
+    assert swaps == [(False, True)]
+    again = await holder.offer(body, "control-plane")
+    assert again.defaults is None
+    assert swaps == [(False, True), (True, False)]
+
+
+async def test_a_change_does_not_make_flags_younger() -> None:
+    """Age goes on; the heartbeat that follows ends it."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    async with watched(holder):
+        await holder.offer(make_snapshot({"a": True}, max_age_s=60)[1], "control-plane")
+        clock.now_s += 100
+        await stale(holder)
+        swaps = told(holder)
+        header, body = make_snapshot({"a": False}, revision=2, max_age_s=60)
+        served = await follow(holder, body)
+        assert served.defaults is not None
+        assert (served.header.revision, swaps) == (2, [(True, True)])
+        holder.confirm(header.digest)
+        assert answer(holder, "a") is False
+        assert holder.served is not None
+        assert holder.served.defaults is None
+
+
+async def test_another_maximum_age_counts_at_once() -> None:
+    """Whether flags are old is asked by the policy that came last."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+    async with watched(holder):
+        await holder.offer(make_snapshot({"a": True})[1], "control-plane")
+        assert holder.max_age_s is None
+        clock.now_s += 100
+        assert (
+            await follow(holder, make_snapshot({"a": True}, revision=2, max_age_s=60)[1])
+        ).defaults
+        assert holder.max_age_s == 60
+        served = await follow(holder, make_snapshot({"a": True}, revision=3, max_age_s=200)[1])
+        assert served.defaults is None
+        served = await follow(holder, make_snapshot({"a": True}, revision=4)[1])
+        assert (served.defaults, holder.max_age_s) == (None, None)
+
+
+@pytest.mark.parametrize(("own", "most"), [(0.0, None), (5.0, 5.0), (None, 60)])
+async def test_the_sidecars_own_maximum_age_wins(own: float | None, most: float | None) -> None:
+    """0 for never."""
+    holder = Holder(max_age_s=own)
+    await holder.offer(make_snapshot({"a": True}, max_age_s=60)[1], "control-plane")
+    assert holder.max_age_s == most
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["wait", "confirm", "offer", "follow"]), st.integers(0, 90)))
+)
+def test_code_defaults_are_answered_when_and_only_when_flags_are_too_old(
+    steps: list[tuple[str, int]],
+) -> None:
+    """After whatever happened, once there was time to look."""
+    clock = Clock()
+    holder = Holder(clock=clock)
+
+    async def play() -> None:
+        await holder.offer(make_snapshot({"a": True}, max_age_s=60)[1], "control-plane")
+        revision = 1
+        for what, seconds in steps:
+            assert holder.served is not None
+            if what == "wait":
+                clock.now_s += seconds
+            elif what == "confirm":
+                holder.confirm(holder.served.header.digest, seconds * 1000)
+            else:
+                revision += 1
+                body = make_snapshot({"a": seconds % 2 == 0}, revision=revision, max_age_s=60)[1]
+                if what == "offer":
+                    await holder.offer(body, "control-plane", age_ms=seconds * 1000)
+                else:
+                    await follow(holder, body)
+            too_old = (holder.age_ms() or 0) > 60_000
+            if too_old and what == "wait":
+                async with watched(holder):
+                    await stale(holder)
+            assert holder.served is not None
+            assert (holder.served.defaults is not None) == too_old
+
+    asyncio.run(play())

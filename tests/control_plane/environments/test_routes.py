@@ -1,10 +1,13 @@
 """Projects and environments over real HTTP, and promotion between them."""
 
+import json
 from typing import Any
 
 import pytest
+import redis
 
 from control_plane.keys import REPLICA
+from proxy.contract.sync import SnapshotPointer
 from tests.support.api import Api, Reply
 
 PROJECTS, ENVIRONMENTS = "/api/v1/projects", "/api/v1/environments"
@@ -295,3 +298,91 @@ async def test_a_maximum_age_is_bounded(api: Api, wrong: int) -> None:
     assert [(p["pointer"], p["code"]) for p in reply.json["problems"]] == [
         ("/max_age_s", "out_of_range")
     ]
+
+
+async def change(api: Api, method: str, body: Any, **headers: str) -> Reply:
+    """Change the environment `production`."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    return await api.ask(method, f"{ENVIRONMENTS}/production", json=body, headers=sent)
+
+
+async def test_another_maximum_age_is_a_revision_of_the_same_content(
+    api: Api, redis_url: str
+) -> None:
+    """At once, audited, and in that environment alone; the same again is none."""
+    await create(api)
+    snapshots = api.app[REPLICA].project("default").snapshots
+    before = {name: snapshot.pointer() for name, snapshot in snapshots.items()}
+    changed = await change(api, "PATCH", {"max_age_s": 600})
+    assert changed.status == 200, changed.body
+    assert (changed.json["max_age_s"], changed.json["version"]) == (600, 2)
+    after = {name: snapshot.pointer() for name, snapshot in snapshots.items()}
+    assert after.pop("production") == SnapshotPointer(
+        before["production"].epoch, before["production"].revision + 1, before["production"].digest
+    )
+    assert after == {name: pointer for name, pointer in before.items() if name != "production"}
+    assert snapshots["production"].header().max_age_s == 600
+    same = await change(api, "PATCH", {"max_age_s": 600})
+    assert same.json == changed.json
+    none = await change(api, "PATCH", {"max_age_s": None})
+    assert none.json["max_age_s"] is None
+    assert b"max_age_s" not in snapshots["production"].body()
+    with redis.Redis.from_url(redis_url) as client:
+        entries = client.xrevrange("mf:{default}:audit", count=2)
+    audit = [json.loads(fields[b"entry"]) for _, fields in entries]
+    assert [(e["action"], e["targets"]) for e in audit] == [
+        ("environment.patch", ["environment:production"])
+    ] * 2
+
+
+async def test_a_name_is_changed_without_a_revision(api: Api) -> None:
+    """Sidecars have no use for it. What a replacement leaves out is taken away."""
+    await change(api, "PUT", {"name": "Live", "max_age_s": 60})
+    snapshot = api.app[REPLICA].project("default").snapshots["production"]
+    revision = snapshot.revision
+    renamed = await change(api, "PATCH", {"name": "Production", "description": "the shop"})
+    assert (renamed.json["name"], renamed.json["max_age_s"]) == ("Production", 60)
+    assert snapshot.revision == revision
+    replaced = await change(api, "PUT", {"key": "production", "description": "d"})
+    assert (replaced.json["name"], replaced.json["max_age_s"]) == ("", None)
+    assert (replaced.json["version"], snapshot.revision) == (4, revision + 1)
+
+
+async def test_an_environment_is_changed_as_it_was_seen(api: Api) -> None:
+    """Not by who has seen another, and the tag to try again with is told."""
+    tag = (await api.ask("GET", f"{ENVIRONMENTS}/production")).headers["ETag"]
+    changed = await change(api, "PUT", {"max_age_s": 60}, If_Match=tag)
+    assert (changed.status, changed.headers["ETag"] != tag) == (200, True)
+    late = await change(api, "PATCH", {"name": "x"}, If_Match=tag)
+    assert (late.status, late.headers["ETag"]) == (412, changed.headers["ETag"])
+    assert (await change(api, "PATCH", {"name": "x"}, If_Match="*")).status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize(
+    ("body", "pointer", "code"),
+    [
+        ({"max_age_s": 59}, "/max_age_s", "out_of_range"),
+        ({"max_age_s": "1h"}, "/max_age_s", "wrong_type"),
+        ({"max_age_s": 60.5}, "/max_age_s", "wrong_type"),
+        ({"key": "other"}, "/key", "read_only"),
+        ({"maxAge": 60}, "/maxAge", "unknown_field"),
+        ({"revision": 60}, "/revision", "unknown_field"),
+    ],
+    ids=range(6),
+)
+async def test_what_an_environment_cannot_be_is_refused(
+    api: Api, method: str, body: Any, pointer: str, code: str
+) -> None:
+    """And nothing changes."""
+    before = (await api.ask("GET", f"{ENVIRONMENTS}/production")).json
+    reply = await change(api, method, body)
+    assert reply.status == 422
+    assert [(p["pointer"], p["code"]) for p in reply.json["problems"]] == [(pointer, code)]
+    assert (await api.ask("GET", f"{ENVIRONMENTS}/production")).json == before
+
+
+async def test_an_environment_that_is_not_there_cannot_be_changed(api: Api) -> None:
+    """It is made by POST."""
+    reply = await api.ask("PUT", f"{ENVIRONMENTS}/nowhere", json={"name": "x"})
+    assert (reply.status, reply.json["code"]) == (404, "environment_not_found")

@@ -9,6 +9,7 @@ import redis
 from control_plane.environments.model import Project
 from control_plane.errors import Unavailable
 from control_plane.publishing import mirror
+from control_plane.publishing.changes import just_after
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Edit, RecordKind
 from control_plane.store.keys import MAX_CHANGES, ProjectKeys
@@ -119,6 +120,49 @@ async def test_another_history_is_seen_however_long_it_is(
             await until_same(one, other)
             assert one.project("default").epoch != epoch
             assert one.project("default").flags.keys() == {"instead"}
+
+
+@pytest.mark.parametrize("clock", ["2020-01-01T00:00:00.000Z", "2099-01-01T00:00:00.000Z"])
+async def test_a_new_epoch_is_published_after_all_that_went_before(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, clock: str
+) -> None:
+    """Also by a clock that is behind: sidecars tell by the time which of two epochs came first."""
+    async with Replica(redis_server.url, LIMITS) as replica:
+        assert await replica.wait_loaded(WAIT_S)
+        with redis_server.client() as client:
+            saved = dump(client)
+            await put(replica, FLAG, "lost", flag_record("lost"))
+            before = replica.project("default").snapshots["production"].published.at
+            monkeypatch.setattr(mirror, "now_rfc3339", lambda: clock)
+            epoch = replica.project("default").epoch
+            restore(client, saved)
+        async with asyncio.timeout(WAIT_S):
+            while replica.project("default").epoch == epoch:  # noqa: ASYNC110 - seen in time
+                await asyncio.sleep(0.01)
+        published = {s.published.at for s in replica.project("default").snapshots.values()}
+        assert len(published) == 1
+        assert published.pop() == max(clock, just_after(before))
+
+
+async def test_a_backup_of_an_earlier_epoch_gets_a_new_one_too(
+    redis_server: RedisServer,
+) -> None:
+    """Its own epoch was over: what is restored is given to sidecars as something new."""
+    async with Replica(redis_server.url, LIMITS) as one, Replica(redis_server.url, LIMITS) as other:
+        assert await one.wait_loaded(WAIT_S)
+        assert await other.wait_loaded(WAIT_S)
+        first = one.project("default").epoch
+        with redis_server.client() as client:
+            saved = dump(client)
+            await one._mirror.renew("default", first)
+            await until_same(one, other)
+            second = one.project("default").epoch
+            restore(client, saved)
+        async with asyncio.timeout(WAIT_S):
+            while {first, second} & {r.project("default").epoch for r in (one, other)}:  # noqa: ASYNC110 - seen in time
+                await asyncio.sleep(0.01)
+        await until_same(one, other)
+        assert body(one) == body(other)
 
 
 async def test_a_sidecar_that_is_ahead_tells_of_a_loss_nobody_saw(

@@ -150,7 +150,7 @@ async def test_an_epoch_is_renewed_once(store: ProjectStore, client: redis.Redis
     client.xadd(KEYS.changes, {"change": "of the lost future"}, id="500-0")
     after = [Position(f"new{n}", 2, f"head{n}") for n in range(5)]
     results = await asyncio.gather(
-        *(store.renew("p", FIRST, each, b"reload", b"audit") for each in after)
+        *(store.renew("p", FIRST, each, b"reload", b"audit", "later") for each in after)
     )
     assert sum(results) == 1
     position = (await store.positions(["p"]))["p"]

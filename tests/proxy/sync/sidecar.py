@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from proxy.admission import Admission
 from proxy.engine import evaluate
 from proxy.holder import Holder, Served
 from proxy.supervise import Backoff, supervise
@@ -38,8 +39,8 @@ FAST: dict[str, Any] = {
 class Sidecar:
     """What a running source fills."""
 
-    def __init__(self) -> None:
-        self.holder = Holder()
+    def __init__(self, admission: Admission | None = None) -> None:
+        self.holder = Holder(admission=admission)
         self.status = SyncStatus()
         self.swaps: asyncio.Queue[Served] = asyncio.Queue()
         self.holder.subscribe(lambda _, new: self.swaps.put_nowait(new))

@@ -61,7 +61,7 @@ async def test_an_epoch_that_fits_no_header_does_not_break_requests(epoch: str) 
         settings = SyncSettings(control_plane_urls=(fake.url,), key=KEY)
         client = ControlPlaneClient(session, settings)
         assert (await client.fetch(fake.url, held)).body == fake.body
-        async with client.stream(fake.url, held) as content:
+        async with client.stream(fake.url, held, held) as content:
             assert await content.readany()
         assert "X-Evil" not in fake.requests[-1].headers
 

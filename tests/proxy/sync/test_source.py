@@ -11,6 +11,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from proxy.admission import Admission
+from proxy.contract.snapshot import SnapshotHeader, read_header
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from proxy.holder import Holder, Served
 from proxy.sync import SyncSettings, SyncStatus, cache
@@ -23,7 +25,8 @@ from tests.proxy.sync.control_plane import (
     free_port,
     stream_of,
 )
-from tests.proxy.sync.sidecar import answers, running
+from tests.proxy.sync.sidecar import Sidecar, answers, running
+from tests.support.signing import signer, trusting
 from tests.support.snapshots import make_snapshot
 
 
@@ -866,3 +869,87 @@ async def test_the_control_plane_wins_over_the_disk(fake: FakeControlPlane, tmp_
         await sidecar.swapped(to=fake.header.digest)
         assert sidecar.value is True
         assert not sidecar.holder.age_estimated
+
+
+@pytest.mark.parametrize("policy", ["require-fresh", "allow-disk"])
+async def test_what_an_earlier_process_saw_is_not_rolled_back(
+    fake: FakeControlPlane, tmp_path: Path, policy: str
+) -> None:
+    """Whether or not it may be served; and the control plane hears what it should have."""
+    stored(tmp_path, fake.url, {"a": False}, 1_000, revision=7)
+    fake.publish({"a": True}, revision=6)
+    async with running(fake.url, cache_dir=tmp_path, startup_policy=policy) as sidecar:
+        await sidecar.counted("refused", 2)
+        assert sidecar.holder.refusals["rolled_back"] >= 2
+        served = sidecar.holder.served
+        assert (None if served is None else served.header.revision) in (None, 7)
+        await fake.wait_asked(STREAM_PATH)
+        asked = [r for r in fake.requests if r.path == STREAM_PATH]
+        assert asked[-1].headers["Last-Event-ID"] == "e1-7"
+        header = fake.publish({"a": True}, revision=1, epoch="e2")
+        await sidecar.swapped(to=header.digest)
+
+
+async def test_an_unusable_newest_slot_is_remembered_too(
+    fake: FakeControlPlane, tmp_path: Path
+) -> None:
+    """What is served then is older, and nothing that lies between is taken."""
+    stored(tmp_path, fake.url, {"a": False}, 1_000, revision=4)
+    stored(tmp_path, fake.url, {"a": False}, 2_000, revision=9, entries=99)
+    fake.publish({"a": True}, revision=8)
+    async with running(fake.url, cache_dir=tmp_path) as sidecar:
+        first = await sidecar.swapped()
+        assert first.header.revision == 4
+        await sidecar.until(lambda: sidecar.holder.refusals["rolled_back"])
+        header = fake.publish({"a": True}, revision=9)
+        assert (await sidecar.swapped()).header == header
+
+
+async def test_a_maximum_age_of_its_own_revision_arrives_by_stream(fake: FakeControlPlane) -> None:
+    """Though the content is the same: at once, also when the first fetch of it fails."""
+    async with running(fake.url) as sidecar:
+        await sidecar.swapped()
+        failed = asyncio.Event()
+
+        async def once(request: web.Request) -> web.StreamResponse:
+            fake.on_snapshot = None
+            failed.set()
+            return web.Response(status=500)
+
+        fake.on_snapshot = once
+        header = fake.publish({"a": True}, revision=2, max_age_s=60)
+        assert (await sidecar.swapped()).header == header
+        assert failed.is_set()
+        assert sidecar.holder.max_age_s == 60
+        fake.publish({"a": True}, revision=3)
+        await sidecar.swapped()
+        assert sidecar.holder.max_age_s is None
+
+
+async def test_only_signed_snapshots_are_taken_by_any_way(
+    fake: FakeControlPlane, tmp_path: Path
+) -> None:
+    """Poll, stream and disk; what the control plane has signed comes through again."""
+    stored(tmp_path, fake.url, {"a": False}, 1_000)
+    sidecar = Sidecar(Admission(trusting("one")))
+    async with running(fake.url, sidecar=sidecar, cache_dir=tmp_path):
+        await sidecar.counted("cache")
+        await sidecar.counted("refused")
+        assert sidecar.holder.served is None
+        good = fake.publish({"a": True}, revision=2, sign=signer("one"))
+        await sidecar.swapped(to=good.digest)
+        fake.publish({"a": False}, revision=3, sign=signer("two"))
+        await sidecar.counted("refused", 2)
+        assert sidecar.value is True
+        newer = fake.publish({"a": False}, revision=4, sign=signer("two", "one"))
+        await sidecar.swapped(to=newer.digest)
+        await sidecar.until(lambda: kept(tmp_path, fake.url) == newer)
+    again = Sidecar(Admission(trusting("one")))
+    async with running(fake.url, sidecar=again, cache_dir=tmp_path):
+        assert (await again.swapped()).source == "disk"
+
+
+def kept(directory: Path, url: str) -> SnapshotHeader | None:
+    """Return the header of the newest snapshot in the cache."""
+    found = cache.load(directory, cache.owner_of((url,), KEY), 10**6)
+    return read_header(found[0].body) if found else None

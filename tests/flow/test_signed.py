@@ -1,0 +1,89 @@
+"""Signed from the control plane to the answer: a real sidecar that is given the public key."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.support.api import Api, running_api, until
+from tests.support.processes import Sidecar, running_sidecar
+from tests.support.signing import signing_key
+
+FLAG = {"key": "a", "type": "boolean", "enabled": True}
+
+
+@contextlib.asynccontextmanager
+async def sidecar_of(directory: Path, api: Api, key: str, *names: str) -> AsyncIterator[Sidecar]:
+    """Run a sidecar that trusts the keys of some names."""
+    public = ",".join(signing_key(name).public for name in names)
+    running = running_sidecar(
+        directory,
+        *("--control-plane-url", api.url, "--verify-keys", public),
+        *("--cache-dir", directory / "cache", "--startup-grace-s", "0"),
+        environ={"MATRIXFLAG_KEY": key},
+    )
+    # in a thread, because it waits for a process that asks this one
+    sidecar = await asyncio.to_thread(running.__enter__)
+    try:
+        yield sidecar
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def status_of(sidecar: Sidecar) -> Any:
+    """Return what a sidecar says of itself."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(sidecar.admin + "/statusz") as answer,
+    ):
+        return await answer.json()
+
+
+async def put(api: Api, *, value: bool) -> None:
+    """Have the flag serve a value."""
+    reply = await api.ask("PUT", "/api/v1/flags/a", json={"value": value})
+    assert reply.status == 200, reply.body
+
+
+async def test_what_another_key_signs_is_not_served(redis_url: str, tmp_path: Path) -> None:
+    """Served is what ours has signed; the change of keys is seen, and nothing else gets in."""
+    one, two = signing_key("one"), signing_key("two")
+    async with running_api(redis_url, signing_keys=(one,)) as api:
+        assert (await api.ask("POST", "/api/v1/flags", json=FLAG | {"value": True})).status == 201
+        key = (await api.make_key("sidecar"))["key"]
+        async with sidecar_of(tmp_path, api, key, "one") as sidecar:
+
+            async def serves(revision: int) -> bool:
+                snapshot = (await status_of(sidecar))["snapshot"]
+                return snapshot is not None and snapshot["revision"] == revision
+
+            await until(lambda: serves(2))
+            await put(api, value=False)
+            await until(lambda: serves(3))
+            status = await status_of(sidecar)
+            assert status["trusted_keys"] == status["snapshot"]["signed_by"] == [one.id]
+            assert status["refused"] == {}
+    async with running_api(redis_url, signing_keys=(two,)) as other:
+        first = tmp_path / "first"
+        first.mkdir()
+        async with sidecar_of(first, other, key, "one") as sidecar:
+
+            async def refuses() -> bool:
+                status = await status_of(sidecar)
+                return status["snapshot"] is None and status["refused"].get("signature", 0) > 0
+
+            await until(refuses)
+            assert "none is trusted" in (await status_of(sidecar))["sync"]["last_error"]
+    async with (
+        running_api(redis_url, signing_keys=(one, two)) as both,
+        sidecar_of(first, both, key, "two") as sidecar,
+    ):
+
+        async def served() -> bool:
+            return (await status_of(sidecar))["snapshot"] is not None
+
+        await until(served)
+        assert (await status_of(sidecar))["refused"] == {}
