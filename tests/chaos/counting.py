@@ -1,34 +1,57 @@
-"""The units that evaluations say were shown something, beside those that Redis has.
+"""The units that evaluations say were shown something, beside those that Redis has counted.
 
-Reads the streams of exposures as anybody could, with a plain client; nothing of the programs' own
-arithmetic is used.
+Reads what is counted as anybody could, with a plain client and from the description of the keys;
+nothing of the programs' own arithmetic is used.
 """
 
 from collections import Counter
+from hashlib import blake2b
 
-import msgspec
 import redis
 
-from proxy.contract.exposures import ExposureBatch
 from tests.chaos.evaluator import Evaluator
 from tests.chaos.world import World, until
 
 __all__ = ["all_counted", "units_in_redis"]
 
+Counted = Counter[tuple[bytes, str]]
+"""How often there is a record of a unit, by its hash, with its variant."""
 
-def units_in_redis(client: redis.Redis) -> Counter[tuple[str, str]]:
-    """Return how often each unit with its variant is stored."""
-    found: Counter[tuple[str, str]] = Counter()
-    for stream in client.scan_iter("mf:exposures:{default/production/*}", _type="stream"):
-        for _, fields in client.xrange(stream):
-            batch = msgspec.json.decode(fields[b"batch"], type=ExposureBatch)
-            found.update((item.unit, item.variant) for item in batch.items if item.flag == "shown")
+
+def _hash(unit: str) -> bytes:
+    return blake2b(f"targetingKey\0{unit}".encode(), digest_size=12).digest()
+
+
+def units_in_redis(client: redis.Redis) -> Counted:
+    """Return the records of the units that were shown the flag, and see that the counters agree."""
+    found: Counted = Counter()
+    for subjects in client.scan_iter("mf:exposures:{default/production/*}:subjects"):
+        base = subjects.decode().removesuffix("subjects")
+        for ident, name in client.hgetall(subjects).items():
+            if name == b"flag:shown":
+                found += _records(client, base, ident.decode())
+    return found
+
+
+def _records(client: redis.Redis, base: str, subject: str) -> Counted:
+    # in one step, so that counters and records are of the same moment
+    with client.pipeline(transaction=True) as pipe:
+        buckets = int(client.hget(f"{base}subject:{subject}", "buckets") or 1) + 8
+        pipe.hgetall(f"{base}subject:{subject}")
+        for bucket in range(buckets):
+            pipe.hgetall(f"{base}units:{subject}:{bucket}")
+        counters, *records = pipe.execute()
+    found: Counted = Counter()
+    for bucket in records:
+        for unit, record in bucket.items():
+            found[unit, counters[b"v%d" % record[6]].decode()] += 1
+    assert found.total() == int(counters[b"units"])
     return found
 
 
 async def all_counted(world: World, evaluator: Evaluator, within_s: float) -> float:
-    """Return the seconds until Redis has each unit that is shown by now, once and no other."""
-    shown = dict(evaluator.units)
+    """Return the seconds until each unit that is shown by now is counted, once and no other."""
+    shown = {_hash(unit): variant for unit, variant in evaluator.units.items()}
 
     async def there() -> bool:
         with world.redis.client() as client:
@@ -38,9 +61,9 @@ async def all_counted(world: World, evaluator: Evaluator, within_s: float) -> fl
     took_s = await until(there, within_s)
     with world.redis.client() as client:
         found = units_in_redis(client)
-    unsure = evaluator.unsure
-    assert not {item: n for item, n in found.items() if n > 1 and item[0] not in unsure}
-    strangers = {unit for unit, _ in found} - evaluator.units.keys() - unsure
-    # the evaluator may not have seen the answer yet of what is stored already
+    unsure = {_hash(unit) for unit in evaluator.unsure}
+    assert not {item: n for item, n in found.items() if n > 1}
+    strangers = {unit for unit, _ in found} - {_hash(unit) for unit in evaluator.units} - unsure
+    # the evaluator may not have seen the answer yet of what is counted already
     assert len(strangers) <= len(evaluator.targets), strangers
     return took_s

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Iterable
 
 import pytest
 import redis as sync_redis
-from redis.asyncio import Redis
 
 from control_plane.exposures import store as module
 from control_plane.exposures.model import Seen, Subject, SubjectUnits, unit_hash
@@ -161,25 +160,6 @@ async def test_subjects_beyond_the_bound_are_counted_as_one(
                 assert (await figures(store, subject)).units == 50
     assert [(await figures(store, subject)).units for subject in names] == [50, 50, 0, 0, 0]
     assert (await figures(store, Subject("other", ""))).units == 50
-
-
-async def test_buckets_stay_compact_and_a_unit_takes_little(
-    store: SubjectStore, connections: Connections
-) -> None:
-    """At most 64 bytes, everything included; docs/sizing.md has the figures of larger numbers."""
-    redis: Redis = connections.commands
-    await count(store, units_of([(0, 0, "on")], Subject.of_flag("script is loaded")))
-    await redis.flushdb()
-    before = (await redis.info("memory"))["used_memory"]
-    shown = [(unit, unit % DAY_MS, "ab"[unit % 2]) for unit in range(10_000)]
-    await count(store, units_of(shown))
-    used = (await redis.info("memory"))["used_memory"] - before
-    assert used / 10_000 < 64
-    total = 0
-    async for key in redis.scan_iter("mf:*"):
-        total += await redis.memory_usage(key, samples=0)
-        assert await redis.object("encoding", key) == b"listpack"
-    assert total / 10_000 < 64
 
 
 async def test_a_count_that_breaks_off_is_made_again(store: SubjectStore) -> None:

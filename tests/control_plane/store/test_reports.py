@@ -90,14 +90,6 @@ async def test_an_id_that_needs_longer_is_remembered_for_longer(
     assert await redis.ttl(KEYS.seen(HOUR)) > 8 * _DAY_S
 
 
-async def test_ids_take_eight_bytes_while_they_are_few(store: ReportStore, redis: Redis) -> None:
-    """A batch each twenty seconds and shard, with the default settings of a server."""
-    for number in range(-(1 << 63), (1 << 63) - 1, 1 << 57):
-        await put(store, number)
-    assert await redis.object("encoding", KEYS.seen(HOUR)) == b"intset"
-    assert await redis.memory_usage(KEYS.seen(HOUR), samples=0) < 128 * 8 * 1.5 + 100
-
-
 @pytest.mark.parametrize("limits", [ReportLimits(max_bytes=250), ReportLimits(max_items=4)])
 async def test_a_full_shard_takes_nothing(
     connections: Connections, redis: Redis, limits: ReportLimits
