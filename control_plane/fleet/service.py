@@ -22,7 +22,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
-from control_plane.errors import NotFound, TooManyRequests
+from control_plane.errors import NotFound, TooManyRequests, Unavailable
 from control_plane.fleet.model import (
     MAX_INSTANCES,
     MISSING_MS,
@@ -68,6 +68,8 @@ _PATIENCE_S = 0.5
 """For Redis, of who asks how the fleet stands; then they are told what is known here."""
 _COMPLETE_S = 5.0
 """After so long without Redis what other replicas heard is not known any more."""
+_UNVERIFIED_MS = 15_000
+"""After so long without a look at the definitions others may have published what is not known."""
 _FIGURES_S = 5.0
 _DROP_S = 30.0
 _RETRY_AFTER_S = 300.0
@@ -114,8 +116,9 @@ class FleetService:
 
     @property
     def complete(self) -> bool:
-        """Whether what other replicas heard is known here too."""
-        return self._exchanged_s is not None and monotonic() - self._exchanged_s < _COMPLETE_S
+        """Whether what other replicas heard is known here too, and what is current."""
+        exchanged = self._exchanged_s is not None and monotonic() - self._exchanged_s < _COMPLETE_S
+        return exchanged and self._replica.verified_age_ms() < _UNVERIFIED_MS
 
     def hear(self, project: str, environment: str, standing: Standing) -> None:
         """Take a standing of good shape and bounds.
@@ -153,8 +156,9 @@ class FleetService:
         Raises:
             NotFound: there is no such project or environment.
         """
+        self._snapshot(project, environment)
+        await self._catch_up(project)
         snapshot = self._snapshot(project, environment)
-        await self._catch_up()
         survey = await self._survey(
             snapshot, wanted=wanted, by=by, after=after, limit=limit + 1 if limit else 0
         )
@@ -169,7 +173,7 @@ class FleetService:
             NotFound: there is no such project or environment.
         """
         self._snapshot(project, environment)
-        await self._catch_up()
+        await self._catch_up(project)
         fleet = self._fleets.get((project, environment))
         found = [] if fleet is None else fleet.revisions.newest_first()
         return FleetRevisions(project, environment, self.complete, [_spread(c) for c in found])
@@ -232,10 +236,15 @@ class FleetService:
                 failing = True
             await self._look()
 
-    async def _catch_up(self) -> None:
-        """Exchange before an answer, but do not wait for a Redis that is away."""
-        with suppress(RedisError, TimeoutError):
+    async def _catch_up(self, project: str) -> None:
+        """Exchange before an answer, but do not wait for a Redis that is away.
+
+        What another replica published a moment ago is current too: who published it, and asks
+        whether it is everywhere, may have been answered by that one.
+        """
+        with suppress(RedisError, Unavailable, TimeoutError):
             async with asyncio.timeout(_PATIENCE_S):
+                await self._replica.catch_up(project)
                 await self._exchange()
 
     async def _exchange(self) -> None:

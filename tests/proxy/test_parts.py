@@ -6,6 +6,7 @@ import aiohttp
 
 from proxy.contract.access import hash_key
 from proxy.holder import Holder
+from proxy.lifecycle import Lifecycle
 from proxy.metrics import Metrics
 from proxy.ofrep.auth import ANONYMOUS, Access
 from proxy.ofrep.current import Current
@@ -15,6 +16,7 @@ from proxy.parts import (
     make_reports,
     make_source,
     make_streams,
+    make_teller,
     ofrep_settings,
 )
 from proxy.settings import ProxySettings
@@ -54,6 +56,23 @@ async def test_who_serves_a_file_reports_to_nobody() -> None:
         assert reports.exposures.buffer is not None
         assert reports.events.buffer is not None
         assert [channel.name for channel in reports.channels] == ["exposures", "events", "usage"]
+
+
+async def test_who_serves_a_file_tells_nobody_how_it_stands() -> None:
+    """There is nobody to tell; else it says who it is."""
+    async with aiohttp.ClientSession() as session:
+        parts = (session, Holder(), SyncStatus(), Lifecycle())
+        assert make_teller(FROM_FILE, *parts) is None
+        settings = remote(instance="i", application="shop", application_version="1", labels="a=b")
+        teller = make_teller(settings, *parts)
+    assert teller is not None
+    told = teller.standing()
+    assert (told.instance, told.application, told.application_version, told.labels) == (
+        "i",
+        "shop",
+        "1",
+        {"a": "b"},
+    )
 
 
 def test_the_own_key_is_passed_on_as_its_hash() -> None:

@@ -114,6 +114,17 @@ async def test_a_sidecar_that_goes_from_one_to_the_other_is_one(
         assert item.application_version == "2"
 
 
+async def test_what_another_published_is_current_at_once(redis_url: str, clock: Clock) -> None:
+    """Who publishes by one and asks the other is not told that it is everywhere already."""
+    async with plane(redis_url, clock) as one, plane(redis_url, clock) as two:
+        two.hear("a")
+        for number in range(5):
+            await put_flag(one.replica, f"f{number}")
+            current = one.replica.project("default").snapshots["production"].revision
+            fleet = await two.fleet()
+            assert (fleet.revision, fleet.states["behind"]) == (current, 1)
+
+
 async def test_it_is_exchanged_without_anybody_asking(redis_url: str, clock: Clock) -> None:
     """Metrics ask nobody."""
     async with plane(redis_url, clock) as one, plane(redis_url, clock) as two:
