@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.access.roles import FOR_PEOPLE
 from control_plane.app import ROUTES
 from control_plane.imports.service import MAX_IMPORT_BYTES
 from control_plane.web.openapi import plain_path
@@ -77,7 +78,7 @@ async def test_a_wrong_credential_is_401(api: Api, route: Route) -> None:
 @pytest.mark.parametrize("route", [r for r in API_ROUTES if r.permission != "public"], ids=name)
 async def test_a_credential_of_the_other_kind_is_403(api: Api, route: Route) -> None:
     """Sidecar keys do not reach definitions, the administrator is no sidecar."""
-    if route.permission in (Permission.READ, Permission.WRITE):
+    if route.permission in FOR_PEOPLE:
         token = (await api.make_key("sidecar"))["key"]
         check_shape(await api.ask(route.method, path_of(route), token=token), 403)
     else:
@@ -167,7 +168,7 @@ class TestBodies:
 
 @pytest.mark.parametrize(
     "route",
-    [r for r in API_ROUTES if r.permission in (Permission.READ, Permission.WRITE)],
+    [r for r in API_ROUTES if r.permission in FOR_PEOPLE],
     ids=name,
 )
 async def test_before_the_definitions_are_loaded_all_is_503(route: Route) -> None:

@@ -1,21 +1,27 @@
 """Who may call a route: from the credential of a request to its principal, or 401 or 403.
 
-| permission | administrator | sidecar key | server or client key | none |
+| credential | public | what roles give | sync, report | account |
 |---|---|---|---|---|
-| public | yes | yes | yes | yes |
-| read, write | yes | 403 | 403 | 401, or local user in dev mode |
-| sync, report | 403 | yes | 403 | 401 |
+| `ADMIN_TOKEN` | yes | all of it | 403 | 403 |
+| service key | yes | what its role gives, in its project | 403 | 403 |
+| sidecar key | yes | 403 | yes | 403 |
+| server or client key | yes | 403 | 403 | 403 |
+| none | yes | 401, or local user in dev mode | 401 | 401 |
+
+What roles give is the table in `access.roles`; which route needs what is declared with the route.
 
 Rules: a wrong credential is 401 everywhere but on public routes, which do not look at any, and is
 never anything better, in dev mode neither. Keys are looked up in memory by their hash, so they work
 while Redis is away; comparing hashes tells nothing about keys. A key that is not found is 503 while
 it may be a good one: until all definitions are read, and when Redis has been away for a while,
-because after a 401 sidecars stay away for minutes.
+because after a 401 sidecars stay away for minutes. Somebody without any role in a project is told
+that there is none of that name.
 """
 
 import hmac
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from typing import Protocol
 
@@ -23,14 +29,16 @@ from aiohttp import hdrs, web
 
 from control_plane.access.local import why_not_local
 from control_plane.access.model import PRINCIPAL, KeyRecord, Principal, expires_at_ms
-from control_plane.errors import Forbidden, Unauthorized, Unavailable
-from control_plane.web.routing import Permission
+from control_plane.access.roles import FOR_PEOPLE, Binding, Role, grant
+from control_plane.errors import Forbidden, NotFound, Unauthorized, Unavailable
+from control_plane.web.params import DEFAULT_PROJECT
+from control_plane.web.routing import Permission, Route
 from proxy.contract.access import hash_key, key_from_headers
 from proxy.contract.codes import KeyKind
 
 __all__ = ["KeyLookup", "RequestGuard"]
 
-_FOR_PEOPLE = (Permission.READ, Permission.WRITE)
+_ADMINISTRATOR = (Binding(Role.ADMIN),)
 _RETRY_AFTER_S = 2.0
 
 
@@ -64,16 +72,19 @@ class RequestGuard:
         self._allows_origin = allows_origin
         self._now_ms = now_ms
 
-    def __call__(self, request: web.Request, permission: Permission) -> None:
+    def __call__(self, request: web.Request, route: Route) -> None:
         """Authorise a request.
 
         Raises:
-            Unauthorized, Forbidden, Unavailable: as the module's table says.
+            Unauthorized, Forbidden, NotFound, Unavailable: as the module's text says.
         """
-        request[PRINCIPAL] = self._principal(request, permission)
+        principal = self._principal(request, route.permission)
         # An empty list, or 404, would be a lie before the definitions have been read.
-        if permission is not Permission.PUBLIC and not self._keys().loaded:
+        if route.permission is not Permission.PUBLIC and not self._keys().loaded:
             raise _not_loaded()
+        if route.permission in FOR_PEOPLE:
+            principal = _granted(principal, route.permission, _project(request, route))
+        request[PRINCIPAL] = principal
 
     def _principal(self, request: web.Request, permission: Permission) -> Principal:
         if permission is Permission.PUBLIC:
@@ -83,12 +94,17 @@ class RequestGuard:
         if credential is None:
             return self._without_credential(request, permission)
         if self._is_admin(credential):
-            if permission not in _FOR_PEOPLE:
+            if permission not in FOR_PEOPLE:
                 raise Forbidden("this needs a sidecar key, which names an environment")
-            return Principal("admin", "admin")
+            return Principal("admin", "admin", bindings=_ADMINISTRATOR)
         key = self._key(credential)
-        if permission in _FOR_PEOPLE:
-            raise Forbidden(f"a {key.kind} key cannot read or change definitions; use ADMIN_TOKEN")
+        if key.kind is KeyKind.SERVICE and key.role is not None and permission in FOR_PEOPLE:
+            held = Binding(key.role, key.project, key.environment)
+            return Principal("service", f"service:{key.id}", key, bindings=(held,))
+        if permission in FOR_PEOPLE:
+            raise Forbidden(
+                f"a {key.kind} key cannot read or change definitions; a service key can"
+            )
         if key.kind is not KeyKind.SIDECAR:
             raise Forbidden(
                 f"this needs a sidecar key, not a {key.kind} key", code="wrong_key_kind"
@@ -96,17 +112,19 @@ class RequestGuard:
         return Principal("key", f"key:{key.id}", key, key.project, key.environment)
 
     def _without_credential(self, request: web.Request, permission: Permission) -> Principal:
-        if permission not in _FOR_PEOPLE:
+        if permission not in FOR_PEOPLE:
             raise Unauthorized("send a sidecar key: Authorization: Bearer mf_sidecar_...")
         if not self._dev:
-            raise Unauthorized("send the token of ADMIN_TOKEN: Authorization: Bearer TOKEN")
+            raise Unauthorized(
+                "send a service key or the token of ADMIN_TOKEN: Authorization: Bearer TOKEN"
+            )
         against = why_not_local(request, self._allows_origin)
         if against is not None:
             raise Unauthorized(
                 f"the request has no credential and is not taken for the local user's: {against}",
                 code="not_local",
             )
-        return Principal("admin", "dev")
+        return Principal("admin", "dev", bindings=_ADMINISTRATOR)
 
     def _is_admin(self, credential: str) -> bool:
         # Digests are compared, so that time tells neither content nor length.
@@ -125,6 +143,36 @@ class RequestGuard:
         if ends is not None and ends <= self._now_ms():
             raise Unauthorized(f"the key {key.prefix}... has expired", code="key_expired")
         return key
+
+
+def _granted(principal: Principal, permission: Permission, project: str) -> Principal:
+    """Return the principal with what it is given for a request."""
+    if permission is Permission.ACCOUNT and principal.kind != "user":
+        raise Forbidden("this is about a person's own account, and a program has none")
+    given = grant(principal.bindings, permission, project)
+    if given is not None:
+        return replace(principal, grant=given)
+    if permission in _IN_A_PROJECT and not principal.sees(project):
+        # whether there is one is not told
+        raise NotFound(f"there is no project {project[:80]!r}", code="project_not_found")
+    raise Forbidden(_NEEDED[permission], code="role_needed")
+
+
+_IN_A_PROJECT = (Permission.READ, Permission.WRITE, Permission.MANAGE)
+_NEEDED = {
+    Permission.MEMBER: "this needs a role in some project",
+    Permission.READ: "this needs a role in the project",
+    Permission.WRITE: "this needs the role manager in the project, or in an environment of it",
+    Permission.MANAGE: "this needs the role admin in the project, in all environments",
+    Permission.INSTALLATION: "this needs the role admin in all projects",
+}
+
+
+def _project(request: web.Request, route: Route) -> str:
+    """Return the project that a request is about."""
+    if route.project == "path":
+        return request.match_info["key"]
+    return request.query.get("project", DEFAULT_PROJECT)
 
 
 def _not_loaded() -> Unavailable:

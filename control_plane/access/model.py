@@ -2,7 +2,7 @@
 
 A key is shown once, when it is made. What is kept is its hash and the prefix people tell it by, so
 nothing stored here lets anybody in. Server and client keys go into the snapshots of their
-environment as entries of kind `key`; sidecar keys never leave the control plane.
+environment as entries of kind `key`; sidecar and service keys never leave the control plane.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ import msgspec
 from aiohttp import web
 from msgspec import UNSET, UnsetType
 
+from control_plane.access.roles import ALL, Binding, Grant, Role, grant
+from control_plane.web.routing import Permission
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import KeyDefinition
 
@@ -40,18 +42,21 @@ class KeyRecord(msgspec.Struct, frozen=True):
     prefix: str
     created_at: str
     expires_at: str | None = None
+    role: Role | None = None
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked for.
 
-    `environment` absent is the query's; `expires_at` is RFC 3339, absent or null never.
+    `environment` absent is the query's; `expires_at` is RFC 3339, absent or null never. A service
+    key has a `role`, in all environments of the project unless one is named.
     """
 
     kind: KeyKind
     environment: str | UnsetType = UNSET
     name: str = ""
     expires_at: str | None = None
+    role: Role | UnsetType = UNSET
 
 
 class KeyResource(msgspec.Struct, frozen=True):
@@ -65,6 +70,7 @@ class KeyResource(msgspec.Struct, frozen=True):
     prefix: str
     created_at: str
     expires_at: str | None
+    role: Role | None
 
 
 class CreatedKey(msgspec.Struct, frozen=True):
@@ -78,21 +84,30 @@ class CreatedKey(msgspec.Struct, frozen=True):
     prefix: str
     created_at: str
     expires_at: str | None
+    role: Role | None
     key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who calls: an administrator, or a program with a key of one project and environment.
+    """Who calls: an administrator, a program with a key of one project, or nobody in particular.
 
-    `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`.
+    `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`, `service:<id>`.
+    `bindings` are the roles that it holds, `grant` what they give for this request. Of a sidecar,
+    `project` and `environment` are its key's.
     """
 
-    kind: Literal["admin", "key", "anonymous"]
+    kind: Literal["admin", "user", "service", "key", "anonymous"]
     actor: str
     key: KeyRecord | None = None
     project: str | None = None
     environment: str | None = None
+    bindings: tuple[Binding, ...] = ()
+    grant: Grant = ALL
+
+    def sees(self, project: str) -> bool:
+        """Return whether definitions of a project may be read."""
+        return grant(self.bindings, Permission.READ, project) is not None
 
 
 PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal")
@@ -101,7 +116,7 @@ PRINCIPAL: web.RequestKey[Principal] = web.RequestKey("principal")
 
 def key_definition(record: KeyRecord) -> KeyDefinition | None:
     """Return the key as sidecars receive it, or None for a kind they do not."""
-    if record.kind is KeyKind.SIDECAR:
+    if record.kind in (KeyKind.SIDECAR, KeyKind.SERVICE):
         return None
     return KeyDefinition(record.hash, record.kind, expires_at_ms(record))
 

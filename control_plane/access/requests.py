@@ -26,4 +26,5 @@ def author_of(request: web.Request) -> Author:
     if len(reason) > MAX_REASON_CHARS or not reason.isprintable():
         detail = f"{REASON_HEADER} takes {MAX_REASON_CHARS} printable characters, percent-encoded"
         raise BadRequest(detail, code="invalid_reason")
-    return Author(request[PRINCIPAL].actor, request.remote or "local", reason)
+    principal = request[PRINCIPAL]
+    return Author(principal.actor, request.remote or "local", reason, principal.grant.environments)

@@ -5,6 +5,7 @@ from msgspec import UNSET
 
 from control_plane.access.model import CreatedKey, KeyInput, KeyResource
 from control_plane.access.requests import author_of
+from control_plane.access.roles import ANYWHERE
 from control_plane.errors import Invalid
 from control_plane.keys import KEYS
 from control_plane.web.documents import read_document
@@ -79,6 +80,8 @@ def _environment(request: web.Request, document: KeyInput) -> str:
     """Return the environment that body or query name; they must not name two."""
     asked = request.query.get("environment")
     if document.environment is UNSET:
+        if asked is None and document.kind is KeyKind.SERVICE:
+            return ANYWHERE
         return query_scope(request).environment
     if asked is not None and asked != document.environment:
         message = f"{document.environment[:80]!r} is not the environment of the query"
@@ -95,7 +98,7 @@ ROUTES = (
         path="/api/v1/keys",
         handler=list_keys,
         summary="List keys",
-        permission=Permission.READ,
+        permission=Permission.MANAGE,
         tag="keys",
         params=(
             PROJECT,
@@ -111,7 +114,7 @@ ROUTES = (
         path="/api/v1/keys",
         handler=create_key,
         summary="Make a key",
-        permission=Permission.WRITE,
+        permission=Permission.MANAGE,
         tag="keys",
         params=(PROJECT, ENVIRONMENT),
         body=KeyInput,
@@ -126,7 +129,7 @@ ROUTES = (
         path="/api/v1/keys/{id}",
         handler=get_key,
         summary="Read a key",
-        permission=Permission.READ,
+        permission=Permission.MANAGE,
         tag="keys",
         params=(PROJECT, _ID),
         responses={200: KeyResource},
@@ -136,7 +139,7 @@ ROUTES = (
         path="/api/v1/keys/{id}",
         handler=delete_key,
         summary="Delete a key",
-        permission=Permission.WRITE,
+        permission=Permission.MANAGE,
         tag="keys",
         params=(PROJECT, _ID),
         responses={204: None},

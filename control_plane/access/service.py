@@ -11,8 +11,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import UNSET
 
 from control_plane.access.model import CreatedKey, KeyInput, KeyRecord, KeyResource
+from control_plane.access.roles import ANYWHERE, Role
 from control_plane.audit.model import Author
 from control_plane.errors import Conflict, Invalid, NotFound
 from control_plane.publishing.replica import Replica, now_rfc3339
@@ -27,6 +29,7 @@ MAX_KEYS = 1_000
 """Keys of a project. Each server and client key is a line in every snapshot of its environment."""
 
 _MAX_NAME_CHARS = 200
+_ROLES = f"one of {', '.join(Role)}"
 _INSTANT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)"
 )  # RFC 3339
@@ -90,6 +93,7 @@ class KeyService:
             prefix=key_prefix(key),
             created_at=now_rfc3339(),
             expires_at=_in_utc(document.expires_at),
+            role=None if document.role is UNSET else document.role,
         )
 
         def build(state: ProjectState) -> Change:
@@ -116,7 +120,14 @@ class KeyService:
 
     def _problems(self, document: KeyInput, environment: str, state: ProjectState) -> list[Problem]:
         problems = []
-        if environment not in state.environments:
+        is_service = document.kind is KeyKind.SERVICE
+        if is_service and document.role is UNSET:
+            message = "a service key needs a role"
+            problems.append(Problem("/role", ProblemCode.MISSING_FIELD, message, _ROLES))
+        elif not is_service and document.role is not UNSET:
+            message = f"a {document.kind} key has no role; it is for a service key"
+            problems.append(Problem("/role", ProblemCode.UNKNOWN_FIELD, message))
+        if environment not in state.environments and (environment, is_service) != (ANYWHERE, True):
             message = f"there is no environment {environment[:80]!r}"
             known = f"known: {', '.join(sorted(state.environments)[:20])}"
             problems.append(

@@ -15,11 +15,15 @@ __all__ = ["AuditEntry", "AuditResource", "Author", "HistoryEntry", "RevertInput
 
 
 class Author(NamedTuple):
-    """Who makes a change, from which address, and why, if they say so."""
+    """Who makes a change, from which address, and why, if they say so.
+
+    `environments` are those that they may change, None for all and for what these share.
+    """
 
     actor: str
     address: str
     reason: str = ""
+    environments: frozenset[str] | None = None
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ ROUTES = (
         path="/api/v1/audit",
         handler=list_entries,
         summary="List what was changed, by whom",
-        permission=Permission.READ,
+        permission=Permission.MANAGE,
         tag="history",
         params=(
             PROJECT,
@@ -190,7 +190,7 @@ ROUTES = (
         path="/api/v1/audit/export",
         handler=export_entries,
         summary="Take the audit log along",
-        permission=Permission.READ,
+        permission=Permission.MANAGE,
         tag="history",
         params=(PROJECT, Param("format", description="`ndjson`, the default, or `csv`.")),
         responses={200: "Lines of JSON, `application/x-ndjson`, or CSV."},

@@ -5,6 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
+from control_plane.access.model import PRINCIPAL
 from control_plane.access.requests import author_of
 from control_plane.environments.model import (
     CopyInput,
@@ -45,7 +46,9 @@ __all__ = ["ROUTES"]
 
 async def list_projects(request: web.Request) -> web.StreamResponse:
     """Answer a page of projects."""
-    items, last = _environments(request).projects(query_cursor(request), query_limit(request))
+    items, last = _environments(request).projects(
+        request[PRINCIPAL].sees, query_cursor(request), query_limit(request)
+    )
     return page(items, None if last is None else encode_cursor(last))
 
 
@@ -142,7 +145,7 @@ ROUTES = (
         path="/api/v1/projects",
         handler=list_projects,
         summary="List projects",
-        permission=Permission.READ,
+        permission=Permission.MEMBER,
         tag="projects",
         params=(LIMIT, CURSOR),
         responses={200: Page[ProjectResource]},
@@ -152,7 +155,7 @@ ROUTES = (
         path="/api/v1/projects",
         handler=create_project,
         summary="Create a project",
-        permission=Permission.WRITE,
+        permission=Permission.INSTALLATION,
         tag="projects",
         body=Project,
         example={"key": "shop", "name": "The shop"},
@@ -166,6 +169,7 @@ ROUTES = (
         summary="Read a project",
         permission=Permission.READ,
         tag="projects",
+        project="path",
         params=(_PROJECT_KEY, IF_NONE_MATCH),
         responses={200: ProjectResource, 304: None},
     ),
@@ -184,7 +188,7 @@ ROUTES = (
         path="/api/v1/environments",
         handler=create_environment,
         summary="Create an environment",
-        permission=Permission.WRITE,
+        permission=Permission.MANAGE,
         tag="environments",
         params=(PROJECT,),
         body=Environment,

@@ -56,10 +56,12 @@ class EnvironmentService:
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
 
-    def projects(self, after: str | None, limit: int) -> tuple[list[ProjectResource], str | None]:
-        """Return projects in the order of their keys, and where the next page starts, if any."""
+    def projects(
+        self, sees: Callable[[str], bool], after: str | None, limit: int
+    ) -> tuple[list[ProjectResource], str | None]:
+        """Return projects that the caller sees, in the order of their keys; where a page ends."""
         states = self._replica.projects
-        wanted = sorted(name for name in states if after is None or name > after)
+        wanted = sorted(n for n in states if (after is None or n > after) and sees(n))
         items = [_project(states[name]) for name in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
 

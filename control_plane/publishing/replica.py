@@ -32,6 +32,7 @@ from control_plane.publishing.changes import (
 )
 from control_plane.publishing.deltas import DeltaLog
 from control_plane.publishing.mirror import DEFAULT_PROJECT, SMALL_EDITS, Mirror
+from control_plane.publishing.scope import check_scope
 from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
@@ -367,6 +368,7 @@ class Replica:
             change = build(state)
             if not change.edits:
                 return change
+            check_scope(state, change)
             work = prepare_commit(state, change)
             is_small = _is_small(change)
             if is_small:

@@ -19,8 +19,12 @@ _PATTERN = re.compile(r"\{(\w+):[^{}]*\}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SECURITY: Mapping[Permission, list[dict[str, list[str]]]] = {
     Permission.PUBLIC: [],
-    Permission.READ: [{"adminToken": []}],
-    Permission.WRITE: [{"adminToken": []}],
+    Permission.MEMBER: [{"serviceKey": []}, {"adminToken": []}],
+    Permission.READ: [{"serviceKey": []}, {"adminToken": []}],
+    Permission.WRITE: [{"serviceKey": []}, {"adminToken": []}],
+    Permission.MANAGE: [{"serviceKey": []}, {"adminToken": []}],
+    Permission.INSTALLATION: [{"adminToken": []}],
+    Permission.ACCOUNT: [],
     Permission.SYNC: [{"sidecarKey": []}],
     Permission.REPORT: [{"sidecarKey": []}],
 }
@@ -30,6 +34,11 @@ _SCHEMES = {
         "scheme": "bearer",
         "description": "The token of `ADMIN_TOKEN`. With `matrixflag dev`, requests from the same "
         "machine need none.",
+    },
+    "serviceKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "A service key, `mf_service_...`, with a role that allows it.",
     },
     "sidecarKey": {
         "type": "http",

@@ -46,7 +46,7 @@ T = TypeVar("T")
 Handler = Callable[[web.Request], Coroutine[Any, Any, web.StreamResponse]]
 JSON = "application/json"
 
-Guard = Callable[[web.Request, "Permission"], None]
+Guard = Callable[[web.Request, "Route"], None]
 """Raises Unauthorized or Forbidden, or leaves the principal in the request."""
 
 
@@ -62,10 +62,18 @@ class Permission(StrEnum):
 
     PUBLIC = "public"
     """Anybody: says nothing of definitions."""
+    MEMBER = "member"
+    """Whoever holds any role anywhere; sees only what is there."""
     READ = "read"
-    """Whoever may see definitions."""
+    """Whoever may see the definitions of a project."""
     WRITE = "write"
     """Whoever may change them."""
+    MANAGE = "manage"
+    """Whoever may decide who does what in a project: keys, environments, the audit log."""
+    INSTALLATION = "installation"
+    """Whoever may do so in all projects, those to come too: projects, users."""
+    ACCOUNT = "account"
+    """A person, for what is their own: password, sessions, second factors."""
     SYNC = "sync"
     """A sidecar key, for the snapshots of its environment."""
     REPORT = "report"
@@ -107,6 +115,8 @@ class Route:
     responses: Mapping[int, Any] = field(default_factory=dict)
     description: str = ""
     streaming: bool = False
+    project: Literal["query", "path"] = "query"
+    """Where the project is named that it is about: `?project=`, or the path's `{key}`."""
 
 
 ROUTE: web.RequestKey[Route] = web.RequestKey("route")
@@ -142,14 +152,16 @@ def _guarded(route: Route, guard: Guard) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
-        guard(request, route.permission)
+        guard(request, route)
         _check_query(request, known)
-        if route.permission is Permission.WRITE:
+        if route.permission in _CHANGE:
             return await _to_its_end(route.handler(request))
         return await route.handler(request)
 
     return handle
 
+
+_CHANGE = frozenset({Permission.WRITE, Permission.MANAGE, Permission.INSTALLATION})
 
 _under_way: set[asyncio.Task[web.StreamResponse]] = set()
 

@@ -12,7 +12,7 @@ from proxy.contract.codes import KeyKind
 
 __all__ = ["KEY_PATTERN", "hash_key", "key_from_headers", "key_kind", "key_prefix"]
 
-KEY_PATTERN = re.compile(r"mf_(sidecar|server|client)_[A-Za-z0-9_-]{43}")
+KEY_PATTERN = re.compile(r"mf_(sidecar|server|client|service)_[A-Za-z0-9_-]{43}")
 _PREFIX_CHARS = 6  # of the secret part, shown to tell keys apart; 220 bits stay unknown
 
 

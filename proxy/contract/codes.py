@@ -39,6 +39,8 @@ class KeyKind(StrEnum):
     """Evaluates every flag of one environment."""
     CLIENT = "client"
     """Evaluates only flags marked `client_side`; may be public."""
+    SERVICE = "service"
+    """Manages definitions over the API, with a role; a program's, not a person's."""
 
 
 class Severity(StrEnum):

@@ -98,5 +98,5 @@ def authorise_identity(
             return Granted(Scope.ALL, identity, until_ms)
         case KeyKind.CLIENT:
             return Granted(Scope.CLIENT, identity, until_ms)
-        case KeyKind.SIDECAR:
+        case KeyKind.SIDECAR | KeyKind.SERVICE:
             return _SIDECAR

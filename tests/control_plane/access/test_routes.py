@@ -3,6 +3,7 @@
 from tests.support.api import Api
 
 SHOWN = {"id", "name", "kind", "project", "environment", "prefix", "created_at", "expires_at"}
+SHOWN |= {"role"}
 
 
 async def test_a_key_is_shown_once(api: Api) -> None:

@@ -7,6 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
+from control_plane.access.roles import FOR_PEOPLE
 from control_plane.app import ROUTES
 from control_plane.web.openapi import describe, plain_path
 from control_plane.web.routing import Page, Param, Permission, Route
@@ -41,14 +42,15 @@ def test_what_a_route_demands_is_what_is_described(document: dict[str, Any]) -> 
     """Whoever reads the description knows which credential to send."""
     schemes = {
         Permission.PUBLIC: [],
-        Permission.READ: [{"adminToken": []}],
-        Permission.WRITE: [{"adminToken": []}],
+        Permission.INSTALLATION: [{"adminToken": []}],
+        Permission.ACCOUNT: [],
         Permission.SYNC: [{"sidecarKey": []}],
         Permission.REPORT: [{"sidecarKey": []}],
     }
     for route in ROUTES:
         operation = document["paths"][plain_path(route.path)][route.method.lower()]
-        assert operation["security"] == schemes[route.permission]
+        people = [{"serviceKey": []}, {"adminToken": []}]
+        assert operation["security"] == schemes.get(route.permission, people)
 
 
 def test_every_parameter_of_a_path_is_described(document: dict[str, Any]) -> None:
@@ -142,5 +144,5 @@ async def test_every_example_works_as_it_stands(api: Api) -> None:
 def test_routes_for_people_have_examples() -> None:
     """What the page would make up from the schema is refused."""
     for route in ROUTES:
-        if route.body is not None and route.permission is Permission.WRITE:
+        if route.body is not None and route.permission in FOR_PEOPLE:
             assert route.example is not None, route.path

@@ -32,8 +32,8 @@ async def ask(
 ) -> tuple[int, str]:
     """Register rows, send one request, return status and text."""
 
-    def guard(request: web.Request, permission: Permission) -> None:
-        assert request[ROUTE].permission is permission
+    def guard(request: web.Request, route: Route) -> None:
+        assert request[ROUTE] is route
         if not allowed:
             raise Forbidden("no")
 

@@ -1,0 +1,230 @@
+"""Every route, asked with every role, every kind of credential and none, against the table."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.access.page import roles_table, routes_table
+from control_plane.access.roles import ANYWHERE, ROLES, Binding, Grant, Role, grant
+from control_plane.app import ROUTES
+from control_plane.web.openapi import plain_path
+from control_plane.web.routing import Permission, Route
+from proxy.contract.codes import KeyKind
+from tests.support.api import ADMIN_TOKEN, Api, running_api
+
+PAGE = Path(__file__).parents[3] / "docs/access.md"
+_IN_A_PROJECT = (Permission.READ, Permission.WRITE, Permission.MANAGE)
+_TAKEN = {*range(200, 300), 304, 400, 404, 409, 412, 415, 422, 428}
+"""Statuses of a request that was let in: what it wanted may make no sense."""
+
+PLACES = st.sampled_from([ANYWHERE, "a", "b"])
+BINDINGS = st.lists(st.builds(Binding, st.sampled_from(Role), PLACES, PLACES), max_size=4)
+
+
+class Caller(NamedTuple):
+    """Somebody, and what they should be given: None is 401, False 403."""
+
+    credential: str | None
+    reaches: frozenset[Permission]
+
+
+async def _callers(api: Api) -> Mapping[str, Caller]:
+    people = frozenset(Permission) - {Permission.SYNC, Permission.REPORT, Permission.ACCOUNT}
+    callers = {"nobody": Caller(None, frozenset()), "wrong": Caller("wrong", frozenset())}
+    callers["admin token"] = Caller(ADMIN_TOKEN, people)
+    for role, gives in ROLES.items():
+        key = (await api.make_key("service", role=role))["key"]
+        callers[f"service {role}"] = Caller(key, gives | {Permission.MEMBER})
+        key = (await api.make_key("service", role=role, environment="staging"))["key"]
+        member = {Permission.MEMBER} | (gives - {Permission.MANAGE})
+        callers[f"service {role} of staging"] = Caller(key, frozenset(member))
+    for kind in (KeyKind.SERVER, KeyKind.CLIENT):
+        callers[f"{kind} key"] = Caller((await api.make_key(kind))["key"], frozenset())
+    sidecar = frozenset({Permission.SYNC, Permission.REPORT})
+    callers["sidecar key"] = Caller((await api.make_key("sidecar"))["key"], sidecar)
+    return callers
+
+
+def _path(route: Route) -> str:
+    return plain_path(route.path).replace("{key}", "default").replace("{", "").replace("}", "")
+
+
+async def test_every_route_takes_whom_the_table_names_and_nobody_else(redis_url: str) -> None:
+    """Whoever is not let in changes nothing; whoever is, may be told that it makes no sense."""
+    wrong: list[str] = []
+    async with running_api(redis_url, redis_timeout_s=10.0) as api:
+        callers = await _callers(api)
+        for route in ROUTES:
+            for name, caller in callers.items():
+                expected = _expected(route.permission, name, caller)
+                reply = await _asked(api, route, caller.credential)
+                if (reply in _TAKEN) != (expected in _TAKEN) or (
+                    expected not in _TAKEN and reply != expected
+                ):
+                    wrong.append(f"{route.method} {route.path} by {name}: {reply}, not {expected}")
+    assert wrong == []
+
+
+def _expected(permission: Permission, name: str, caller: Caller) -> int:
+    if permission is Permission.PUBLIC or permission in caller.reaches:
+        return 200
+    return 401 if name in ("nobody", "wrong") else 403
+
+
+async def _asked(api: Api, route: Route, credential: str | None) -> int:
+    """Ask for something that nobody means: a body that no route takes."""
+    path = _path(route)
+    body: Mapping[str, Any] = {} if route.body is None else {"json": {"nonsense": True}}
+    if route.streaming:
+        url, headers = api.url + path, {"Authorization": f"Bearer {credential}"}
+        sent = headers if credential is not None else {}
+        async with api.session.request(route.method, url, headers=sent) as response:
+            return response.status
+    return (await api.ask(route.method, path, token=credential, **body)).status
+
+
+async def test_a_role_in_one_project_sees_nothing_of_another(api: Api) -> None:
+    """Not even whether there is one of that name."""
+    assert (await api.ask("POST", "/api/v1/projects", json={"key": "shop"})).status == 201
+    key = (await api.make_key("service", role="admin"))["key"]
+    listed = (await api.ask("GET", "/api/v1/projects", token=key)).json["items"]
+    assert [project["key"] for project in listed] == ["default"]
+    for path in ("flags?project=shop", "keys?project=shop", "projects/shop", "audit?project=shop"):
+        there = await api.ask("GET", f"/api/v1/{path}", token=key)
+        missing = await api.ask("GET", f"/api/v1/{path.replace('shop', 'none')}", token=key)
+        assert there.status == missing.status == 404
+        assert there.json["detail"].replace("shop", "none") == missing.json["detail"]
+
+
+FLAG = {"key": "f", "type": "boolean", "value": True, "enabled": False}
+
+
+@pytest.fixture
+async def manager(api: Api) -> str:
+    """The key of a manager of staging, where there is a flag."""
+    assert (await api.ask("POST", "/api/v1/flags", json=FLAG)).status == 201
+    return str((await api.make_key("service", role="manager", environment="staging"))["key"])
+
+
+async def test_a_manager_of_one_environment_changes_that_one(api: Api, manager: str) -> None:
+    """What is configured there, by any route."""
+    path = "/api/v1/flags/f?environment=staging"
+    assert (await api.ask("PATCH", path, token=manager, json={"enabled": True})).status == 200
+    copied = await api.ask(
+        "POST",
+        "/api/v1/environments/staging/copy",
+        token=manager,
+        json={"flag": "f", "from": "production"},
+    )
+    assert copied.status == 200, copied.body
+    history = (await api.ask("GET", "/api/v1/history?flag=f", token=manager)).json["items"]
+    assert {entry["actor"].partition(":")[0] for entry in history[:-1]} == {"service"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "flags/f?environment=production", {"enabled": True}),
+        ("PATCH", "flags/f", {"enabled": True}),
+        ("PUT", "flags/f?environment=production", {"value": False}),
+        ("PATCH", "flags/f?environment=staging", {"description": "shared by all"}),
+        ("PATCH", "flags/f?environment=staging", {"archived": True}),
+        ("DELETE", "flags/f", None),
+        ("POST", "flags?environment=staging", {**FLAG, "key": "g"}),
+        ("POST", "environments/staging/copy", {"flag": "f", "to": "production"}),
+        ("POST", "environments/production/copy", {"flag": "f", "from": "staging"}),
+        ("POST", "segments", {"key": "s", "included": ["u"]}),
+        ("POST", "revert?environment=staging", {"flag": "f", "version": 1}),
+        ("POST", "keys", {"kind": "server", "environment": "staging"}),
+        ("POST", "environments", {"key": "mine"}),
+    ],
+    ids=lambda value: value.replace("/", "-") if isinstance(value, str) else "",
+)
+async def test_a_manager_of_one_environment_changes_nothing_else(
+    api: Api, manager: str, method: str, path: str, body: Any
+) -> None:
+    """Judged by what would differ, so that no route is a way round."""
+    await api.ask("PATCH", "/api/v1/flags/f?environment=staging", json={"enabled": True})
+    await api.ask("PATCH", "/api/v1/flags/f", json={"description": "new"})
+    before = (await api.ask("GET", "/api/v1/flags/f")).body
+    reply = await api.ask(method, f"/api/v1/{path}", token=manager, json=body)
+    assert (reply.status, reply.json["code"]) == (403, "role_needed"), reply.body
+    assert (await api.ask("GET", "/api/v1/flags/f")).body == before
+
+
+@pytest.mark.parametrize(
+    ("members", "where"),
+    [
+        ({"kind": "service"}, "/role"),
+        ({"kind": "service", "role": "owner"}, "/role"),
+        ({"kind": "server", "role": "admin"}, "/role"),
+        ({"kind": "service", "role": "viewer", "environment": "nowhere"}, "/environment"),
+        ({"kind": "server", "environment": "*"}, "/environment"),
+    ],
+)
+async def test_a_key_with_a_role_that_makes_no_sense_is_refused(
+    api: Api, members: dict[str, Any], where: str
+) -> None:
+    """With the place."""
+    reply = await api.ask("POST", "/api/v1/keys", json=members)
+    assert reply.status == 422
+    assert [problem["pointer"] for problem in reply.json["problems"]] == [where]
+
+
+async def test_a_service_key_that_is_deleted_is_a_wrong_one(api: Api) -> None:
+    """At once."""
+    made = await api.make_key("service", role="viewer")
+    assert (await api.ask("GET", "/api/v1/flags", token=made["key"])).status == 200
+    assert (await api.ask("DELETE", f"/api/v1/keys/{made['id']}")).status == 204
+    assert (await api.ask("GET", "/api/v1/flags", token=made["key"])).status == 401
+
+
+# The rules alone
+
+
+@given(BINDINGS, st.sampled_from(Permission), st.sampled_from(["a", "b"]))
+def test_more_bindings_never_give_less(
+    bindings: list[Binding], permission: Permission, project: str
+) -> None:
+    """And none give nothing."""
+    given_now = grant(bindings, permission, project)
+    for number in range(len(bindings)):
+        fewer = grant(bindings[:number], permission, project)
+        if fewer is not None:
+            assert given_now is not None
+            assert _covers(given_now, fewer)
+    if permission is not Permission.ACCOUNT:
+        assert grant([], permission, project) is None
+
+
+def _covers(more: Grant, less: Grant) -> bool:
+    if more.environments is None:
+        return True
+    return less.environments is not None and less.environments <= more.environments
+
+
+@given(BINDINGS, st.sampled_from(_IN_A_PROJECT))
+def test_a_role_elsewhere_gives_nothing_here(
+    bindings: list[Binding], permission: Permission
+) -> None:
+    """Only of the project itself, or of all of them."""
+    elsewhere = [each for each in bindings if each.project == "b"]
+    assert grant(elsewhere, permission, "a") is None
+
+
+@given(BINDINGS)
+def test_only_an_admin_of_everything_manages_the_installation(bindings: list[Binding]) -> None:
+    """Of all projects and all environments."""
+    expected = Binding(Role.ADMIN) in bindings
+    assert (grant(bindings, Permission.INSTALLATION, "a") is not None) is expected
+
+
+def test_the_page_says_what_is_so() -> None:
+    """`python -m control_plane.access.page` prints what belongs there."""
+    text = PAGE.read_text()
+    assert roles_table() in text
+    assert routes_table(ROUTES) in text
