@@ -1,18 +1,19 @@
 """The tables of `docs/access.md`, made from the roles and the routes themselves.
 
-    python -m control_plane.access.page          prints them
+    python -m control_plane.access.page docs/access.md      writes them anew
 
 A test compares them with the page, so it cannot say what is not so.
 """
 
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from control_plane.access.roles import ROLES, Role
 from control_plane.web.openapi import plain_path
 from control_plane.web.routing import Permission, Route
 
-__all__ = ["roles_table", "routes_table"]
+__all__ = ["with_tables"]
 
 _ADMIN = f"{Role.ADMIN} of all projects"
 _WHO = {
@@ -25,7 +26,7 @@ _WHO = {
 }
 
 
-def roles_table() -> str:
+def _roles_table() -> str:
     """Return which role gives which permission, as Markdown."""
     permissions = (Permission.READ, Permission.WRITE, Permission.MANAGE)
     lines = [f"| role | {' | '.join(permissions)} |", f"|---|{'---|' * len(permissions)}"]
@@ -35,7 +36,7 @@ def roles_table() -> str:
     return "\n".join(lines)
 
 
-def routes_table(routes: Iterable[Route]) -> str:
+def _routes_table(routes: Iterable[Route]) -> str:
     """Return who may call which route, as Markdown."""
     lines = ["| route | permission | who |", "|---|---|---|"]
     for route in sorted(routes, key=lambda each: (plain_path(each.path), each.method)):
@@ -50,12 +51,25 @@ def _who(permission: Permission) -> str:
     return ", ".join(role for role, given in ROLES.items() if permission in given)
 
 
-def main() -> None:
-    """Print both tables."""
+def with_tables(page: str, routes: Iterable[Route]) -> str:
+    """Return the page with its two tables made anew, between their marks."""
+    tables = {"roles": _roles_table(), "routes": _routes_table(routes)}
+    for name, table in tables.items():
+        begins = f"<!-- {name} -->\n"
+        head, _, rest = page.partition(begins)
+        _, end, tail = rest.partition("\n<!-- end -->")
+        if not end:
+            raise ValueError(f"the page has no table {name}")
+        page = f"{head}{begins}{table}{end}{tail}"
+    return page
+
+
+def main(path: Path) -> None:
+    """Write the tables of a page anew."""
     from control_plane.app import ROUTES
 
-    sys.stdout.write(f"{roles_table()}\n\n{routes_table(ROUTES)}\n")
+    path.write_text(with_tables(path.read_text(), ROUTES))
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
