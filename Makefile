@@ -9,7 +9,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 SPACE := $() $()
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients check conformance suites-help bench load chaos clean
+.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: $(INSTALLED_DEV) ## the figures of docs/performance.md, measured here
 
 load: $(INSTALLED_DEV) ## 30 s of locust against a fresh `matrixflag dev`; fails on any error
 	$(BIN)/python -m loadtests.run $(ARGS)
+
+fleet: $(INSTALLED_DEV) ## a thousand sidecars: how fast a change is everywhere; ARGS=--restart
+	$(BIN)/python -m loadtests.fleet $(ARGS)
 
 chaos: $(INSTALLED_DEV) ## every fault of docs/reliability.md, long; prints its figures
 	MATRIXFLAG_CHAOS=long $(BIN)/python -m pytest tests/chaos --timeout=1800 $(ARGS)

@@ -13,19 +13,20 @@ from hashlib import sha256
 __all__ = ["SnapshotDigest"]
 
 _EMPTY = bytes(32)
+_NONE: set[bytes] = set()  # of every bucket that nothing was put into; never changed
 
 
 class SnapshotDigest:
     """A mutable set of entries that knows its digest. Not safe for use from several threads."""
 
-    __slots__ = ("_buckets", "_dirty", "_entries", "_hashes", "_shared")
+    __slots__ = ("_buckets", "_dirty", "_entries", "_hashes", "_own")
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, str], tuple[int, bytes]] = {}
-        self._buckets: list[set[bytes]] = [set() for _ in range(256)]
+        self._buckets: list[set[bytes]] = [_NONE] * 256
         self._hashes: list[bytes] = [_EMPTY] * 256
         self._dirty: set[int] = set()
-        self._shared: set[int] = set()  # buckets that a copy has, too: not to be changed in place
+        self._own: set[int] = set()  # buckets that nobody else has: to be changed in place
 
     def copy(self) -> "SnapshotDigest":
         """Return an equal set that changes apart from this one; 0.1 ms for ten thousand entries."""
@@ -34,7 +35,7 @@ class SnapshotDigest:
         other._buckets = self._buckets.copy()
         other._hashes = self._hashes.copy()
         other._dirty = self._dirty.copy()
-        self._shared, other._shared = set(range(256)), set(range(256))
+        self._own = set()
         return other
 
     def put(self, kind: str, key: str, line: bytes) -> None:
@@ -45,20 +46,20 @@ class SnapshotDigest:
         bucket = sha256(name).digest()[0]
         entry_hash = sha256(line).digest()
         self._entries[kind, key] = (bucket, entry_hash)
-        self._own(bucket).add(entry_hash)
+        self._bucket(bucket).add(entry_hash)
 
     def remove(self, kind: str, key: str) -> None:
         """Remove an entry; absent ones are no error."""
         found = self._entries.pop((kind, key), None)
         if found is not None:
             # Lines hold their kind and key, so no two entries share a hash.
-            self._own(found[0]).discard(found[1])
+            self._bucket(found[0]).discard(found[1])
 
-    def _own(self, bucket: int) -> set[bytes]:
+    def _bucket(self, bucket: int) -> set[bytes]:
         """Return a bucket to change."""
         self._dirty.add(bucket)
-        if bucket in self._shared:
-            self._shared.remove(bucket)
+        if bucket not in self._own:
+            self._own.add(bucket)
             self._buckets[bucket] = self._buckets[bucket].copy()
         return self._buckets[bucket]
 

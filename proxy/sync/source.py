@@ -219,8 +219,8 @@ class _Source:
             self._news.set()
             raise
         epoch = delta.header.epoch if delta.header is not None else self._epoch_of(event)
+        self._point(SnapshotPointer(epoch, delta.to, delta.digest), news=False)
         self._deltas.add(epoch, delta, len(event.data))
-        self._point(SnapshotPointer(epoch, delta.to, delta.digest))
 
     def _epoch_of(self, event: Event) -> str:
         """Return the epoch that an event's id names, else the one held."""
@@ -241,8 +241,8 @@ class _Source:
             self._vouched = (pointer.digest, now - heartbeat.verified_age_ms / 1000)
         self._point(pointer)
 
-    def _point(self, pointer: SnapshotPointer) -> None:
-        """Note what is current."""
+    def _point(self, pointer: SnapshotPointer, *, news: bool = True) -> None:
+        """Note what is current; without `news` nobody has to do anything about it yet."""
         held = self._held()
         if held is not None and pointer.digest == held.digest:
             newer = (pointer.epoch, pointer.revision) != (held.epoch, held.revision)
@@ -253,7 +253,8 @@ class _Source:
             return
         if pointer != self._wanted:
             self._wanted = pointer
-            self._news.set()
+            if news:
+                self._news.set()
 
     def _stream_lives(self) -> None:
         if self._streaming:
@@ -300,8 +301,8 @@ class _Source:
                 self._blobs.settled()
                 self.taken.set()
                 self._confirm_vouched()
-            self._satisfied()
-            self._news.set()
+            if not self._satisfied():
+                self._news.set()
 
     def _confirm_vouched(self) -> None:
         """Take a heartbeat that named what a change led to, and came before it was applied."""
