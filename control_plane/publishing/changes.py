@@ -256,9 +256,9 @@ def now_rfc3339() -> str:
     return _rfc3339(datetime.now(UTC))
 
 
-def just_after(at: str) -> str:
-    """Return the time one millisecond after a time of `now_rfc3339`; nothing for none."""
-    return _rfc3339(datetime.fromisoformat(at) + timedelta(milliseconds=1)) if at else ""
+def just_after(at: str, by: timedelta = timedelta(milliseconds=1)) -> str:
+    """Return a later time than one of `now_rfc3339`, by so much; nothing for none."""
+    return _rfc3339(datetime.fromisoformat(at) + by) if at else ""
 
 
 def _rfc3339(at: datetime) -> str:

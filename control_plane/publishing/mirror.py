@@ -199,18 +199,18 @@ class Mirror:
         for environment in state.snapshots:
             self._changed(name, environment)
 
-    async def renew(self, name: str, epoch: str) -> None:
+    async def renew(self, name: str, epoch: str, *, later_than: str = "") -> None:
         """Replace an epoch, unless another replica just did, and take what Redis has.
 
-        It is published later than anything that was published before: sidecars that verify
-        signatures tell by the time which of two epochs came first.
+        It is published later than anything that was published before, `later_than` included:
+        sidecars that verify signatures tell by the time which of two epochs came first.
         """
         renewed = secrets.token_hex(8)
         for _ in range(_RENEWALS):
             before = (await self._store.positions([name]))[name]
             if before is None or before.epoch != epoch:
                 break
-            change = Change("epoch.renew", _SYSTEM, self._after_all(name))
+            change = Change("epoch.renew", _SYSTEM, self._after_all(name, later_than))
             audit = audit_entry(change, before.sequence + 1)
             after = Position(renewed, before.sequence + 1, link(before.head, audit))
             message = reload_message(ANY_HEAD, after.head, change.at)
@@ -327,11 +327,12 @@ class Mirror:
                     self.blobs_read += 1
         return found
 
-    def _after_all(self, name: str) -> str:
+    def _after_all(self, name: str, later_than: str) -> str:
         """Return the time now, or, by a clock that is behind, one after all that is known here."""
         state = self.projects.get(name)
         snapshots = state.snapshots.values() if state is not None else ()
-        return max([now_rfc3339(), *(just_after(each.published.at) for each in snapshots)])
+        known = [later_than, *(each.published.at for each in snapshots)]
+        return max(now_rfc3339(), *map(just_after, known))
 
     def _report_lost(self, state: ProjectState) -> None:
         lost = state.incomplete_segments()

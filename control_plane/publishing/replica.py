@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
+from datetime import timedelta
 from time import monotonic
 from types import TracebackType
 from typing import Self
@@ -27,6 +28,7 @@ from control_plane.publishing.changes import (
     commit_of,
     decode_change,
     decode_history,
+    just_after,
     new_project,
     now_rfc3339,
 )
@@ -60,6 +62,9 @@ _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
 _SMALL_BYTES = 1024 * 1024  # of units that are written; more of them take Redis long
 _STALE_MS = 15_000  # Redis is asked each second; by then a key may have been made elsewhere
+_CLOCKS_APART = timedelta(minutes=5)
+"""How far the clock may have been ahead of ours that a sidecar tells the time of. Believing a later
+one would make every time until then too early."""
 _WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
 
 
@@ -260,30 +265,36 @@ class Replica:
             raise _unavailable() from None
         return self.project(name)
 
-    async def witness(self, project: str, environment: str, epoch: str, revision: int) -> None:
+    async def witness(
+        self, project: str, environment: str, epoch: str, revision: int, published: str = ""
+    ) -> None:
         """Take note that a sidecar holds a revision; one ahead of ours means that Redis went back.
 
-        That is how a loss is seen when no replica was running that could have seen it. The claim is
-        checked against Redis first, so that being a little behind is not taken for it; and epochs
-        are renewed so once a minute at most, so that a faulty sidecar cannot make the whole fleet
-        fetch everything without end. Never raises.
+        Ahead is a later one of our epoch, or one of another that was `published` after ours: then
+        ours was over. That is how a loss is seen when no replica was running that could have seen
+        it. The claim is checked against Redis first, so that being a little behind is not taken for
+        it; and epochs are renewed so once a minute at most, so that a faulty sidecar cannot make
+        the whole fleet fetch everything without end. Never raises.
         """
-        if not self._is_ahead(project, environment, epoch, revision):
+        claim = (project, environment, epoch, revision, published)
+        if not self._is_ahead(*claim):
             return
         try:
             async with self._mirror.lock(project):
                 await self._mirror.realign(project)
-                if self._is_ahead(project, environment, epoch, revision):
+                if self._is_ahead(*claim):
                     if monotonic() - self._witnessed_at < _WITNESS_S:
                         return
                     self._witnessed_at = monotonic()
                     logger.error(
-                        "a sidecar holds revision %d of %s/%s, which Redis has lost",
+                        "a sidecar holds revision %d of %s/%s, epoch %s, which Redis has lost",
                         revision,
                         project,
                         environment,
+                        epoch[:80],
                     )
-                    await self._mirror.renew(project, epoch)
+                    state = self._mirror.projects[project]
+                    await self._mirror.renew(project, state.epoch, later_than=published)
         except RedisError as error:
             logger.warning("what a sidecar holds could not be checked: %s", error)
 
@@ -408,11 +419,16 @@ class Replica:
         for listener in self._listeners:
             listener(project, environment)
 
-    def _is_ahead(self, project: str, environment: str, epoch: str, revision: int) -> bool:
+    def _is_ahead(
+        self, project: str, environment: str, epoch: str, revision: int, published: str
+    ) -> bool:
         state = self._mirror.projects.get(project)
-        if state is None or state.epoch != epoch or environment not in state.snapshots:
+        if state is None or environment not in state.snapshots:
             return False
-        return revision > state.snapshots[environment].revision
+        snapshot = state.snapshots[environment]
+        if state.epoch == epoch:
+            return revision > snapshot.revision
+        return snapshot.published.at < published <= just_after(now_rfc3339(), _CLOCKS_APART)
 
     def _observed(self, command: str, seconds: float, succeeded: bool) -> None:
         if not succeeded:

@@ -17,6 +17,7 @@ from proxy.contract.sync import (
     BLOBS_PATH,
     DIGEST_HEADER,
     INSTANCE_HEADER,
+    PUBLISHED_HEADER,
     REVISION_HEADER,
     SNAPSHOT_PATH,
     STREAM_PATH,
@@ -42,6 +43,7 @@ async def stream(request: web.Request) -> web.StreamResponse:
         request.headers.get(INSTANCE_HEADER),
         request.headers.get("Last-Event-ID"),
         request.headers.get(DIGEST_HEADER),
+        request.headers.get(PUBLISHED_HEADER),
     )
     sync.admit(key)
     await begin_endless(request, _STREAM_HEADERS)
@@ -126,7 +128,13 @@ ROUTES = (
         summary="Follow an environment",
         permission=Permission.SYNC,
         tag="sidecars",
-        params=(*_HELD, Param("Last-Event-ID", "header", description="`<epoch>-<revision>`.")),
+        params=(
+            *_HELD,
+            Param("Last-Event-ID", "header", description="`<epoch>-<revision>`."),
+            Param(
+                PUBLISHED_HEADER, "header", description="`created_at` of the newest it has seen."
+            ),
+        ),
         responses={
             200: "Server-sent events: `delta`, `snapshot`, `heartbeat`, see the wire format."
         },

@@ -163,11 +163,14 @@ class SyncService:
         """Let the replica know what a sidecar holds, without making the sidecar wait for Redis."""
         if held.epoch is None or held.revision is None:
             return
-        self._start(self._tell(key.project, key.environment, held.epoch, held.revision), "witness")
+        seen = (held.epoch, held.revision, held.published or "")
+        self._start(self._tell(key.project, key.environment, *seen), "witness")
 
-    async def _tell(self, project: str, environment: str, epoch: str, revision: int) -> None:
+    async def _tell(
+        self, project: str, environment: str, epoch: str, revision: int, published: str
+    ) -> None:
         try:
-            await self.replica.witness(project, environment, epoch, revision)
+            await self.replica.witness(project, environment, epoch, revision, published)
         except Exception:
             logger.exception("what a sidecar holds could not be compared with Redis")
 

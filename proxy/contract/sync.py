@@ -15,6 +15,7 @@ __all__ = [
     "IDLE_S",
     "MAX_DELTA_BYTES",
     "INSTANCE_HEADER",
+    "PUBLISHED_HEADER",
     "REVISION_HEADER",
     "SNAPSHOT_PATH",
     "STREAM_PATH",
@@ -41,6 +42,11 @@ REVISION_HEADER = "X-Matrixflag-Revision"
 
 DIGEST_HEADER = "X-Matrixflag-Digest"
 """Of a request: the digest the sidecar serves; absent before its first snapshot."""
+
+PUBLISHED_HEADER = "X-Matrixflag-Published"
+"""Of a request for a stream: `created_at` of the newest snapshot the sidecar has seen, which is the
+one that `Last-Event-ID` names. Epochs have no order; this tells a control plane whose Redis went
+back to one that was over."""
 
 VERIFIED_AGE_HEADER = "X-Matrixflag-Verified-Age-Ms"
 """Of a snapshot's answer, 304 too: what `verified_age_ms` is in a heartbeat. Absent means 0."""

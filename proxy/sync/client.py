@@ -23,6 +23,7 @@ from proxy.contract.sync import (
     BLOBS_PATH,
     DIGEST_HEADER,
     INSTANCE_HEADER,
+    PUBLISHED_HEADER,
     REVISION_HEADER,
     SNAPSHOT_PATH,
     STREAM_PATH,
@@ -80,6 +81,8 @@ class ControlPlaneClient:
         }
         if seen is not None and _fits_header(last := event_id(seen.epoch, seen.revision)):
             headers["Last-Event-ID"] = last
+            if _fits_header(seen.created_at):
+                headers[PUBLISHED_HEADER] = seen.created_at
         with _network_errors():
             opening = self._session.get(
                 _url(address, STREAM_PATH),

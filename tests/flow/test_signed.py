@@ -7,10 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import redis
 
+from control_plane.keys import REPLICA
+from proxy.admission import Admission
+from tests.control_plane.publishing.replicas import dump, restore
+from tests.proxy.sync.sidecar import Sidecar as InProcess
+from tests.proxy.sync.sidecar import running
 from tests.support.api import Api, running_api, until
 from tests.support.processes import Sidecar, running_sidecar
-from tests.support.signing import signing_key
+from tests.support.signing import signing_key, trusting
 
 FLAG = {"key": "a", "type": "boolean", "enabled": True}
 
@@ -87,3 +93,35 @@ async def test_what_another_key_signs_is_not_served(redis_url: str, tmp_path: Pa
 
         await until(served)
         assert (await status_of(sidecar))["refused"] == {}
+
+
+async def test_a_backup_of_an_epoch_that_was_over_reaches_sidecars_that_ask_for_signatures(
+    redis_url: str,
+) -> None:
+    """It was put back while nothing ran: they refuse it, say what they saw, and get it anew."""
+    one, sidecar = signing_key("one"), InProcess(Admission(trusting("one")))
+    with redis.Redis.from_url(redis_url) as client:
+        async with running_api(redis_url, signing_keys=(one,)) as api:
+            await api.ask("POST", "/api/v1/flags", json=FLAG | {"value": True})
+            key = (await api.make_key("sidecar"))["key"]
+            saved = dump(client)
+            first = api.app[REPLICA].project("default").epoch
+            await api.app[REPLICA]._mirror.renew("default", first)
+            await put(api, value=False)
+            second = api.app[REPLICA].project("default").epoch
+            async with running(api.url, sidecar=sidecar, key=key):
+                await sidecar.until(lambda: epoch_of(sidecar) == second)
+                assert sidecar.value is False
+        restore(client, saved)
+        async with (
+            running_api(redis_url, signing_keys=(one,)) as restored,
+            running(restored.url, sidecar=sidecar, key=key),
+        ):
+            await sidecar.until(lambda: epoch_of(sidecar) not in (first, second))
+            assert sidecar.value is True
+            assert restored.app[REPLICA].epochs_renewed == 1
+
+
+def epoch_of(sidecar: InProcess) -> str | None:
+    """Return the epoch that is served."""
+    return None if sidecar.holder.served is None else sidecar.holder.served.header.epoch

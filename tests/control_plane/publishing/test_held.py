@@ -1,5 +1,7 @@
 """What a sidecar says that it holds."""
 
+import pytest
+
 from control_plane.publishing.held import Held
 from proxy.contract.sync import SnapshotPointer
 
@@ -32,3 +34,20 @@ def test_nonsense_is_nothing_held() -> None:
     for text in ("", "-", "e-", "-7", "e-x", "e--7", "e-" + "9" * 400):
         assert not Held.read("x" * 10_000, text, None).is_current(CURRENT)
     assert len(Held.read("x" * 10_000, None, None).instance) == 128
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("2026-12-01T09:00:00.000Z", "2026-12-01T09:00:00.000Z"),
+        ("2026-12-01T09:00:00Z", None),
+        ("2026-12-01T09:00:00.000+01:00", None),
+        ("9" * 500, None),
+        ("", None),
+        (None, None),
+    ],
+    ids=range(6),
+)
+def test_a_time_is_one_of_ours(said: str | None, read: str | None) -> None:
+    """They are compared as text."""
+    assert Held.read(None, "e-1", None, said).published == read

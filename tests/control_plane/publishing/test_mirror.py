@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import timedelta
 
 import pytest
 import redis
@@ -9,7 +10,7 @@ import redis
 from control_plane.environments.model import Project
 from control_plane.errors import Unavailable
 from control_plane.publishing import mirror
-from control_plane.publishing.changes import just_after
+from control_plane.publishing.changes import just_after, now_rfc3339
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Edit, RecordKind
 from control_plane.store.keys import MAX_CHANGES, ProjectKeys
@@ -23,6 +24,7 @@ from tests.support.definitions import (
 from tests.support.redis import RedisServer
 
 FLAG = RecordKind.FLAG
+_FAR = timedelta(minutes=6)
 
 
 async def test_a_change_too_large_for_the_log_is_read_anew(two: tuple[Replica, Replica]) -> None:
@@ -187,6 +189,41 @@ async def test_a_sidecar_that_is_ahead_tells_of_a_loss_nobody_saw(
         # One that claims whatever it likes does not make everybody fetch everything at once again.
         await replica.witness("default", "production", renewed, 1_000_000)
         assert replica.epochs_renewed == 1
+
+
+@pytest.mark.parametrize("ahead_s", [-60, 60])
+async def test_a_sidecar_of_a_later_epoch_tells_of_a_backup_from_before_it(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, ahead_s: int
+) -> None:
+    """All replicas were down meanwhile, and the clock that the later epoch had may be ahead.
+
+    What is published then is later than what the sidecar holds, so that it is taken.
+    """
+    with redis_server.client() as client:
+        async with Replica(redis_server.url) as before:
+            assert await before.wait_loaded(WAIT_S)
+            saved = dump(client)
+            first = before.project("default").epoch
+            then = just_after(now_rfc3339(), timedelta(seconds=ahead_s))
+            monkeypatch.setattr(mirror, "now_rfc3339", lambda: then)
+            await before._mirror.renew("default", first)
+            held = before.project("default").snapshots["production"].header()
+            monkeypatch.undo()
+        restore(client, saved)
+    async with Replica(redis_server.url) as replica:
+        assert await replica.wait_loaded(WAIT_S)
+        assert replica.project("default").epoch == first
+        claim = ("default", "production", held.epoch, held.revision)
+        await replica.witness(*claim)
+        old = replica.project("default").snapshots["production"].published.at
+        for published in (old, "9999-01-01T00:00:00.000Z", just_after(now_rfc3339(), _FAR)):
+            await replica.witness(*claim, published)
+        assert replica.epochs_renewed == 0
+        await replica.witness(*claim, held.created_at)
+        assert replica.epochs_renewed == 1
+        renewed = replica.project("default").snapshots["production"].header()
+        assert renewed.epoch not in (first, held.epoch)
+        assert renewed.created_at > held.created_at
 
 
 async def test_a_project_gone_from_redis_is_served_on_and_not_written(

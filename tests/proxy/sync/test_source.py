@@ -886,6 +886,7 @@ async def test_what_an_earlier_process_saw_is_not_rolled_back(
         await fake.wait_asked(STREAM_PATH)
         asked = [r for r in fake.requests if r.path == STREAM_PATH]
         assert asked[-1].headers["Last-Event-ID"] == "e1-7"
+        assert asked[-1].headers["X-Matrixflag-Published"] == "2026-12-01T09:00:00Z"
         header = fake.publish({"a": True}, revision=1, epoch="e2")
         await sidecar.swapped(to=header.digest)
 
