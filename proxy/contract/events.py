@@ -2,7 +2,8 @@
 
 An application reports to its sidecar's `POST /v1/events`, in the shapes at the end; the sidecar
 sends batches to the control plane (`proxy.contract.reports`). Every event has an id of its own too:
-an application that did not get an answer reports it again, with the same id, and it counts once.
+an application that did not get an answer reports it again, with the same id, and its sidecar knows
+it for an hour.
 """
 
 import msgspec

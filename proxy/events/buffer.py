@@ -1,9 +1,9 @@
 """Holds the events that wait to be reported, as the bytes they are sent as. Pure, bounded.
 
 Bounded in bytes, because events differ a hundredfold in size. An id is remembered for an hour,
-unless 100,000 others come within it (`proxy.reporting.recent`); the control plane tells apart what
-comes again later. What does not fit is refused before anything of it is taken: its sender still
-has it.
+unless 100,000 others come within it (`proxy.reporting.recent`), and nowhere else: the control plane
+tells batches apart, not events. What does not fit is refused before anything of it is taken: who
+sends it still has it.
 """
 
 from collections import deque

@@ -59,15 +59,17 @@ class ControlPlane:
         self.stored: dict[str, list[str]] = {}
         self.parked: dict[str, list[str]] = {}
         self.refused: set[str] = set()
-        self.arrived = asyncio.Event()
-        self.hangs = False
+        self.hung = asyncio.Event()
+        self.answers = -1
+        """So many requests are answered, then none; -1 for all."""
 
     async def take(self, request: web.Request) -> web.StreamResponse:
         """Take a batch, or not."""
         batch = msgspec.json.decode(await request.read(), type=EventBatch)
-        self.arrived.set()
-        if self.hangs:
+        if self.answers == 0:
+            self.hung.set()
             await asyncio.sleep(60)
+        self.answers -= self.answers > 0
         if len(batch.items) > self.max_items:
             return web.Response(status=413)
         mood = self.mood
@@ -200,13 +202,14 @@ class Reporting(RuleBasedStateMachine):
         self.world.run(self._cut_short(steps))
         self._end(garbage)
 
-    @rule()
-    def kill_while_a_batch_is_on_its_way(self) -> None:
-        """It may be stored or not; nobody who lives knows."""
+    @rule(answers=st.integers(0, 5))
+    def kill_while_a_batch_is_on_its_way(self, answers: int) -> None:
+        """After some that were answered, of which halves of one may be."""
         self.now_s += 40.0
-        self.control_plane.hangs = True
+        self.control_plane.mood = "stores"
+        self.control_plane.answers = answers
         self.world.run(self._cut_short_at_a_request())
-        self.control_plane.hangs = False
+        self.control_plane.answers = -1
         self._end(b"")
 
     @rule(timeout_s=st.sampled_from([0.0, 0.02, 5.0]))
@@ -260,11 +263,11 @@ class Reporting(RuleBasedStateMachine):
             await work
 
     async def _cut_short_at_a_request(self) -> None:
-        self.control_plane.arrived.clear()
+        self.control_plane.hung.clear()
         work = asyncio.create_task(self.channel.flush())
-        arrived = asyncio.create_task(self.control_plane.arrived.wait())
-        await asyncio.wait({work, arrived}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, arrived):
+        hung = asyncio.create_task(self.control_plane.hung.wait())
+        await asyncio.wait({work, hung}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, hung):
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await task
