@@ -260,6 +260,7 @@ class Replica:
                     # A command sent again finds the project of its own first attempt.
                     if stored is None or stored.head != made[1]["head"]:
                         raise Conflict(f"there is a project {name!r}", code="project_exists")
+                    await self._store.settle(name)
                 await self._mirror.reload(name)
         except (TimeoutError, RedisError):
             raise _unavailable() from None
@@ -378,6 +379,7 @@ class Replica:
             state = self._mirror.projects[name]
             change = build(state)
             if not change.edits:
+                await self._store.settle(name)  # it may be there since a write that had no answer
                 return change
             check_scope(state, change)
             work = prepare_commit(state, change)
@@ -397,6 +399,7 @@ class Replica:
                 return change
             await self._mirror.realign(name)
             if await self._was_done(name, step):
+                await self._store.settle(name)
                 return change
             self.conflicts += 1
         raise Conflict("others changed the project meanwhile, again and again", code="contended")

@@ -15,8 +15,10 @@ So that code works in every topology:
   script runs on another of the three clients, or is added to a pipeline.
 - A script may be sent twice, when a connection broke before it was known what became of it: it says
   for which state it is meant, or which id it applies, and finds its own first attempt.
-- With `RedisLimits.replicas`, a script that returns is on so many replicas; else NotReplicated, a
-  RedisError, is raised, and it is as if the answer was lost.
+- With `RedisLimits.replicas`, what a script wrote is on so many replicas when it returns; else
+  NotReplicated, a RedisError, is raised, and it is as if the answer was lost. A script that finds
+  its own first attempt therefore writes something again, an EXPIRE for one: Redis waits for what
+  this connection wrote last, and nobody may have waited for the first attempt.
 - Pipelines: `pipeline(transaction=False)` may concern any keys, and each part goes where it
   belongs, in no common order. `pipeline(transaction=True)` concerns one slot, and is not waited for
   on replicas. There is no WATCH, no publish and subscribe.

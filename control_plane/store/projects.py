@@ -20,7 +20,7 @@ from control_plane.store.keys import (
     PROJECTS,
     ProjectKeys,
 )
-from control_plane.store.scripts import COMMIT, CREATE, RENEW, TRIM_AUDIT
+from control_plane.store.scripts import COMMIT, CREATE, RENEW, SETTLE, TRIM_AUDIT
 
 __all__ = ["AuditRow", "AuditState", "Commit", "Position", "ProjectStore", "StoredProject", "Write"]
 
@@ -117,6 +117,7 @@ class ProjectStore:
         self._create = self._redis.register_script(CREATE)
         self._renew = self._redis.register_script(RENEW)
         self._trim_audit = self._redis.register_script(TRIM_AUDIT)
+        self._settle = self._redis.register_script(SETTLE)
 
     async def names(self) -> set[str]:
         """Return the names of projects; one may have no data (yet)."""
@@ -221,6 +222,15 @@ class ProjectStore:
             run, client = connections.run_long, connections.large
         done = await run("commit", lambda: self._commit(keys=keys, args=args, client=client))
         return bool(done)
+
+    async def settle(self, name: str) -> None:
+        """Return when what is stored of a project is on as many replicas as writes wait for.
+
+        For who found a step done whose answer was lost: nobody has waited for replicas yet.
+        """
+        if self._connections.limits.replicas:
+            meta = ProjectKeys(name).meta
+            await self._connections.run("settle", lambda: self._settle(keys=[meta]))
 
     async def units(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
         """Return the units of blobs as they are stored; those that are not there are left out.

@@ -13,7 +13,7 @@ drops what is beyond its bounds; `bury` does so for a flag that is gone, and let
 of megabytes, which nobody should have to copy into an array, and read out of it.
 """
 
-__all__ = ["COMMIT", "CREATE", "RENEW", "TRIM_AUDIT"]
+__all__ = ["COMMIT", "CREATE", "RENEW", "SETTLE", "TRIM_AUDIT"]
 
 COMMIT = """
 local meta, changes, audit = KEYS[1], KEYS[2], KEYS[3]
@@ -110,3 +110,12 @@ return redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3])
 """
 """KEYS: meta, audit. ARGV: the checkpoint that was seen, or nothing; the new one; the id of the
 first entry that stays. Returns how many were removed, -1 when the checkpoint is another."""
+"""KEYS: meta, changes, audit. ARGV: the epoch seen, the new epoch and head, change, audit entry.
+Returns 1 done, 0 the epoch is another already."""
+
+SETTLE = """
+redis.call('HSET', KEYS[1], 'schema', redis.call('HGET', KEYS[1], 'schema'))
+return 1
+"""
+"""KEYS: meta. Writes what is there: replicas are waited for up to what a connection wrote last, and
+one that finds a step done by another connection has written nothing."""

@@ -58,13 +58,13 @@ def client(group: Any) -> Iterator[redis.Redis]:
 
 @pytest.fixture(scope="module")
 def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
-    """A master, two replicas and three Sentinels."""
-    with SentinelGroup(tmp_path_factory.mktemp("sentinel")) as running:
+    """A master, two replicas and three Sentinels, of Valkey."""
+    with SentinelGroup(tmp_path_factory.mktemp("sentinel"), "valkey") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three masters with a replica each."""
+    """Three masters with a replica each, of Redis."""
     with Cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
