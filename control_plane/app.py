@@ -18,7 +18,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Container, Iterator
+from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -65,7 +65,7 @@ from control_plane.keys import (
     UNITS,
 )
 from control_plane.lag import LoopLag
-from control_plane.metrics import EnvironmentFigures, Figures, Metrics
+from control_plane.metrics import EnvironmentFigures, Figures, Metrics, RedisFigures
 from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
@@ -78,6 +78,7 @@ from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.reports import ReportStore
+from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, supervise
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
@@ -191,7 +192,8 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
                 failed=failed,
             )
         )
-        metrics.show(lambda: _figures(app))
+        servers = {"definitions": replica.servers, "exposures": connections.servers}
+        metrics.show(lambda: _figures(app, servers))
         yield
 
 
@@ -242,7 +244,7 @@ async def _end_streams(app: web.Application) -> None:
     app[SYNC].close_streams()
 
 
-def _figures(app: web.Application) -> Figures:
+def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
     """Return what the metrics show of the state of this process."""
     replica, aggregation, fleet = app[REPLICA], app[AGGREGATION], app[FLEET]
     exposures, events = app[EXPOSURES], app[EVENTS]
@@ -262,6 +264,10 @@ def _figures(app: web.Application) -> Figures:
     ]
     return Figures(
         redis_up=replica.redis_ok,
+        redis=[
+            RedisFigures(name, each.topology, each.addresses(), each.changes)
+            for name, each in servers.items()
+        ],
         loaded=replica.loaded,
         age_s=replica.verified_age_ms() / 1000,
         conflicts=replica.conflicts,

@@ -13,6 +13,7 @@ import msgspec
 from aiohttp import web
 
 from control_plane.keys import LAG, REPLICA, STARTED_AT, SYNC
+from control_plane.store.address import Topology
 from control_plane.web.params import DEFAULT_PROJECT
 from control_plane.web.respond import json_response
 from control_plane.web.routing import Permission, Route
@@ -31,10 +32,17 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class RedisHealth(msgspec.Struct, frozen=True):
-    """`latency_ms` is null while Redis does not answer."""
+    """The Redis with the definitions. `latency_ms` is null while it does not answer.
+
+    `masters` is how many servers are written to, 0 while that is not known; `fail_overs` how often
+    others took their place since this replica started. Which they are is in the metrics.
+    """
 
     ok: bool
     latency_ms: float | None
+    topology: Topology
+    masters: int
+    fail_overs: int
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -102,7 +110,11 @@ def _examine(app: web.Application) -> Health:
         version=__version__,
         uptime_s=round(monotonic() - app[STARTED_AT], 3),
         redis=RedisHealth(
-            replica.redis_ok, None if latency_s is None else round(latency_s * 1000, 3)
+            replica.redis_ok,
+            None if latency_s is None else round(latency_s * 1000, 3),
+            replica.servers.topology,
+            len(replica.servers.masters),
+            replica.servers.changes,
         ),
         loaded=replica.loaded,
         verified_age_ms=age_ms,

@@ -17,7 +17,15 @@ from prometheus_client.registry import Collector
 
 from control_plane.fleet.model import FleetFigures
 
-__all__ = ["MAX_SERIES", "METRICS", "EnvironmentFigures", "Figures", "MetricRow", "Metrics"]
+__all__ = [
+    "MAX_SERIES",
+    "METRICS",
+    "EnvironmentFigures",
+    "Figures",
+    "MetricRow",
+    "Metrics",
+    "RedisFigures",
+]
 
 MAX_SERIES = 500
 """Environments shown of each metric that has them; a bound for the scraper's sake."""
@@ -75,6 +83,18 @@ METRICS: dict[str, MetricRow] = {
             "Commands that Redis did not answer in time, or refused",
         ),
         MetricRow("matrixflag_redis_up", "gauge", (), "1 if Redis answered when last asked"),
+        MetricRow(
+            "matrixflag_redis_master",
+            "gauge",
+            ("redis", "topology", "address"),
+            "1 for each server that definitions, or exposures, are written to",
+        ),
+        MetricRow(
+            "matrixflag_redis_fail_overs_total",
+            "counter",
+            ("redis",),
+            "Times that other servers than before were the masters",
+        ),
         MetricRow(
             "matrixflag_definitions_loaded", "gauge", (), "1 once all definitions are in memory"
         ),
@@ -247,6 +267,15 @@ METRICS: dict[str, MetricRow] = {
 }
 
 
+class RedisFigures(NamedTuple):
+    """What is shown of one Redis: of what kind it is, and who its masters are."""
+
+    name: str
+    topology: str
+    masters: list[str]
+    fail_overs: int
+
+
 class EnvironmentFigures(NamedTuple):
     """What is shown of one environment."""
 
@@ -263,6 +292,7 @@ class Figures(NamedTuple):
     """The state at the moment of a scrape; `app.py` knows where it comes from."""
 
     redis_up: bool
+    redis: list[RedisFigures]
     loaded: bool
     age_s: float
     conflicts: int
@@ -341,6 +371,15 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         now = self._figures()
         yield _gauge("matrixflag_redis_up", float(now.redis_up))
+        master, fail_overs = (
+            _gauge("matrixflag_redis_master"),
+            _counter("matrixflag_redis_fail_overs_total"),
+        )
+        for redis in now.redis:
+            fail_overs.add_metric((redis.name,), redis.fail_overs)
+            for address in redis.masters[:MAX_SERIES]:
+                master.add_metric((redis.name, redis.topology, address), 1)
+        yield from (master, fail_overs)
         yield _gauge("matrixflag_definitions_loaded", float(now.loaded))
         yield _gauge("matrixflag_definitions_age_seconds", now.age_s)
         yield _counter("matrixflag_commit_conflicts_total", now.conflicts)

@@ -11,6 +11,7 @@ command tells a reader where there is anything new: who sees the mark finds what
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -108,7 +109,8 @@ class FleetStore:
     def __init__(self, connections: Connections, max_instances: int = MAX_INSTANCES) -> None:
         self._connections = connections
         self._max_instances = max_instances
-        script = connections.commands.register_script
+        # A fleet that was lost reports again: nothing waits for replicas.
+        script = partial(connections.commands.register_script, waited=False)
         self._write, self._read = script(_WRITE), script(_READ)
         self._drop, self._spread = script(_DROP), script(_SPREAD)
 

@@ -47,6 +47,7 @@ from control_plane.publishing.state import (
 )
 from control_plane.store.connection import Connections, Observer, RedisError, RedisLimits
 from control_plane.store.projects import Commit, ProjectStore
+from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, unnoted
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.steps import Steps, finish
@@ -123,6 +124,11 @@ class Replica:
     def redis_ok(self) -> bool:
         """Whether the last command to Redis succeeded."""
         return self._redis_ok
+
+    @property
+    def servers(self) -> Servers:
+        """The servers of Redis that are written to."""
+        return self._connections.servers
 
     @property
     def redis_latency_s(self) -> float | None:

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis.asyncio as redis
 from redis.asyncio.client import Pipeline
@@ -45,13 +45,13 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from control_plane.store.address import Address
 from control_plane.store.topology import Servers
 
-__all__ = ["Client", "NotReplicated", "PoolLimits", "keys_of"]
+__all__ = ["Client", "NotReplicated", "PoolLimits", "Script", "keys_of"]
 
 _REDIRECTIONS = 8  # of one command; each slot moves once, as a rule
 _POLL_S = 0.05  # between two looks at streams that no server can wait for together
 _NOT_HERE = (ReadOnlyError, ClusterDownError, BusyLoadingError)  # MASTERDOWN is a CLUSTERDOWN
 _AGAIN_ALONE = (MovedError, AskError, TryAgainError, NoScriptError, *_NOT_HERE)
-_ACKNOWLEDGED = {"EVAL", "EVALSHA", "SADD"}  # what definitions and exposures are written with
+_ACKNOWLEDGED = {"EVAL", "SADD"}  # beside scripts that are known, what is waited for
 
 _WITHOUT_KEY = {"PING", "ECHO", "TIME"}
 _ALL_KEYS = {"DEL", "UNLINK", "EXISTS", "TOUCH", "MGET", "SUNION", "SINTER", "SDIFF", "PFCOUNT"}
@@ -63,6 +63,13 @@ _Command = tuple[tuple[Any, ...], dict[str, Any]]
 
 class NotReplicated(RedisError):
     """Written by the master, and not by as many replicas as were asked for: it may be lost yet."""
+
+
+class Script(NamedTuple):
+    """A script, and whether replicas are waited for after it."""
+
+    text: str
+    waited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +120,7 @@ class Client(redis.Redis):
         servers: Servers,
         options: Mapping[str, Any],
         limits: PoolLimits,
-        scripts: dict[str, str],
+        scripts: dict[str, "Script"],
     ) -> None:
         self._servers = servers
         self._options = dict(options)
@@ -144,10 +151,13 @@ class Client(redis.Redis):
         """Return a pipeline; in a transaction all keys are of one slot."""
         return _Pipeline(self, transaction=transaction)
 
-    def register_script(self, script: Any) -> Any:
-        """Return a script as redis-py does, known to all clients of these `Connections`."""
+    def register_script(self, script: Any, *, waited: bool = True) -> Any:
+        """Return a script as redis-py does, known to all clients of these `Connections`.
+
+        Not `waited` is for what may be lost in a fail-over, and for what only reads.
+        """
         made = super().register_script(script)
-        self._scripts[made.sha] = script
+        self._scripts[made.sha] = Script(script, waited)
         return made
 
     async def masters(self) -> dict[Address, redis.Redis]:
@@ -220,18 +230,23 @@ class Client(redis.Redis):
         self, node: Any, args: tuple[Any, ...], options: dict[str, Any], asking: bool
     ) -> Any:
         """Send a command to a server, in full if it is a script that is not known there."""
-        for sent in (args, self._in_full(args)):
-            try:
-                return await self._send_once(node, sent, options, asking)
-            except NoScriptError:
-                if sent[0] != "EVALSHA" or sent[1] not in self._scripts:
-                    raise
-        raise AssertionError("a script sent in full is known")  # pragma: no cover
+        waited = self._is_waited(args)
+        try:
+            return await self._send_once(node, args, options, asking, waited)
+        except NoScriptError:
+            full = self._in_full(args)
+            if full is args:
+                raise
+            return await self._send_once(node, full, options, asking, waited)
 
     async def _send_once(
-        self, node: Any, args: tuple[Any, ...], options: dict[str, Any], asking: bool
+        self,
+        node: Any,
+        args: tuple[Any, ...],
+        options: dict[str, Any],
+        asking: bool,
+        waited: bool,
     ) -> Any:
-        waited = self._limits.replicas > 0 and args[0] in _ACKNOWLEDGED
         if not asking and not waited:
             return await node.execute_command(*args, **options)
         # On one connection: what is waited for, or allowed, is what it did last, or does next.
@@ -312,7 +327,7 @@ class Client(redis.Redis):
         return answers
 
     async def _to_one(self, address: Address, stack: list[_Command]) -> list[Any]:
-        waited = self._limits.replicas > 0 and any(a[0] in _ACKNOWLEDGED for a, _ in stack)
+        waited = any(self._is_waited(args) for args, _ in stack)
         return await self._batch(self._node(address), stack, waited)
 
     async def _transaction(self, stack: list[_Command]) -> list[Any]:
@@ -345,9 +360,8 @@ class Client(redis.Redis):
         at = _streams(args)
         head = [*args[:at]]
         until = monotonic()
-        names = [part if isinstance(part, bytes) else str(part).encode() for part in head]
-        if b"BLOCK" in names:
-            position = names.index(b"BLOCK")
+        if b"BLOCK" in head:
+            position = head.index(b"BLOCK")
             wait_ms = int(head[position + 1])
             until = monotonic() + wait_ms / 1000 if wait_ms else float("inf")
             del head[position : position + 2]
@@ -427,9 +441,18 @@ class Client(redis.Redis):
     async def _pause(self, failures: int) -> None:
         await asyncio.sleep(self._backoff.compute(failures))
 
+    def _is_waited(self, args: tuple[Any, ...]) -> bool:
+        """Return whether a command is answered when replicas have what it wrote."""
+        if not self._limits.replicas:
+            return False
+        if args[0] == "EVALSHA":
+            script = self._scripts.get(args[1])
+            return script is None or script.waited
+        return args[0] in _ACKNOWLEDGED
+
     def _in_full(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        text = self._scripts.get(args[1]) if args[0] == "EVALSHA" else None
-        return args if text is None else ("EVAL", text, *args[2:])
+        script = self._scripts.get(args[1]) if args[0] == "EVALSHA" else None
+        return args if script is None else ("EVAL", script.text, *args[2:])
 
 
 class _NoPool(redis.ConnectionPool):
@@ -478,7 +501,7 @@ def _name(command: Sequence[Any]) -> str:
 def _streams(command: Sequence[Any]) -> int:
     """Return where the word STREAMS is."""
     for index, part in enumerate(command):
-        if part in (b"STREAMS", "STREAMS"):
+        if part == b"STREAMS":  # as redis-py puts it; a group may have that name, as text
             return index
     raise DataError("no STREAMS in it")
 

@@ -18,7 +18,8 @@ So that code works in every topology:
 - With `RedisLimits.replicas`, what a script wrote is on so many replicas when it returns; else
   NotReplicated, a RedisError, is raised, and it is as if the answer was lost. A script that finds
   its own first attempt therefore writes something again, an EXPIRE for one: Redis waits for what
-  this connection wrote last, and nobody may have waited for the first attempt.
+  this connection wrote last, and nobody may have waited for the first attempt. What may be lost,
+  or only reads, is registered with `waited=False`.
 - Pipelines: `pipeline(transaction=False)` may concern any keys, and each part goes where it
   belongs, in no common order. `pipeline(transaction=True)` concerns one slot, and is not waited for
   on replicas. There is no WATCH, no publish and subscribe.
@@ -39,7 +40,7 @@ from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from control_plane.store.address import parse_address
-from control_plane.store.client import Client, NotReplicated, PoolLimits
+from control_plane.store.client import Client, NotReplicated, PoolLimits, Script
 from control_plane.store.topology import Servers, servers_of
 
 __all__ = [
@@ -95,7 +96,7 @@ class Connections:
         self._observe = observe
         self.limits = limits
         self.servers: Servers = servers_of(address, limits.connect_s)
-        scripts: dict[str, str] = {}
+        scripts: dict[str, Script] = {}
 
         def client(timeout_s: float, repeats: int) -> Client:
             pool = PoolLimits(

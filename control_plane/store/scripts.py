@@ -110,8 +110,6 @@ return redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3])
 """
 """KEYS: meta, audit. ARGV: the checkpoint that was seen, or nothing; the new one; the id of the
 first entry that stays. Returns how many were removed, -1 when the checkpoint is another."""
-"""KEYS: meta, changes, audit. ARGV: the epoch seen, the new epoch and head, change, audit entry.
-Returns 1 done, 0 the epoch is another already."""
 
 SETTLE = """
 redis.call('HSET', KEYS[1], 'schema', redis.call('HGET', KEYS[1], 'schema'))

@@ -81,6 +81,10 @@ class Servers(ABC):
         """Take note that a slot has another owner."""
         self.doubt()
 
+    def addresses(self) -> list[str]:
+        """Return the masters as people write them."""
+        return [f"{host}:{port}" if port else host for host, port in self.masters]
+
     async def close(self) -> None:
         """Stop asking."""
         if self._asking is not None:
@@ -102,10 +106,10 @@ class Servers(ABC):
 
     def _found(self, masters: Iterable[Address]) -> None:
         found = tuple(sorted(set(masters)))
-        if self.masters and found != self.masters:
+        before, self.masters = self.masters, found
+        if before and found != before:
             self.changes += 1
-            logger.warning("masters of Redis are now %s", ", ".join(f"{h}:{p}" for h, p in found))
-        self.masters = found
+            logger.warning("masters of Redis are now %s", ", ".join(self.addresses()))
 
 
 class Standalone(Servers):

@@ -8,7 +8,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from control_plane.fleet.model import FleetFigures
 from control_plane.fleet.revisions import Convergence
 from control_plane.keys import METRICS as METRICS_KEY
-from control_plane.metrics import MAX_SERIES, METRICS, EnvironmentFigures, Figures, Metrics
+from control_plane.metrics import (
+    MAX_SERIES,
+    METRICS,
+    EnvironmentFigures,
+    Figures,
+    Metrics,
+    RedisFigures,
+)
 from tests.support.api import Api
 
 FLEET = FleetFigures(
@@ -19,6 +26,7 @@ FLEET = FleetFigures(
 )
 FIGURES = Figures(
     redis_up=True,
+    redis=[RedisFigures("definitions", "sentinel", ["10.0.0.1:6379"], 2)],
     loaded=True,
     age_s=0.5,
     conflicts=1,

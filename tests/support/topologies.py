@@ -65,12 +65,12 @@ class Node:
         self._arguments = [binary, *arguments]
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it, and return when it answers."""
+    def start(self, **options: Any) -> None:
+        """Start it, and return when it answers a client with these options."""
         self.directory.mkdir(exist_ok=True)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(self._arguments, stdout=log, stderr=log)
-        wait_for(lambda: self.client().ping(), f"{self._arguments} does not answer")
+        wait_for(lambda: self.client(**options).ping(), f"{self._arguments} does not answer")
 
     @property
     def pid(self) -> int:

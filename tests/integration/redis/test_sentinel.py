@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.keys import METRICS
 from tests.integration.redis.load import LIMITS, Load, check
 from tests.support.api import Api, running_api, until
 from tests.support.topologies import Node, SentinelGroup, frozen
@@ -34,7 +35,15 @@ async def test_a_master_is_lost_under_load(
             old.thaw()  # it takes itself for the master until the Sentinels tell it
         await load.go_on(writes=20)
         for api in apis:
-            assert (await api.ask("GET", "/health")).json["status"] == "ok"
+            document = (await api.ask("GET", "/health")).json
+            assert document["status"] == "ok"
+            assert document["redis"]["topology"] == "sentinel"
+            assert document["redis"]["fail_overs"] > 0
+            row = (
+                'matrixflag_redis_master{address="127.0.0.1:%d",redis="%s",topology="sentinel"} 1.0'
+            )
+            metrics = api.app[METRICS].render().decode()
+            assert row % (new.port, "definitions") in metrics
     print(f"{lose.__name__}: longest time without a write {load.longest_gap_s:.2f} s", load.answers)
     assert sentinel.master() is new
     await check(sentinel.url, load)
