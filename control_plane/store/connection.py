@@ -141,6 +141,8 @@ class Connections:
             RedisError: when it did not succeed.
         """
         started = perf_counter()
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         try:
             answer = await command()
         except OSError as error:
@@ -150,6 +152,11 @@ class Connections:
         except RedisError:
             self._failed(name, started)
             raise
+        finally:
+            # redis-py sends within asyncio.wait_for, which in Python 3.11 swallows a cancellation
+            # that comes as the sending ends. Whoever cancelled may be waiting for it.
+            if task is not None and task.cancelling() > cancelled:
+                raise asyncio.CancelledError
         self._tell(name, started, succeeded=True)
         return answer
 

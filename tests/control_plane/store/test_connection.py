@@ -142,3 +142,29 @@ async def test_a_cancelled_command_is_no_failure_of_redis(redis_server: RedisSer
     await asyncio.gather(waiting, return_exceptions=True)
     await connections.close()
     assert told.commands == []
+
+
+async def test_a_cancellation_that_is_swallowed_is_one_nevertheless() -> None:
+    """The library does so in a moment that is short and comes; who stops a task waits for it."""
+    connections = Connections("redis://127.0.0.1:1", LIMITS)
+
+    async def swallow() -> int:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        return 1
+
+    async def fail() -> int:
+        await swallow()
+        raise RedisError("after all")
+
+    for command in (swallow, fail):
+        for run in (connections.run, connections.run_long):
+            working = asyncio.create_task(run("x", command))
+            await asyncio.sleep(0)
+            working.cancel()
+            await asyncio.wait({working})
+            assert working.cancelled()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await run("x", command)
+    await connections.close()
