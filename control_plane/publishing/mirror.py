@@ -242,7 +242,10 @@ class Mirror:
                 await asyncio.sleep(random.uniform(0.01, min(most, first * 2**failed)))  # noqa: S311 - spreads retries, guards nothing
 
     async def _load_all(self) -> None:
-        if (await self._store.positions([DEFAULT_PROJECT]))[DEFAULT_PROJECT] is None:
+        started = monotonic()
+        stored = await self._store.positions([DEFAULT_PROJECT])
+        self.latency_s = monotonic() - started
+        if stored[DEFAULT_PROJECT] is None:
             await self._store.create(*new_project(Project(DEFAULT_PROJECT), _SYSTEM))
         for name in sorted(await self._store.names()):
             await self._try(name, partial(self.realign, name))
