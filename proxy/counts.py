@@ -8,13 +8,14 @@ anew are folded into `_base`, flags that stayed keep theirs - and every set of l
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Self
 
-from proxy.engine import Answer
+from proxy.engine import Answer, CompiledFlag
 from proxy.holder import Served
 
-__all__ = ["MAX_SERIES", "OTHER", "EvaluationCounts", "Histogram", "Labels"]
+__all__ = ["MAX_SERIES", "OTHER", "EvaluationCounts", "Histogram", "Labels", "answering"]
+__all__ += ["labels_of", "leaving"]
 
 MAX_SERIES = 10_000
 """Series of evaluations: 2 MB of text a scrape, and what a Prometheus takes from one target."""
@@ -80,11 +81,8 @@ class EvaluationCounts:
     def fold(self, old: Served, new: Served) -> None:
         """Keep the counts of the flags that the new snapshot does not take over."""
         counts: Counter[Labels] = Counter()
-        for flag in new.compiled.replaced(old.compiled):
+        for flag in leaving(old, new):
             self._add(counts, flag.answers)
-        if old.defaults is not None and old.defaults is not new.defaults:
-            for flag in old.defaults.values():
-                self._add(counts, flag.answers)
         for labels, count in counts.items():
             self._base[labels if self._admits(labels) else _SHUT_OUT] += count
 
@@ -94,11 +92,9 @@ class EvaluationCounts:
         Evaluations, and even another snapshot, may come between the steps.
         """
         counts = self._base.copy()
-        if served is not None:
-            for flags in (served.compiled.flags, served.defaults or {}):
-                for flag in flags.values():
-                    self._add(counts, flag.answers)
-                    yield
+        for flag in () if served is None else answering(served):
+            self._add(counts, flag.answers)
+            yield
         found: dict[Labels, int] = {}
         other = 0
         for labels, count in counts.items():
@@ -123,5 +119,23 @@ class EvaluationCounts:
     def _add(counts: Counter[Labels], answers: Iterable[Answer]) -> None:
         for answer in answers:
             if answer.evaluations:
-                reason = answer.reason or answer.error_code or ""
-                counts[answer.key, answer.variant, reason] += answer.evaluations
+                counts[labels_of(answer)] += answer.evaluations
+
+
+def answering(served: Served) -> Iterator[CompiledFlag]:
+    """Yield the flags whose answers are given, and counted, while a snapshot is served."""
+    yield from served.compiled.flags.values()
+    if served.defaults is not None:
+        yield from served.defaults.values()
+
+
+def leaving(old: Served, new: Served) -> Iterator[CompiledFlag]:
+    """Yield those of the old snapshot that the new one does not take over."""
+    yield from new.compiled.replaced(old.compiled)
+    if old.defaults is not None and old.defaults is not new.defaults:
+        yield from old.defaults.values()
+
+
+def labels_of(answer: Answer) -> Labels:
+    """Return the flag, the variant and the reason; of an error its code."""
+    return answer.key, answer.variant, answer.reason or answer.error_code or ""

@@ -1,14 +1,16 @@
 """Sums up evaluations by flag, variant and reason, from the integers that answers carry.
 
 An answer says how often it was given (`evaluations`) and how much of that was summed up here
-(`reported`); the difference is taken at each gathering, and of flags that a new snapshot does not
-take over when it comes. So nothing is done per evaluation, and no swap loses a count.
+(`reported`); the difference is taken at each gathering, also from the answers of flags that are not
+served any more, which are kept until then. So nothing is done per evaluation, and no swap loses a
+count or takes long.
 
 The minute of a sum is the one in which the gathering before was: a gathering comes within a minute
 of the last. What was not gathered yet is lost with the process, unless it is told to stop.
 
-Bounded: `max_rows` sums wait. While there is no room the counts stay in the answers, and are part
-of a later minute; only those of a flag that leaves the snapshot meanwhile are lost.
+Bounded: `max_rows` sums wait, and as many answers that are not given any more. While there is no
+room for a sum the counts stay in the answers, and are part of a later minute; what leaves while
+there is no room for an answer is lost.
 """
 
 from collections.abc import Callable, Iterable
@@ -17,6 +19,7 @@ from itertools import islice
 from proxy.contract.reports import MAX_BATCH_ITEMS
 from proxy.contract.steps import Steps
 from proxy.contract.usage import UsageCount
+from proxy.counts import answering, labels_of, leaving
 from proxy.engine import Answer
 from proxy.holder import Served
 from proxy.slices import run_in_slices
@@ -52,6 +55,7 @@ class UsageCounts:
         # of the minute
         self._minute_ms = _minute(now_ms())
         self._rows: dict[_Row, int] = {}
+        self._left: list[Answer] = []
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -62,18 +66,17 @@ class UsageCounts:
         return False
 
     def swapped(self, old: Served | None, new: Served) -> None:
-        """Sum up what leaves; a subscriber of the holder, after who settles is one."""
+        """Keep what leaves until it is summed up; a subscriber of the holder, after `Current`."""
         self._served = new
         if old is None:
             return
-        kept = new.compiled.flags
-        for key, flag in old.compiled.flags.items():
-            if kept.get(key) is not flag:
-                for answer in _unreported(flag.answers):
-                    if not self._add(answer):
-                        self.received += 1
-                        self.lost += 1
-                        answer.reported = answer.evaluations
+        for flag in leaving(old, new):
+            for answer in _unreported(flag.answers):
+                if len(self._left) < self._max_rows:
+                    self._left.append(answer)
+                else:
+                    self.received += 1
+                    self.lost += 1
 
     async def gather(self) -> None:
         """Sum up what was evaluated since the last time."""
@@ -94,9 +97,12 @@ class UsageCounts:
 
     def _gathering(self) -> Steps[None]:
         """Take all differences, a flag a step; another snapshot may come between two."""
-        if self._served is None:
-            return
-        for flag in self._served.compiled.flags.values():
+        while self._left:
+            if not self._add(self._left[-1]):
+                return
+            self._left.pop()
+            yield
+        for flag in () if self._served is None else answering(self._served):
             for answer in _unreported(flag.answers):
                 if not self._add(answer):
                     return
@@ -104,8 +110,7 @@ class UsageCounts:
 
     def _add(self, answer: Answer) -> bool:
         """Take an answer's difference; return False, and take nothing, when there is no room."""
-        reason = answer.reason or answer.error_code or ""
-        row = (answer.key, answer.variant, reason, self._minute_ms)
+        row = (*labels_of(answer), self._minute_ms)
         sum_before = self._rows.get(row)
         if sum_before is None:
             if len(self._rows) >= self._max_rows:
