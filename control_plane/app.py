@@ -63,6 +63,7 @@ from control_plane.keys import (
     STARTED_AT,
     SYNC,
     UNITS,
+    USAGE,
 )
 from control_plane.lag import LoopLag
 from control_plane.metrics import EnvironmentFigures, Figures, Metrics, RedisFigures
@@ -80,6 +81,8 @@ from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.reports import ReportStore
 from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, supervise
+from control_plane.usage import routes as usage_routes
+from control_plane.usage.service import UsageService
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.cors import Cors
@@ -106,6 +109,7 @@ ROUTES: tuple[Route, ...] = (
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
     *event_routes.ROUTES,
+    *usage_routes.ROUTES,
     *fleet_routes.ROUTES,
     *health.ROUTES,
     *pages.ROUTES,
@@ -223,11 +227,12 @@ async def _wire_reports(
     def places() -> Iterator[Place]:
         for name, state in list(replica.projects.items()):
             for environment in list(state.snapshots):
-                for kind in (Kind.EXPOSURES, Kind.EVENTS):
+                for kind in Kind:
                     yield Place(kind, name, environment)
 
     exposures = app[EXPOSURES] = ExposureService(reports, flags_of)
     events = app[EVENTS] = EventService(reports)
+    app[USAGE] = UsageService(reports, flags_of, lambda: replica.knows_all_keys)
     aggregation = Aggregation(
         reports,
         {Kind.EXPOSURES: exposures.count, Kind.EVENTS: events.count},
@@ -247,7 +252,7 @@ async def _end_streams(app: web.Application) -> None:
 def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
     """Return what the metrics show of the state of this process."""
     replica, aggregation, fleet = app[REPLICA], app[AGGREGATION], app[FLEET]
-    exposures, events = app[EXPOSURES], app[EVENTS]
+    exposures, events, usage = app[EXPOSURES], app[EVENTS], app[USAGE]
     streams = app[SYNC].streams
     connected = streams.connected
     environments = [
@@ -284,10 +289,14 @@ def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
         streams_refused=streams.admission.refused,
         streams_ended=streams.ended,
         stream_events=streams.told,
-        answered={i.kind: i.outcomes for i in (exposures.intake, events.intake)},
+        answered={i.kind: i.outcomes for i in (exposures.intake, events.intake, usage.intake)},
         balances={kind: balance._asdict() for kind, balance in aggregation.balances.items()},
-        clamped={Kind.EXPOSURES: exposures.clamped, Kind.EVENTS: events.clamped},
-        unknown_flags={Kind.EXPOSURES: exposures.unknown},
+        clamped={
+            Kind.EXPOSURES: exposures.clamped,
+            Kind.EVENTS: events.clamped,
+            Kind.USAGE: usage.clamped,
+        },
+        unknown_flags={Kind.EXPOSURES: exposures.unknown, Kind.USAGE: usage.unknown},
         standings=fleet.standings,
         fleet_complete=fleet.complete,
         loop_lag_s=app[LAG].worst_s,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from control_plane.reports.aggregation import Aggregation
     from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
+    from control_plane.usage.service import UsageService
     from control_plane.web.assets import Asset, Assets
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "STARTED_AT",
     "SYNC",
     "UNITS",
+    "USAGE",
 ]
 
 # There from the start
@@ -59,6 +61,7 @@ UNITS: web.AppKey["UnitService"] = web.AppKey("units")
 EXPOSURES: web.AppKey["ExposureService"] = web.AppKey("exposures")
 FLEET: web.AppKey["FleetService"] = web.AppKey("fleet")
 """Which sidecar serves what."""
+USAGE: web.AppKey["UsageService"] = web.AppKey("usage")
 EVENTS: web.AppKey["EventService"] = web.AppKey("events")
 AGGREGATION: web.AppKey["Aggregation"] = web.AppKey("aggregation")
 """The consumers that count what was reported."""

@@ -43,7 +43,7 @@ class MetricRow(NamedTuple):
     help: str
 
 
-_KINDS = {"exposures": "Exposures", "events": "Events"}
+_KINDS = {"exposures": "Exposures", "events": "Events", "usage": "Counts of usage"}
 
 
 def _balance_rows(kind: str, what: str) -> Iterator[MetricRow]:

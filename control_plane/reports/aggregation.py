@@ -54,7 +54,7 @@ _FIGURES_PAUSE_S = 0.01  # for each environment: figures of many are not read al
 class Aggregation:
     """The consumers of this replica. An async context manager, entered once.
 
-    `places` yields the environments there are, for each kind that is counted; `is_current` says
+    `places` yields the environments there are, for each kind of reports; `is_current` says
     whether this replica knows the definitions as they are now.
     """
 
@@ -142,7 +142,7 @@ class Aggregation:
             await self._rest(_NOT_CURRENT_S)
             return
         now = monotonic()
-        places = [place for place in self._places() if shard < SHARDS[place.kind]]
+        places = [place for place in self._places() if place.kind in self._counts]
         if now >= self._claim_at[shard]:
             self._claim_at[shard] = now + self._claim_after_s / 4
             for place in places:

@@ -29,6 +29,7 @@ __all__ = [
     "KeyPattern",
     "ProjectKeys",
     "ReportKeys",
+    "UsageKeys",
     "subjects_key",
 ]
 
@@ -179,6 +180,20 @@ KEYS = (
         "batches that were counted, as in the stream",
     ),
     KeyPattern(
+        "mf:usage:{P/E/0}:last",
+        "hash",
+        "for ever",
+        "control_plane.usage",
+        "flag -> when it was evaluated last, Unix ms",
+    ),
+    KeyPattern(
+        "mf:usage:{P/E/0}:<span>:<flag>:<part>",
+        "hash",
+        "the span, and the length of a part",
+        "control_plane.usage",
+        "minutes of an hour, hours of a week, days of a hundred: <step>:<variant> -> evaluations",
+    ),
+    KeyPattern(
         "mf:exposures:{P/E/n}:subjects",
         "hash",
         "for ever",
@@ -309,6 +324,20 @@ class EventKeys(ReportKeys):
     def days(self, name_id: str) -> str:
         """Return the hash with the counters of a name."""
         return f"{self.stream}:days:{name_id}"
+
+
+class UsageKeys(ReportKeys):
+    """The names of the keys of an environment's usage."""
+
+    __slots__ = ("last",)
+
+    def __init__(self, project: str, environment: str) -> None:
+        super().__init__("usage", project, environment, 0)
+        self.last = self.stream + ":last"
+
+    def part(self, name: str) -> str:
+        """Return the hash with a part of a span of a flag."""
+        return f"{self.stream}:{name}"
 
 
 def subjects_key(project: str, environment: str, shard: int) -> str:

@@ -25,6 +25,7 @@ from control_plane.store.connection import Connections, RedisError
 from control_plane.store.keys import GROUP, ReportKeys
 
 __all__ = [
+    "KNOWN",
     "MAX_PARKED_BYTES",
     "Arrival",
     "Balance",
@@ -101,7 +102,7 @@ class Overdue(NamedTuple):
     deliveries: int
 
 
-_KNOWN = """
+KNOWN = """
 local function total(name, by) redis.call('HINCRBY', totals, name, by) end
 local function known()
   return redis.call('SISMEMBER', seen, ARGV[1]) == 1
@@ -111,12 +112,14 @@ local function remember(set)
   if redis.call('TTL', set) < tonumber(ARGV[2]) then redis.call('EXPIRE', set, ARGV[2]) end
 end
 """
+"""Whether an id is known, and how it is remembered, for scripts that take a batch: they name their
+keys `seen` and `totals`, and their arguments begin with the number and for how long it is known."""
 
 TAKE = (
     """
 local seen, totals, stream = KEYS[1], KEYS[2], KEYS[3]
 """
-    + _KNOWN
+    + KNOWN
     + """
 local items = tonumber(ARGV[5])
 if known() then
@@ -168,7 +171,7 @@ _TAKE_ASIDE = (
     """
 local seen, totals, aside, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 """
-    + _KNOWN
+    + KNOWN
     + _PARK
     + """
 local items = tonumber(ARGV[5])

@@ -51,7 +51,7 @@ FIGURES = Figures(
                 ("received", "deduplicated", "delivered", "pending", "parked", "lost")
             )
         }
-        for kind in ("exposures", "events")
+        for kind in ("exposures", "events", "usage")
     },
     clamped={"exposures": 2},
     unknown_flags={"exposures": 3},

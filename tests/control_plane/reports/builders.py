@@ -5,7 +5,7 @@ import time
 import uuid
 from typing import Any
 
-__all__ = ["batch", "encoded", "event", "item", "uuid7"]
+__all__ = ["batch", "encoded", "evaluated", "event", "item", "uuid7"]
 
 
 def uuid7(at_ms: int | None = None) -> str:
@@ -41,6 +41,18 @@ def event(**changes: Any) -> dict[str, Any]:
         "unit_attribute": "targetingKey",
         "time_ms": time.time_ns() // 1_000_000,
         "value": 2.5,
+        **changes,
+    }
+
+
+def evaluated(**changes: Any) -> dict[str, Any]:
+    """Return a count of evaluations as it is sent, in the minute that this is."""
+    return {
+        "flag": "checkout",
+        "variant": "on",
+        "reason": "SPLIT",
+        "minute_ms": time.time_ns() // 1_000_000 // 60_000 * 60_000,
+        "count": 7,
         **changes,
     }
 

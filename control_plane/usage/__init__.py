@@ -1,0 +1,1 @@
+"""Usage: how often each variant of each flag was evaluated, and when a flag was last."""
