@@ -166,16 +166,33 @@ def container(workload: str, index: int = 0) -> Object:
     return containers(next(d for d in manifests() if label(d) == workload))[index]
 
 
-def environment(of: Object, **secrets: str) -> dict[str, str]:
-    """Return a container's variables; those that come from Secrets and fields are given."""
+def environment(of: Object, **given: str) -> dict[str, str]:
+    """Return a container's variables; those that come from Secrets and fields are given.
+
+    A variable that names earlier ones, `$(NAME)`, has their values, as Kubernetes has it.
+    """
     data = {d["metadata"]["name"]: d["data"] for d in kinds(manifests(), "ConfigMap")}
     found: dict[str, str] = {}
     for source in of.get("envFrom", []):
         found |= data[source["configMapRef"]["name"]]
     for variable in of["env"]:
         value = variable.get("value")
-        found[variable["name"]] = secrets[variable["name"]] if value is None else value
+        if value is None:
+            value = given[variable["name"]]
+        for name, known in found.items():
+            value = value.replace(f"$({name})", known)
+        found[variable["name"]] = value
     return found
+
+
+FIELDS = {
+    "MATRIXFLAG_INSTANCE": "sample-app-0",
+    "MATRIXFLAG_APPLICATION": "sample-app",
+    "MATRIXFLAG_APPLICATION_VERSION": "0.1.0",
+    "NODE_NAME": "node-1",
+    "POD_NAMESPACE": "shop",
+}
+"""What a kubelet would fill in of the pod."""
 
 
 @contextmanager
@@ -228,8 +245,7 @@ def deployed(
         variables = environment(
             container("Deployment/control-plane"), ADMIN_TOKEN=TOKEN, REDIS_PASSWORD=PASSWORD
         )
-        url = variables["REDIS_URL"].replace("$(REDIS_PASSWORD)", PASSWORD)
-        url = url.replace("redis:6379", f"127.0.0.1:{redis_port}")
+        url = variables["REDIS_URL"].replace("redis:6379", f"127.0.0.1:{redis_port}")
         variables |= {**ANY_PORT, "METRICS_PORT": "0", "REDIS_URL": url}
         box = Box(built("control-plane"), environment=variables)
         control_plane, addresses = stack.enter_context(served(images, box, places["plane"]))
@@ -244,7 +260,7 @@ def deployed(
         assert made.returncode == 0, made.stdout + made.stderr
 
         sidecar = container("Deployment/sample-app")
-        variables = environment(sidecar, MATRIXFLAG_INSTANCE="sample-app-0")
+        variables = environment(sidecar, **FIELDS)
         variables |= {**ANY_PORT, "MATRIXFLAG_ADMIN_PORT": "0", "MATRIXFLAG_CONTROL_PLANE_URL": api}
         mounts = {m["name"]: m["mountPath"] for m in sidecar["volumeMounts"]}
         volumes = {
@@ -295,6 +311,24 @@ def test_application_gets_its_flag_through_all_images(deployed: Deployed) -> Non
         "variant": "on",
         "source": "flag, STATIC",
     }
+
+
+def test_the_control_plane_knows_who_serves_what(deployed: Deployed) -> None:
+    """By what the manifests tell the sidecar of its pod."""
+
+    def told() -> list[Object]:
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        fleet = requests.get(f"{deployed.api}/api/v1/fleet", headers=headers, timeout=5).json()
+        return list(fleet["items"])
+
+    assert awaited(lambda: len(told()) == 1)
+    (sidecar,) = told()
+    assert (sidecar["instance"], sidecar["application"], sidecar["application_version"]) == (
+        "sample-app-0",
+        "sample-app",
+        "0.1.0",
+    )
+    assert sidecar["labels"] == {"node": "node-1", "namespace": "shop"}
 
 
 def test_change_reaches_the_application(deployed: Deployed) -> None:
