@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from proxy.admission import Admission
 from proxy.contract.snapshot import SnapshotHeader, encode_entry, read_snapshot
 from proxy.contract.steps import finish
 from proxy.contract.sync import Delta, Heartbeat, RemovedEntry, SnapshotPointer
@@ -88,7 +89,10 @@ class Published(Mapping[tuple[str, int], bytes]):
     def publish(self, flags: Mapping[str, bool]) -> tuple[SnapshotHeader, bytes]:
         """Publish the next revision."""
         self.revision += 1
-        made = make_snapshot(flags, revision=self.revision, epoch=self.epoch, sign=_SIGN)
+        at = f"2026-12-01T09:{len(self.bodies) // 60:02}:{len(self.bodies) % 60:02}Z"
+        made = make_snapshot(
+            flags, revision=self.revision, epoch=self.epoch, created_at=at, sign=_SIGN
+        )
         self.bodies[self.epoch, self.revision] = made[1]
         return made
 
@@ -124,7 +128,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.wire: list[bytes] = []
         self.parser = EventParser()
         self.replies = Replies()
-        self.holder = Holder(trust=trusting("one"))
+        self.holder = Holder(admission=Admission(trusting("one")))
         self.seen: list[tuple[str, int]] = []
         self.holder.subscribe(lambda _, new: self.seen.append(_name(new.header)))
         self.tasks: list[asyncio.Task[None]] = []
@@ -185,7 +189,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(how=st.sampled_from(["well", "away", "behind"]), data=st.data())
     def fetches(self, how: str, data: st.DataObject | None) -> None:
-        """Let them come to a replica that is well, away, or was cut off a while ago."""
+        """Let them come to a replica that is well, away or behind, and may not know that it is."""
         self.replies.well = how == "well"
         if how == "well":
             self.replies.follow(self.body)
@@ -193,7 +197,7 @@ class AnyOrder(RuleBasedStateMachine):
             self.replies.reply = None
         elif data is not None:
             body = self.published[data.draw(st.sampled_from(sorted(self.published)))]
-            self.replies.reply = Fetched(body, 0 if body == self.body else _STALE_MS)
+            self.replies.reply = Fetched(body, data.draw(st.sampled_from([0, _STALE_MS])))
 
     # what happens on the way
 
