@@ -14,8 +14,16 @@ from aiohttp import web
 
 from proxy.listen import bind, urls
 from proxy.ofrep.streams import Pace
-from tests.proxy.ofrep.server import DEFINITIONS, FLAGS, SERVER_KEY, keys, running_server
+from tests.proxy.ofrep.server import (
+    CLIENT_KEY,
+    DEFINITIONS,
+    FLAGS,
+    SERVER_KEY,
+    keys,
+    running_server,
+)
 from tests.support.browser import running_browser
+from tests.support.reference import DOCS
 from tests.support.tools import require
 
 PAGE = """<!doctype html><pre id="out">nothing ran</pre><script>
@@ -105,6 +113,46 @@ async def test_57_a_page_of_an_allowed_origin_polls_and_any_other_cannot(tmp_pat
         assert all(
             "Failed to fetch" in str(each[0]) for each in await browse(other, tmp_path / "b")
         )
+
+
+TELLING = """<!doctype html><pre id="out">nothing ran</pre><script>
+const userId = "user-1";
+(async () => {
+  const found = [];
+  try {
+    const reply = await FETCH
+    found.push(reply.status, await reply.json());
+  } catch (error) {
+    found.push(String(error));
+  }
+  navigator.sendBeacon(URL_, JSON.stringify({events: [{name: "beacon", unit: userId}]}));
+  document.getElementById("out").textContent = JSON.stringify(found);
+})();
+</script>"""
+
+
+@pytest.mark.timeout(180)
+async def test_a_page_tells_events_as_it_is_documented(tmp_path: Path) -> None:
+    """The example itself, with a client key; not from other origins, nor as a beacon."""
+    (example,) = re.findall("```js\n(.*?)```", (DOCS / "reporting.md").read_text(), re.DOTALL)
+    page = ""
+    hosts = ("127.0.0.1", "127.0.0.2")
+    async with (
+        serving_page(lambda: page, hosts) as (allowed, other),
+        running_server(more=keys(), origins=(allowed,)) as server,
+    ):
+        url = server.url + "/v1/events"
+        page = TELLING.replace("FETCH", example).replace("URL_", json.dumps(url))
+        page = page.replace("https://flags.example.com/v1/events", url)
+        page = page.replace("mf_client_...", CLIENT_KEY)
+        status, answer = await browse(allowed, tmp_path / "a")
+        assert (status, answer["accepted"]) == (202, 1)
+        assert "Failed to fetch" in (await browse(other, tmp_path / "b"))[0]
+        assert server.answering.events.buffer is not None
+        events = [json.loads(bytes(raw)) for raw in server.answering.events.buffer.take()]
+        assert [(event["name"], event["unit"], event["value"]) for event in events] == [
+            ("purchase", "user-1", 49.9)
+        ]
 
 
 LISTENING = """<!doctype html><pre id="out">nothing ran</pre><script>
