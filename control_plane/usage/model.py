@@ -12,7 +12,7 @@ import msgspec
 from control_plane.reports.model import clamped, out_of_bounds
 from proxy.contract.problems import Problem, pointer
 from proxy.contract.reports import MAX_LABEL_CHARS
-from proxy.contract.usage import UsageBatch, UsageCount
+from proxy.contract.usage import MAX_COUNT, UsageBatch, UsageCount
 
 __all__ = [
     "OTHER",
@@ -29,9 +29,6 @@ __all__ = [
 ]
 
 _MINUTE_MS, _HOUR_MS, _DAY_MS = 60_000, 3_600_000, 86_400_000
-
-MAX_COUNT = 1_000_000_000
-"""Evaluations of a flag in a minute that a sidecar can tell; sums have room for as many of them."""
 
 OTHER = ""
 """Stands for all flags that there are not, and for variants beyond what is told apart."""

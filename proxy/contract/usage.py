@@ -6,9 +6,11 @@ is in use from one that nobody asks for any more.
 
 import msgspec
 
-__all__ = ["USAGE_PATH", "UsageBatch", "UsageCount"]
+__all__ = ["MAX_COUNT", "USAGE_PATH", "UsageBatch", "UsageCount"]
 
 USAGE_PATH = "/api/v1/usage"
+MAX_COUNT = 1_000_000_000
+"""Evaluations in one count at most; what is more is told as several."""
 
 
 class UsageCount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

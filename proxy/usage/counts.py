@@ -18,7 +18,7 @@ from itertools import islice
 
 from proxy.contract.reports import MAX_BATCH_ITEMS
 from proxy.contract.steps import Steps
-from proxy.contract.usage import UsageCount
+from proxy.contract.usage import MAX_COUNT, UsageCount
 from proxy.counts import answering, labels_of, leaving
 from proxy.engine import Answer
 from proxy.holder import Served
@@ -109,16 +109,18 @@ class UsageCounts:
             yield
 
     def _add(self, answer: Answer) -> bool:
-        """Take an answer's difference; return False, and take nothing, when there is no room."""
+        """Take an answer's difference; return False when there is no room for all of it."""
         row = (*labels_of(answer), self._minute_ms)
-        sum_before = self._rows.get(row)
-        if sum_before is None:
+        summed_up = self._rows.get(row)
+        if summed_up is None:
             if len(self._rows) >= self._max_rows:
                 return False
             self.received += 1
-        self._rows[row] = (sum_before or 0) + answer.evaluations - answer.reported
-        answer.reported = answer.evaluations
-        return True
+            summed_up = 0
+        more = min(answer.evaluations - answer.reported, MAX_COUNT - summed_up)
+        self._rows[row] = summed_up + more
+        answer.reported += more
+        return answer.reported == answer.evaluations
 
 
 def _unreported(answers: Iterable[Answer]) -> Iterable[Answer]:

@@ -1,10 +1,13 @@
 """What applications tell and sidecars count is in Redis in the end, once, whatever dies."""
 
 import asyncio
+import gzip
+import json
 import os
 import shutil
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -64,8 +67,19 @@ class Application:
         )
 
     async def keeps(self, channel: str, count: int) -> bool:
-        """Return whether the sidecar has so many items on disk."""
-        return await asyncio.to_thread(_kept, self.world.directory / "cache-0" / channel) == count
+        """Return whether the sidecar has so many items on disk; of usage, so many evaluations."""
+        items = await asyncio.to_thread(_kept, self.world.directory / "cache-0" / channel)
+        if channel == "usage":
+            return sum(item["count"] for item in items if item["flag"] == "shown") == count
+        return len(items) == count
+
+    async def has_used(self, count: int) -> bool:
+        """Return whether the control plane knows of so many evaluations, and of no more."""
+        _, document = await self.world.api("GET", "/api/v1/usage?flag=shown")
+        minutes = document["items"][0]["minutes"]
+        found = sum(sum(minute["variants"].values()) for minute in minutes)
+        assert found <= count
+        return bool(found == count)
 
     async def has_no_disk(self) -> bool:
         """Return whether the sidecar could not put events on disk."""
@@ -102,6 +116,7 @@ async def test_what_is_on_disk_outlives_both(application: Application) -> None:
     await application.show(range(25, 100))
     await until(lambda: application.keeps("events", 100), 20)
     await until(lambda: application.keeps("exposures", 50), 20)
+    await until(lambda: application.keeps("usage", 75), 20)
     before = await application.balances()
     assert before["exposures"]["deduplicated"] == 25
     world.sidecars[0].kill()
@@ -112,6 +127,7 @@ async def test_what_is_on_disk_outlives_both(application: Application) -> None:
     await world.control_planes[0].start()
     took_s = await until(lambda: application.counted(250, 120), DELIVERED_S)
     note("sidecar and control plane killed: all counted", took_s)
+    await until(lambda: application.has_used(50 + 75 + 20), DELIVERED_S)
     after = await application.balances()
     assert after["events"]["received"] == after["events"]["delivered"] == 150
     assert after["exposures"]["received"] == 70
@@ -167,13 +183,19 @@ def _noise(count: int) -> dict[str, str]:
     return {f"p-{n}": os.urandom(128).hex() for n in range(count)}
 
 
-def _kept(directory: Path) -> int:
-    """Return how many items wait in a directory, without touching it."""
+def _kept(directory: Path) -> list[Any]:
+    """Return the items that wait in a directory, without touching it."""
     copy = directory.with_suffix(".copy")
+    items: list[Any] = []
     try:
         shutil.copytree(directory, copy)
-        return Spool(copy, 10**9).open().items
+        spool = Spool(copy, 10**9)
+        spool.open()
+        while (batch := spool.first()) is not None:
+            items += json.loads(gzip.decompress(batch.body))["items"]
+            spool.done()
     except OSError:  # a segment is being removed
-        return -1
+        return []
     finally:
         shutil.rmtree(copy, ignore_errors=True)
+    return items

@@ -4,6 +4,7 @@ Nothing is replaced: the embedded server, the control plane and the sidecar are 
 users run, and the client that evaluates is one that nobody here wrote.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,6 +20,7 @@ from proxy.contract.definitions import FlagDefinition
 from proxy.contract.snapshot import Snapshot, read_snapshot
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from tests.flow.dev import Dev, running_dev
+from tests.support.reference import DOCS
 
 _PATIENCE_S = 10.0
 FLAG: dict[str, Any] = {
@@ -45,9 +47,11 @@ FLAG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dev]:
-    """One `matrixflag dev` for all of this module; exposures are reported ten times a second."""
+    """One `matrixflag dev` for all of this module; reports go ten times a second."""
     data_dir = tmp_path_factory.mktemp("flow") / "data"
-    with running_dev(data_dir, MATRIXFLAG_EXPOSURES_INTERVAL_S="0.1") as dev:
+    channels = ("EXPOSURES", "EVENTS", "USAGE")
+    environ = {f"MATRIXFLAG_{channel}_INTERVAL_S": "0.1" for channel in channels}
+    with running_dev(data_dir, **environ) as dev:
         yield dev
 
 
@@ -140,6 +144,27 @@ def test_one_flag_walks_the_whole_way(dev: Dev) -> None:
     assert (summary["variants"], summary["several"]) == ({"new": 1, "old": 1}, 0)
 
 
+def test_the_examples_of_reporting_run_as_they_stand(dev: Dev) -> None:
+    """What a sidecar is told, pasted from the page; and it is counted at the control plane."""
+    variants = {"on": True, "off": False}
+    flag = {"key": "checkout", "type": "boolean", "track": True, "variants": variants}
+    production = {"production": {"enabled": True, "fallthrough": {"variant": "on"}}}
+    created = dev.api("POST", "/api/v1/flags/", json={**flag, "environments": production})
+    assert created.status_code == 201, created.text
+    eventually(lambda: dev.evaluate("checkout").get("value") is True)
+    page = (DOCS / "reporting.md").read_text()
+    examples = re.findall(r"```sh\n(.*?)\n# ([^\n]*)\n```", page, re.DOTALL)
+    for line, answer in examples:
+        assert (
+            dev.paste(line.replace("http://", "").replace("localhost:8016", sidecar(dev))) == answer
+        )
+    assert len(examples) == 2
+    eventually(lambda: events(dev, "purchase")["count"] == 1)
+    assert events(dev, "purchase")["sum"] == 49.9
+    usage = "/api/v1/usage?flag=checkout"
+    eventually(lambda: dev.api("GET", usage).json()["items"][0]["last_evaluated_at"])
+
+
 def test_a_put_changes_the_answer(dev: Dev) -> None:
     """The mission's body, changed as it was made."""
     flag = {"key": "banner", "type": "boolean", "value": True, "enabled": True}
@@ -182,6 +207,17 @@ def test_the_missions_example_runs_as_it_stands(dev: Dev) -> None:
     flag = requests.get(f"{base}/api/v1/flags/new-feature", timeout=10).json()
     assert flag["enabled"]
     assert flag["value"]
+
+
+def sidecar(dev: Dev) -> str:
+    """Return where the sidecar answers."""
+    url: str = dev.document["sidecar_url"]
+    return url.removeprefix("http://")
+
+
+def events(dev: Dev, name: str) -> Any:
+    """Return what is counted of events."""
+    return dev.api("GET", f"/api/v1/events/summary?name={name}").json()
 
 
 def sidecar_key(dev: Dev) -> dict[str, str]:

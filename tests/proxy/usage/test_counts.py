@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.contract.reports import MAX_BATCH_ITEMS
+from proxy.contract.usage import MAX_COUNT
 from proxy.usage.counts import UsageCounts
 from tests.proxy.ofrep.server import ON_OFF, Server, flag, rule, running_server
 
@@ -133,6 +134,16 @@ async def test_what_leaves_without_room_is_lost_and_counted() -> None:
         found = await parts.sums() + await parts.sums()
         assert (usage.lost, usage.received - usage.lost) == (3 * 4 - 2, len(found))
         assert found.total() == 2
+
+
+async def test_a_count_that_is_too_large_to_tell_is_told_as_several() -> None:
+    """In two minutes; it may have waited for hours."""
+    async with watched() as parts:
+        views = parts.server.answering.current.views
+        assert views is not None
+        answer = views.compiled.flags["bool"].evaluate({}, 0)
+        answer.evaluations = MAX_COUNT + 5
+        assert [(await parts.sums()).total() for _ in range(3)] == [MAX_COUNT, 5, 0]
 
 
 async def test_a_batch_is_what_one_may_have() -> None:
