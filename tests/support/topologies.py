@@ -67,10 +67,14 @@ class Node:
 
     def start(self, **options: Any) -> None:
         """Start it, and return when it answers a client with these options."""
+        self.begin()
+        wait_for(lambda: self.client(**options).ping(), f"{self._arguments} does not answer")
+
+    def begin(self) -> None:
+        """Start it, and do not wait until it answers."""
         self.directory.mkdir(exist_ok=True)
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(self._arguments, stdout=log, stderr=log)
-        wait_for(lambda: self.client(**options).ping(), f"{self._arguments} does not answer")
 
     @property
     def pid(self) -> int:

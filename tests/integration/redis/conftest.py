@@ -15,6 +15,7 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
+from tests.support.reference import DOCS, between
 from tests.support.topologies import Cluster, SentinelGroup
 
 PASSWORD = "p4ss/@word"
@@ -56,15 +57,31 @@ def client(group: Any) -> Iterator[redis.Redis]:
     made.close()
 
 
+def documented(*names: str) -> list[str]:
+    """Return the settings of `docs/redis.md` as arguments, without the time that tests shorten."""
+    text = (DOCS / "redis.md").read_text()
+    arguments = []
+    for name in names:
+        found = between(name).search(text)
+        assert found is not None
+        for line in found[2].splitlines()[1:-1]:
+            key, value = line.split(" ", 1)
+            if key != "cluster-node-timeout":
+                arguments += [f"--{key}", value.strip('"')]
+    return arguments
+
+
 @pytest.fixture(scope="module")
 def sentinel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
-    """A master, two replicas and three Sentinels, of Valkey."""
-    with SentinelGroup(tmp_path_factory.mktemp("sentinel"), "valkey") as running:
+    """A master, two replicas and three Sentinels, of Valkey, set as the guide says."""
+    given = documented("server", "replicated")
+    with SentinelGroup(tmp_path_factory.mktemp("sentinel"), "valkey", "", *given) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three masters with a replica each, of Redis."""
-    with Cluster(tmp_path_factory.mktemp("cluster")) as running:
+    """Three masters with a replica each, of Redis, set as the guide says."""
+    given = documented("server", "replicated", "cluster")
+    with Cluster(tmp_path_factory.mktemp("cluster"), "redis", "", *given) as running:
         yield running

@@ -166,6 +166,23 @@ async def test_replicas_are_waited_for(store_url: str) -> None:
     await connections.close()
 
 
+async def test_a_master_without_replicas_refuses_when_it_is_told_to(
+    connections: Connections,
+) -> None:
+    """As `min-replicas-to-write` has it; nothing of the script was done."""
+    count = connections.commands.register_script(COUNT)
+    masters = (await connections.commands.masters()).values()
+    for server in masters:
+        await server.config_set("min-replicas-to-write", "5")
+    try:
+        with pytest.raises(RedisError, match="NOREPLICAS"):
+            await connections.run("count", lambda: count(keys=["n"], args=[1]))
+    finally:
+        for server in masters:
+            await server.config_set("min-replicas-to-write", "0")
+    assert await connections.run("count", lambda: count(keys=["n"], args=[1])) == 1
+
+
 async def test_a_wrong_password_is_said_without_saying_it(group: Any) -> None:
     """At once: nobody else knows better."""
     connections = Connections(group.url.replace(PASSWORD, "hunter2"), RedisLimits())

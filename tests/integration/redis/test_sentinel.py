@@ -54,6 +54,7 @@ async def test_writes_that_a_fail_over_lost_are_seen_as_lost(sentinel: SentinelG
         with old.client() as client:
             client.set("up", "to date")
             assert client.wait(2, 10_000) == 2
+            client.config_set("min-replicas-to-write", 0)
         before = await pointer(one, key)
         for server in sentinel.servers:
             if server is not old:

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from control_plane.store.connection import Connections, RedisError, RedisLimits
+from tests.support.api import running_api, until
 from tests.support.redis import server_binary
+from tests.support.reference import DOCS, between
 from tests.support.tools import require
 from tests.support.topologies import Node, free_ports
 
@@ -57,6 +59,19 @@ async def test_the_highest_configuration_epoch_is_believed(tmp_path: Path) -> No
         connections = Connections(f"redis+sentinel://{hosts}/flaggs", LIMITS)
         with pytest.raises(RedisError, match="no Sentinel names the master 'flaggs'"):
             await connections.run("ping", connections.commands.ping)
+        await connections.close()
+
+
+async def test_sentinels_take_what_the_guide_says(tmp_path: Path) -> None:
+    """Line by line."""
+    found = between("sentinel").search((DOCS / "redis.md").read_text())
+    assert found is not None
+    lines = "\n".join(found[2].splitlines()[1:-1]).replace("REDIS_HOST 6379", "127.0.0.1 {0}")
+    with nodes(tmp_path, "port {0}\n", "port {1}\n" + lines + "\n") as (server, sentinel):
+        server.start()
+        sentinel.start()
+        connections = Connections(f"redis+sentinel://127.0.0.1:{sentinel.port}/flags", LIMITS)
+        assert await connections.run("ping", connections.commands.ping)
         await connections.close()
 
 
@@ -129,3 +144,33 @@ def certificate(directory: Path) -> None:
         check=True,
         capture_output=True,
     )  # fmt: skip
+
+
+async def test_a_server_that_loads_its_data_is_waited_for(tmp_path: Path) -> None:
+    """It answers, and that it is not ready: 503 in bounded time, and then it goes on by itself."""
+    slow = (
+        "port {0}\nappendonly yes\n"
+        "key-load-delay 4000\nloading-process-events-interval-bytes 1024\n"
+    )
+    with nodes(tmp_path, slow) as (server,):
+        server.start()
+        async with running_api(f"redis://127.0.0.1:{server.port}", redis_timeout_s=0.5) as api:
+            with server.client() as client:
+                for number in range(500):
+                    client.set(f"k{number}", "x" * 1000)
+            server.kill()
+            # It listens before it has read its file.
+            server.begin()
+            answers = set()
+
+            async def written() -> bool:
+                reply = await api.ask(
+                    "POST",
+                    "/api/v1/flags",
+                    json={"key": "a", "type": "boolean", "value": True, "enabled": True},
+                )
+                answers.add(reply.status)
+                return reply.status == 201
+
+            await until(written)
+            assert answers == {503, 201}
