@@ -28,7 +28,6 @@ from urllib.parse import urlsplit
 from proxy import tls  # before whatever imports aiohttp
 
 # isort: split
-import aiohttp
 import uvloop
 from aiohttp import web
 
@@ -57,6 +56,7 @@ from proxy.parts import (
     ofrep_settings,
 )
 from proxy.reporting.channel import close_all
+from proxy.sessions import make_session
 from proxy.settings import ProxySettings
 from proxy.supervise import supervise
 from proxy.sync import SyncStatus
@@ -117,7 +117,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
 
         if any(urlsplit(url).scheme == "https" for url in settings.control_plane_url):
             await asyncio.to_thread(tls.read_authorities)
-        session = await stack.enter_async_context(aiohttp.ClientSession())
+        session = await stack.enter_async_context(make_session())
         reports = make_reports(settings, session, current)
         holder.subscribe(reports.usage.swapped)
         metrics.watch(reports.exposures, reports.events, reports.channels)
