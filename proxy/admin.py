@@ -129,6 +129,7 @@ class AdminHandler:
         explanation = await run_in_slices(
             explaining(served.compiled, served.entries, key, context, now_ms)
         )
+        explanation.stale = served.defaults is not None
         if _wants_text(request):
             return web.Response(text=explanation_text(explanation), headers=_NO_STORE)
         return _json(200, explanation, {})

@@ -133,3 +133,6 @@ class Explanation(msgspec.Struct, omit_defaults=True):
     nearest: list[str] = []
     shortened: bool = False
     """Whether it would have become too long, so that parts of it are left out."""
+    stale: bool = False
+    """Whether a sidecar does not answer this now, because its flags are too old; `result` is what
+    it answers once they are confirmed."""

@@ -42,6 +42,9 @@ def _lines(explanation: Explanation) -> Iterator[str]:
     if explanation.steps:
         yield ""
         yield from _steps(explanation.steps, "")
+    if explanation.stale:
+        yield ""
+        yield "Not answered now: the flags are too old, and applications get their own defaults."
     if explanation.shortened:
         yield ""
         yield "This explanation is shortened: all of it would be too long."

@@ -304,6 +304,24 @@ async def test_a_terminal_gets_an_explanation_as_text() -> None:
         assert (await admin.explain("good?text=0", Accept="text/plain"))[1].startswith("{")
 
 
+async def test_flags_that_are_too_old_are_explained_and_said_to_be() -> None:
+    """What they say once they are confirmed; the status tells how old they may get."""
+    async with running_admin() as admin:
+        _, body = make_snapshot({"good": True}, max_age_s=60)
+        header = (await admin.holder.offer(body, "control-plane", age_ms=61_000)).header
+        made = json.loads((await admin.explain("good"))[1])
+        assert (made["stale"], made["result"]["value"]) == (True, True)
+        _, text = await admin.explain("good", Accept="text/plain")
+        assert "Not answered now: the flags are too old" in text
+        status = json.loads((await admin.get("/statusz"))[1])["snapshot"]
+        assert (status["stale"], status["max_age_s"], status["age_s"] > 60) == (True, 60, True)
+        assert (await admin.get("/readyz"))[0] == 200
+        admin.holder.confirm(header.digest)
+        assert "stale" not in json.loads((await admin.explain("good"))[1])
+        status = json.loads((await admin.get("/statusz"))[1])["snapshot"]
+        assert (status["stale"], status["max_age_s"]) == (False, 60)
+
+
 async def test_a_quarantined_and_an_unknown_flag_are_explained() -> None:
     """What is wrong with the one, what the other may be called."""
     async with running_admin() as admin:

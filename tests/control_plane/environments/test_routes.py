@@ -333,6 +333,13 @@ async def test_another_maximum_age_is_a_revision_of_the_same_content(
     assert [(e["action"], e["targets"]) for e in audit] == [
         ("environment.patch", ["environment:production"])
     ] * 2
+    assert [difference_in(e) for e in audit] == [(600, None), (None, 600)]
+
+
+def difference_in(entry: Any) -> tuple[Any, Any]:
+    """Return what the maximum age was and became, as an audit entry tells it."""
+    (found,) = [d for d in entry["differences"] if d["path"].endswith("/max_age_s")]
+    return found.get("before"), found.get("after")
 
 
 async def test_a_name_is_changed_without_a_revision(api: Api) -> None:
