@@ -8,7 +8,6 @@ Pure but for the buffer; clocks are arguments.
 """
 
 from collections.abc import Callable, Sequence
-from enum import Enum
 
 import msgspec
 
@@ -30,8 +29,9 @@ from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_COUNTED_AGE_DAYS, MAX_LA
 from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import parse_moment
 from proxy.events.buffer import EventBuffer, Written
+from proxy.reporting.room import Room
 
-__all__ = ["EventRecorder", "Room", "read_events"]
+__all__ = ["EventRecorder", "read_events"]
 
 _OLDEST_MS = MAX_COUNTED_AGE_DAYS * 86_400_000
 _NEWEST_MS = 300_000  # ahead: clocks of phones are wrong by minutes
@@ -40,13 +40,6 @@ _SHOWN_CHARS = 40
 
 _decode = msgspec.json.Decoder(ReportedEvent).decode
 _encode = msgspec.json.Encoder().encode
-
-
-class Room(Enum):
-    """Why none of a report was taken: there is not enough room now, or there never can be."""
-
-    NONE_NOW = "none now"
-    NONE_EVER = "none ever"
 
 
 class _Report(msgspec.Struct, forbid_unknown_fields=True):

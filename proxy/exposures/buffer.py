@@ -12,11 +12,11 @@ Memory: `max_pending` records, whose texts have 256 characters each on average a
 marks, some 16 MB. With 50,000 records that is 33 MB of ordinary units, and 70 MB of the longest.
 
 Rules: `add` is on the way of every tracked evaluation, so it does little; what does not fit is
-counted as lost, never waited for.
+counted as lost, never waited for. Who reports can be told to wait: `room_for` is for them.
 """
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import msgspec
@@ -108,6 +108,16 @@ class ExposureBuffer:
         """Whether there is a full one."""
         return len(self) >= MAX_BATCH_ITEMS
 
+    def room_for(self, several: Sequence[Seen], *, ever: bool = False) -> bool:
+        """Return whether all of them fit, none being a repeat; `ever` asks it of an empty buffer.
+
+        With `add` right after it nothing of them is lost.
+        """
+        count, chars = (0, 0) if ever else (len(self), self._chars)
+        return count + len(several) <= self._max_pending and (
+            chars + sum(map(_chars, several)) <= self._max_chars
+        )
+
     def add(self, seen: Seen, now_ms: int) -> None:
         """Take one exposure in. `now_ms` is Unix time."""
         self.received += 1
@@ -123,8 +133,7 @@ class ExposureBuffer:
         if hash(key) in self._handed_out:
             self.deduplicated += 1
             return
-        chars = len(seen.unit) + len(seen.unit_attribute) + len(seen.reason)
-        chars += len(seen.rule_id or "")
+        chars = _chars(seen)
         if (
             len(self) >= self._max_pending
             or self._chars + chars > self._max_chars
@@ -169,3 +178,9 @@ class ExposureBuffer:
             first_seen_ms=record.first_seen_ms,
             count=record.count,
         )
+
+
+def _chars(seen: Seen) -> int:
+    """Return the characters of the texts that are a record's own; others belong to the flags."""
+    more = len(seen.reason) + len(seen.rule_id or "")
+    return len(seen.unit) + len(seen.unit_attribute) + more

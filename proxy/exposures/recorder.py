@@ -20,6 +20,7 @@ from proxy.engine import Answer, CompiledFlag
 from proxy.engine.bucketing import unit_bytes
 from proxy.engine.paths import split_path, walk
 from proxy.exposures.buffer import ExposureBuffer, Seen
+from proxy.reporting.room import Room
 
 __all__ = ["Recorder", "read_report"]
 
@@ -61,10 +62,11 @@ class Recorder:
         flags: Mapping[str, CompiledFlag],
         header: SnapshotHeader,
         now_ms: int,
-    ) -> ReportAnswer:
-        """Record what a client used; `flags` are those it may see."""
-        accepted = ignored = 0
+    ) -> ReportAnswer | Room:
+        """Record what a client used, all that is sound or nothing; `flags` are what it may see."""
+        ignored = 0
         rejected: list[int] = []
+        accepted: list[Seen] = []
         for place, used in enumerate(report.exposures):
             flag = flags.get(used.flag)
             if flag is None or not _serves(flag.answers, used.variant) or not _is_sound(used):
@@ -72,9 +74,14 @@ class Recorder:
             elif not flag.track or self.buffer is None:
                 ignored += 1
             else:
-                self.buffer.add(_seen(used, header), now_ms)
-                accepted += 1
-        return ReportAnswer(accepted, ignored, rejected)
+                accepted.append(_seen(used, header))
+        if self.buffer is not None:
+            if not self.buffer.room_for(accepted):
+                ever = self.buffer.room_for(accepted, ever=True)
+                return Room.NONE_NOW if ever else Room.NONE_EVER
+            for seen in accepted:
+                self.buffer.add(seen, now_ms)
+        return ReportAnswer(len(accepted), ignored, rejected)
 
 
 def read_report(body: bytes) -> tuple[ExposureReport | None, list[Problem]]:

@@ -22,7 +22,7 @@ from proxy.contract.access import key_from_headers
 from proxy.contract.codes import ErrorCode
 from proxy.contract.problems import Problem
 from proxy.engine import Answer
-from proxy.events.recorder import EventRecorder, Room, read_events
+from proxy.events.recorder import EventRecorder, read_events
 from proxy.exposures.recorder import Recorder, read_report
 from proxy.holder import Holder
 from proxy.metrics import Metrics
@@ -45,6 +45,7 @@ from proxy.ofrep.paths import Endpoint
 from proxy.ofrep.single import evaluate_single
 from proxy.ofrep.streams import Streams
 from proxy.ofrep.views import Views
+from proxy.reporting.room import Room
 
 __all__ = ["Answering", "OfrepSettings", "internal_error", "starting", "too_large"]
 __all__ += ["turned_away"]
@@ -57,7 +58,7 @@ _MAX_HELD_BYTES = 67_108_864  # 64 requests of the largest size, or 10,000 of 6 
 _CATCH_UP_S = 1.0  # snapshots are with all sidecars within some 0.1 s
 _MAX_WAITING = 500
 """Requests that catch up at a time; further ones are answered with what is here."""
-_EVENTS_RETRY_S = 5  # as often as they are reported, after which there may be room
+_REPORTS_RETRY_S = 5  # as often as they are reported, after which there may be room
 _SERVER: Headers = (("Server", "matrix-flag"),)  # and not which version of what
 
 
@@ -284,8 +285,10 @@ class Answering:
         if report is None:
             return _malformed(problems)
         flags = views.shown(granted.scope)
-        receipt = self.recorder.reported(report, flags, views.header, now_ms)
-        return OfrepAnswer(200, msgspec.json.encode(receipt), JSON_HEADERS)
+        answer = self.recorder.reported(report, flags, views.header, now_ms)
+        if isinstance(answer, Room):
+            return _no_room(answer)
+        return OfrepAnswer(200, msgspec.json.encode(answer), JSON_HEADERS)
 
     def _events(self, head: Head, body: bytes, now_ms: int) -> OfrepAnswer:
         """Take a report of what units did; 202, because it is not stored yet."""
@@ -294,15 +297,11 @@ class Answering:
         events, problems = read_events(body)
         if events is None:
             return _malformed(problems)
-        match self.events.reported(events, now_ms, time.monotonic()):
-            case Room.NONE_NOW:
-                wait = (("Retry-After", str(_EVENTS_RETRY_S)),)
-                return failure(429, "there is no room for these events now", headers=wait)
-            case Room.NONE_EVER:
-                return failure(413, "there is never room for so many events; send fewer at once")
-            case answer:
-                status = 202 if answer.accepted else 200
-                return OfrepAnswer(status, msgspec.json.encode(answer), JSON_HEADERS)
+        answer = self.events.reported(events, now_ms, time.monotonic())
+        if isinstance(answer, Room):
+            return _no_room(answer)
+        status = 202 if answer.accepted else 200
+        return OfrepAnswer(status, msgspec.json.encode(answer), JSON_HEADERS)
 
 
 def internal_error(head: Head) -> OfrepAnswer:
@@ -337,6 +336,13 @@ def _is_json(head: Head) -> bool:
 
 def _no_json() -> OfrepAnswer:
     return failure(415, "send application/json")
+
+
+def _no_room(room: Room) -> OfrepAnswer:
+    if room is Room.NONE_EVER:
+        return failure(413, "there is never room for so many at once; send fewer")
+    wait = (("Retry-After", str(_REPORTS_RETRY_S)),)
+    return failure(429, "there is no room for these now; nothing of it was taken", headers=wait)
 
 
 def _malformed(problems: list[Problem]) -> OfrepAnswer:

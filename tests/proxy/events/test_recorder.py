@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from proxy.contract.events import MAX_EVENT_VALUE, Event, EventAnswer
 from proxy.contract.reports import MAX_BATCH_ITEMS
 from proxy.events.buffer import EventBuffer
-from proxy.events.recorder import EventRecorder, Room, read_events
+from proxy.events.recorder import EventRecorder, read_events
 from proxy.reporting.disguise import make_disguise
+from proxy.reporting.room import Room
 
 NOW_MS = 1_796_000_000_000
 DAY_MS = 86_400_000

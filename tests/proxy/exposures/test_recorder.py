@@ -7,13 +7,14 @@ import pytest
 
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
-from proxy.contract.exposures import ExposureReport, UsedVariant
+from proxy.contract.exposures import ExposureReport, ReportAnswer, UsedVariant
 from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_LABEL_CHARS
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import CompiledFlag, compile_flag
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.exposures.recorder import Recorder, read_report
+from proxy.reporting.room import Room
 from tests.support.snapshots import make_snapshot
 
 HEADER: SnapshotHeader = make_snapshot({}, revision=9)[0]
@@ -84,6 +85,7 @@ def test_with_nobody_to_report_to_nothing_is_kept() -> None:
     report, _ = read_report(b'{"exposures":[{"flag":"f","variant":"on","unit":"u"}]}')
     assert report is not None
     answer = recorder.reported(report, {"f": flag}, HEADER, 5)
+    assert isinstance(answer, ReportAnswer)
     assert (recorder.without_unit, answer.accepted, answer.ignored) == (0, 0, 1)
 
 
@@ -104,6 +106,7 @@ def test_a_report_cannot_make_records_large(member: str) -> None:
         for extra in (0, 1)
     ]
     answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    assert isinstance(answer, ReportAnswer)
     assert (answer.accepted, answer.rejected) == (1, [1])
 
 
@@ -112,4 +115,22 @@ def test_a_report_of_a_unit_that_is_too_long_is_not_said_to_be_accepted() -> Non
     recorder = Recorder(ExposureBuffer(10))
     used = [UsedVariant("f", "on", "u" * (MAX_UNIT_CHARS + extra)) for extra in (0, 1)]
     answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    assert isinstance(answer, ReportAnswer)
     assert (answer.accepted, answer.rejected) == (1, [1])
+
+
+def test_without_room_nothing_of_a_report_is_taken() -> None:
+    """Nor lost: who sends it still has it."""
+    recorder = Recorder(ExposureBuffer(10))
+    assert recorder.buffer is not None
+
+    def report(first: int, count: int) -> ReportAnswer | Room:
+        used = [UsedVariant("f", "on", f"u-{first + n}") for n in range(count)]
+        return recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+
+    assert report(0, 11) is Room.NONE_EVER
+    assert report(0, 6) == ReportAnswer(6, 0, [])
+    assert report(6, 6) is Room.NONE_NOW
+    assert (recorder.buffer.received, recorder.buffer.lost) == (6, 0)
+    recorder.buffer.take()
+    assert report(6, 6) == ReportAnswer(6, 0, [])
