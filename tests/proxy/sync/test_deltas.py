@@ -2,17 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
-from proxy.contract.snapshot import encode_entry
+from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES, encode_entry
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH, Delta
-from proxy.sync import deltas
+from proxy.sync import cache, deltas
 from proxy.sync.deltas import Deltas
 from tests.proxy.sync.control_plane import (
+    KEY,
     FakeControlPlane,
     control_plane,
     delta_event,
@@ -37,26 +39,29 @@ async def streaming(sidecar: Sidecar) -> None:
 
 
 class Hose:
-    """A stream into which a test writes what it likes."""
+    """A stream into which a test writes what it likes; heartbeats are of what it wrote last."""
 
     def __init__(self, fake: FakeControlPlane) -> None:
         self._fake = fake
+        self._beat = fake.event(heartbeat=True)
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
         fake.on_stream = self._stream
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         response = await stream_of(request)
-        await response.write(self._fake.event(heartbeat=True))
+        await response.write(self._beat)
         while True:
             try:
                 async with asyncio.timeout(0.1):
-                    await response.write(await self._pieces.get())
+                    piece = await self._pieces.get()
             except TimeoutError:
-                await response.write(self._fake.event(heartbeat=True))
+                piece = self._beat
+            await response.write(piece)
 
     def write(self, piece: bytes) -> None:
         """Send bytes."""
         self._pieces.put_nowait(piece)
+        self._beat = self._fake.event(heartbeat=True)
 
 
 async def test_a_change_is_applied_without_a_fetch(fake: FakeControlPlane) -> None:
@@ -303,9 +308,9 @@ async def test_a_new_epoch_ends_the_changes_of_the_old_one(fake: FakeControlPlan
 
 async def test_a_change_says_nothing_of_age(fake: FakeControlPlane) -> None:
     """It tells what is current there; the heartbeat that names it says since when that is known."""
-    hose = Hose(fake)
     fake.silent = True
     fake.verified_age_ms = 500_000
+    hose = Hose(fake)
     async with running(fake.url) as sidecar:
         await streaming(sidecar)
         first = fake.body
@@ -353,3 +358,43 @@ async def test_work_that_failed_goes_on_with_what_waits() -> None:
         assert await queue.apply() is False
     assert not queue.pending
     assert sidecar.status.deltas == {"gap": 1}
+
+
+def on_disk(directory: Path, fake: FakeControlPlane) -> bytes:
+    """Return the newest snapshot that a start would find, b"" for none."""
+    found = cache.load(directory, cache.owner_of((fake.url,), KEY), MAX_SNAPSHOT_BYTES)
+    return found[0].body if found else b""
+
+
+async def test_the_cache_gets_what_changes_led_to(fake: FakeControlPlane, tmp_path: Path) -> None:
+    """As a fetch would have given it, whatever order the changes came in; a start serves it."""
+    async with running(fake.url, cache_dir=tmp_path) as sidecar:
+        await streaming(sidecar)
+        flags: dict[str, Any] = {}
+        for revision, key in enumerate("cabd", start=2):
+            flags[key] = revision % 2 == 0
+            fake.publish(flags, revision=revision)
+            await sidecar.until(lambda: on_disk(tmp_path, fake) == fake.body)
+        assert fake.asked(SNAPSHOT_PATH) == 1
+    fake.on_snapshot = fake.on_stream = answers(503)
+    async with running(fake.url, cache_dir=tmp_path) as sidecar:
+        served = await sidecar.swapped()
+        assert (served.source, served.header) == ("disk", fake.header)
+
+
+async def test_a_burst_is_written_once_and_what_is_there_is_always_whole(
+    fake: FakeControlPlane, tmp_path: Path
+) -> None:
+    """Killed meanwhile it starts from what was written last, ended in order from the end of it."""
+    published = {fake.body}
+    async with running(fake.url, cache_dir=tmp_path, cache_interval_s=60.0) as sidecar:
+        await streaming(sidecar)
+        await sidecar.until(lambda: on_disk(tmp_path, fake) == fake.body)
+        for revision in range(2, 60):
+            fake.publish({"a": revision % 2 == 0, f"f{revision}": True}, revision=revision)
+            published.add(fake.body)
+            await sidecar.swapped(to=fake.header.digest)
+            assert on_disk(tmp_path, fake) in published
+        assert on_disk(tmp_path, fake) != fake.body
+    assert on_disk(tmp_path, fake) == fake.body
+    assert max(cache._sequence(tmp_path / slot) for slot in cache._SLOTS) == 1
