@@ -199,7 +199,7 @@ class AdminHandler:
             "revision": header.revision,
             "digest": header.digest,
             "created_at": header.created_at,
-            "signed_by": [each.key_id for each in header.signatures],
+            "signed_by": header.signed_by,
             "age_s": (self._holder.age_ms() or 0) / 1000,
             "age_estimated": self._holder.age_estimated,
             "max_age_s": self._holder.max_age_s,

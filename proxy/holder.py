@@ -476,7 +476,8 @@ def _needed_blobs(snapshot: Snapshot) -> Steps[dict[str, int]]:
 
 
 def _same_record(a: SnapshotHeader, b: SnapshotHeader) -> bool:
-    return scope_of(a) == scope_of(b) and a.revision == b.revision and a.digest == b.digest
+    same = scope_of(a) == scope_of(b) and a.revision == b.revision and a.digest == b.digest
+    return same and a.signed_by == b.signed_by
 
 
 def _bounded(age_ms: int) -> int:

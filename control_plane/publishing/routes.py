@@ -67,14 +67,15 @@ async def snapshot(request: web.Request) -> web.StreamResponse:
         hdrs.VARY: "Accept-Encoding, Authorization",
         VERIFIED_AGE_HEADER: str(sync.replica.verified_age_ms(key.project)),
     }
-    if not_modified(request, _tag(pointer)):
-        return web.Response(status=304, headers={**headers, hdrs.ETAG: _tag(pointer)})
+    signed_by = current.header().signed_by  # the same for all snapshots of this process
+    if not_modified(request, tag := _tag(pointer, signed_by)):
+        return web.Response(status=304, headers={**headers, hdrs.ETAG: tag})
     if _accepts_gzip(request.headers.get(hdrs.ACCEPT_ENCODING, "")):
         pointer, body = await sync.snapshot(key.project, key.environment)
         headers[hdrs.CONTENT_ENCODING] = "gzip"
     else:
         body = current.body()
-    headers[hdrs.ETAG] = _tag(pointer)
+    headers[hdrs.ETAG] = _tag(pointer, signed_by)
     return web.Response(body=body, headers=headers, content_type="application/x-ndjson")
 
 
@@ -93,8 +94,8 @@ async def blob(request: web.Request) -> web.StreamResponse:
     return web.Response(body=found, headers=headers, content_type="application/octet-stream")
 
 
-def _tag(pointer: SnapshotPointer) -> str:
-    return entity_tag(pointer.epoch, pointer.revision, pointer.digest)
+def _tag(pointer: SnapshotPointer, signed_by: tuple[str, ...]) -> str:
+    return entity_tag(pointer.epoch, pointer.revision, pointer.digest, signed_by)
 
 
 def _sidecar_key(request: web.Request) -> KeyRecord:

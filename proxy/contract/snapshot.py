@@ -105,6 +105,11 @@ class SnapshotHeader(msgspec.Struct, frozen=True, omit_defaults=True):
     max_age_s: int | None = None
     signatures: tuple[Signature, ...] = ()
 
+    @property
+    def signed_by(self) -> tuple[str, ...]:
+        """The ids of the keys that signed it, as it says itself."""
+        return tuple(each.key_id for each in self.signatures)
+
 
 Verify: TypeAlias = Callable[[SnapshotHeader], None]
 """Looks at a header before anything else is believed, and raises SnapshotRefused."""

@@ -4,6 +4,8 @@ Paths, the events of the server-sent event stream, the id an event carries. A re
 `delta` it cannot apply fetches the snapshot, which is always right.
 """
 
+from collections.abc import Iterable
+
 import msgspec
 
 from proxy.contract.snapshot import SnapshotHeader
@@ -104,14 +106,15 @@ class Heartbeat(msgspec.Struct, frozen=True):
     verified_age_ms: int
 
 
-def entity_tag(epoch: str, revision: int, digest: str) -> str:
+def entity_tag(epoch: str, revision: int, digest: str, signed_by: Iterable[str] = ()) -> str:
     """Return the entity tag of a snapshot, which names its header as well as its content.
 
     By the digest alone a reader that polls would keep the header of an epoch that is over, and its
-    revision would be a number of another history. Weak, because compressed or not a snapshot has
-    the same one (RFC 9110, section 8.8.1).
+    revision would be a number of another history; without the ids of the keys that signed it, one
+    that asks for a new key would keep signatures of the old. Weak, because compressed or not a
+    snapshot has the same one (RFC 9110, section 8.8.1).
     """
-    return f'W/"{epoch}-{revision}-{digest}"'
+    return f'W/"{"-".join((epoch, str(revision), digest, *signed_by))}"'
 
 
 def event_id(epoch: str, revision: int) -> str:

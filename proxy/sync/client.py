@@ -118,7 +118,7 @@ class ControlPlaneClient:
         }
         conditional = False
         if held is not None:
-            tag = entity_tag(held.epoch, held.revision, held.digest)
+            tag = entity_tag(held.epoch, held.revision, held.digest, held.signed_by)
             if conditional := _fits_header(tag):
                 headers["If-None-Match"] = tag
         with _network_errors():

@@ -36,6 +36,7 @@ class Record(NamedTuple):
     epoch: str
     revision: int
     digest: str
+    signed_by: tuple[str, ...]
 
 
 async def start_from_disk(
@@ -171,4 +172,5 @@ async def keep_cache(
 
 
 def _record(served: Served) -> Record:
-    return Record(served.header.epoch, served.header.revision, served.header.digest)
+    header = served.header
+    return Record(header.epoch, header.revision, header.digest, header.signed_by)

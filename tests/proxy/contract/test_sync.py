@@ -30,6 +30,7 @@ def test_an_entity_tag_tells_headers_apart() -> None:
     tags = {entity_tag(e, r, d) for e in ("e1", "e2") for r in (1, 2) for d in ("aa", "bb")}
     assert len(tags) == 8
     assert entity_tag("e1", 7, "aa") == 'W/"e1-7-aa"'
+    assert entity_tag("e1", 7, "aa", ("k1", "k2")) == 'W/"e1-7-aa-k1-k2"'
 
 
 def test_three_heartbeats_are_missed_before_a_stream_is_dead() -> None:

@@ -116,7 +116,12 @@ class FakeControlPlane:
     async def snapshot(self, request: web.Request) -> web.StreamResponse:
         """The ordinary fetch."""
         headers = {
-            "ETag": entity_tag(self.header.epoch, self.header.revision, self.header.digest),
+            "ETag": entity_tag(
+                self.header.epoch,
+                self.header.revision,
+                self.header.digest,
+                self.header.signed_by,
+            ),
             "X-Matrixflag-Verified-Age-Ms": str(self.verified_age_ms),
         }
         if request.headers.get("If-None-Match") == headers["ETag"]:

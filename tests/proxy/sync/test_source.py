@@ -954,3 +954,22 @@ def kept(directory: Path, url: str) -> SnapshotHeader | None:
     """Return the header of the newest snapshot in the cache."""
     found = cache.load(directory, cache.owner_of((url,), KEY), 10**6)
     return read_header(found[0].body) if found else None
+
+
+async def test_a_new_signature_of_what_is_held_reaches_the_disk(
+    fake: FakeControlPlane, tmp_path: Path
+) -> None:
+    """Keys are changed without a change of flags; a start from disk asks for the new one."""
+    fake.publish({"a": True}, sign=signer("one"))
+    sidecar = Sidecar(Admission(trusting("one", "two")))
+    async with running(fake.url, sidecar=sidecar, cache_dir=tmp_path, reconcile_interval_s=0.05):
+        old = await sidecar.swapped()
+        fake.silent = True
+        header = fake.publish({"a": True}, sign=signer("one", "two"))
+        await sidecar.until(lambda: kept(tmp_path, fake.url) == header)
+        assert sidecar.holder.served is not None
+        assert sidecar.holder.served.header == header
+        assert sidecar.holder.served.compiled.flags["a"] is old.compiled.flags["a"]
+    again = Sidecar(Admission(trusting("two")))
+    async with running(fake.url, sidecar=again, cache_dir=tmp_path):
+        assert (await again.swapped()).source == "disk"
