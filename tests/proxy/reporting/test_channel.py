@@ -548,6 +548,25 @@ async def test_what_comes_while_something_waits_on_disk_goes_there_too(
     assert seen == [("a", 2), ("b", 1)]
 
 
+async def test_behind_a_slow_control_plane_what_waits_goes_to_disk(
+    collector: Collector, session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """It takes each batch in the end; till then the last ones would be in memory alone."""
+    parts = Parts(collector.url, session, Spool(tmp_path, 10**7))
+    parts.see(*map(str, range(12_000)))
+    on_disk: list[int] = []
+
+    def answer(_batch: Any) -> None:
+        parts.clock.now_s += 2.0
+        on_disk.append(Spool(tmp_path, 10**7).open().items)
+
+    collector.answer = answer
+    await parts.channel.flush()
+    _, *others = [len(batch.items) for batch in collector.arrived]
+    assert on_disk == [0, *(sum(others[n:]) for n in range(len(others)))]
+    parts.check(delivered=12_000, pending=0)
+
+
 async def test_channels_close_side_by_side(
     silent: str, session: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
