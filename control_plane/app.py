@@ -64,6 +64,7 @@ from control_plane.keys import (
     SYNC,
     UNITS,
     USAGE,
+    USERS,
 )
 from control_plane.lag import LoopLag
 from control_plane.metrics import EnvironmentFigures, Figures, Metrics, RedisFigures
@@ -80,9 +81,15 @@ from control_plane.settings import Settings
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.reports import ReportStore
 from control_plane.store.topology import Servers
-from control_plane.supervise import Failed, supervise
+from control_plane.supervise import Failed, stop, supervise
 from control_plane.usage import routes as usage_routes
 from control_plane.usage.service import UsageService
+from control_plane.users import routes as user_routes
+from control_plane.users.directory import Directory
+from control_plane.users.passwords import Passwords
+from control_plane.users.service import Lifetimes, UserService
+from control_plane.users.store import UserStore
+from control_plane.users.tokens import TokenMaker
 from control_plane.web import pages
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.cors import Cors
@@ -106,6 +113,7 @@ ROUTES: tuple[Route, ...] = (
     *environment_routes.ROUTES,
     *audit_routes.ROUTES,
     *access_routes.ROUTES,
+    *user_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
     *event_routes.ROUTES,
@@ -122,6 +130,8 @@ Endpoints take `?project=default&environment=production`; both are the defaults.
 its version: send it back as `If-Match` to change only what you have seen. Lists are pages: pass
 `next_cursor` on as `cursor`. Errors are `application/problem+json` with a `code` and with every
 problem of the document at once."""
+
+_SWEEP_SESSIONS_S = 600.0  # between two looks for sessions that are over
 
 _IN_LINE_S = 3.0  # for the writes before one's own, on top of what Redis may take
 
@@ -146,6 +156,7 @@ def create_app(settings: Settings) -> web.Application:
         admin_token=settings.admin_token,
         dev=settings.dev,
         keys=keys,
+        people=lambda: app[USERS],
         # A wildcard opens answers to pages; it does not make their requests the local user's.
         allows_origin=lambda origin: origin in settings.cors_origins,
     )
@@ -180,6 +191,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         retention = Retention(settings.audit_days)
         log = AuditLog(replica, retention, settings.signing_keys, failed)
         app[AUDIT] = await stack.enter_async_context(log)
+        app[USERS] = await _wire_people(app, stack, limits, failed)
         app[UNITS] = UnitService(replica)
         sync = SyncService(replica, _pace(settings), failed=failed)
         app[SYNC] = await stack.enter_async_context(sync)
@@ -199,6 +211,39 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         servers = {"definitions": replica.servers, "exposures": connections.servers}
         metrics.show(lambda: _figures(app, servers))
         yield
+
+
+async def _wire_people(
+    app: web.Application, stack: AsyncExitStack, limits: RedisLimits, failed: Failed
+) -> UserService:
+    """Make what knows people, their passwords and their sessions."""
+    settings, metrics = app[SETTINGS], app[METRICS]
+    connections = Connections(settings.redis_url, limits, metrics.observe_redis)
+    stack.push_async_callback(connections.close)
+    store = UserStore(connections)
+    passwords = Passwords()
+    stack.callback(passwords.close)
+    lifetimes = Lifetimes(
+        round(settings.session_days * 86_400), round(settings.session_idle_days * 86_400)
+    )
+    directory = Directory(store, failed)
+    users = UserService(directory, store, passwords, TokenMaker(settings.secret_key), lifetimes)
+
+    async def begin_and_sweep() -> None:
+        await directory.loaded.wait()
+        if settings.admin_email and await users.ensure_admin(
+            settings.admin_email, settings.admin_password
+        ):
+            logger.info("%s is the first administrator", settings.admin_email)
+        while True:
+            await users.sweep()
+            await asyncio.sleep(_SWEEP_SESSIONS_S)
+
+    work = supervise("sessions", begin_and_sweep, failed)
+    task = asyncio.create_task(work, name="sessions")
+    await stack.enter_async_context(directory)
+    stack.push_async_callback(stop, task)
+    return users
 
 
 def _pace(settings: Settings) -> Pace:

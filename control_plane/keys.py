@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
     from control_plane.usage.service import UsageService
+    from control_plane.users.service import UserService
     from control_plane.web.assets import Asset, Assets
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SYNC",
     "UNITS",
     "USAGE",
+    "USERS",
 ]
 
 # There from the start
@@ -55,6 +57,7 @@ LAG: web.AppKey["LoopLag"] = web.AppKey("lag")
 REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
 KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
 AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
+USERS: web.AppKey["UserService"] = web.AppKey("users")
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 UNITS: web.AppKey["UnitService"] = web.AppKey("units")

@@ -13,6 +13,8 @@ from typing import Self
 
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
 from control_plane.store.address import parse_address
+from control_plane.users.model import check_email, plain_email
+from control_plane.users.policy import check_password
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
 from proxy.contract.settings import SettingsError, read, setting
 
@@ -34,6 +36,15 @@ def _token(text: str) -> str:
     if len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text:
         raise ValueError("must be at least 16 printable ASCII characters without spaces")
     return text
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(word for word in (part.strip() for part in text.split(",")) if word)
+    if any(len(secret) < 32 for secret in secrets):
+        raise ValueError("must have 32 characters at least, as `openssl rand -hex 32` gives")
+    if len(secrets) > 4:
+        raise ValueError("holds more than four secrets")
+    return secrets
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,26 @@ class Settings:
         "serves.",
         parse=number(float, 1.0, 1800.0),
     )
+    secret_key: tuple[str, ...] = setting(
+        (),
+        "Secret, of 32 characters or more, that sessions are signed with; two, by commas, while "
+        "one takes the place of another: the first signs. Nobody can log in without it.",
+        parse=_secrets,
+        env="SECRET_KEY",
+        secret=True,
+    )
+    admin_email: str = setting(
+        "", "Address of the first administrator, who is made when there are no users.", parse=str
+    )
+    admin_password: str = setting(
+        "", "Password of the first administrator.", parse=str, secret=True
+    )
+    session_days: float = setting(
+        30.0, "Days after which a session ends in any case.", parse=number(float, 0.01, 3650.0)
+    )
+    session_idle_days: float = setting(
+        7.0, "Days without use after which a session ends.", parse=number(float, 0.01, 3650.0)
+    )
     audit_days: int = setting(
         400,
         "Days that entries of the audit log are kept, 100,000 a project at most; what is older "
@@ -199,6 +230,14 @@ class Settings:
             )
         if self.port and self.port == self.metrics_port:
             problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
+        if bool(self.admin_email) != bool(self.admin_password):
+            problems.append("MATRIXFLAG_ADMIN_EMAIL and MATRIXFLAG_ADMIN_PASSWORD go together")
+        if self.admin_email:
+            named = plain_email(self.admin_email)
+            wrong = check_email(named, "") + check_password(self.admin_password, named)
+            problems += [
+                f"MATRIXFLAG_ADMIN_{each.pointer[1:].upper()}: {each.message}" for each in wrong
+            ]
         if self.signing_keys and self.signing_keys_file is not None:
             problems.append("MATRIXFLAG_SIGNING_KEYS and --signing-keys-file exclude each other")
         if problems:

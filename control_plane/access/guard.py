@@ -3,6 +3,7 @@
 | credential | public | what roles give | sync, report | account |
 |---|---|---|---|---|
 | `ADMIN_TOKEN` | yes | all of it | 403 | 403 |
+| access token of a person | yes | what their roles give | 403 | yes |
 | service key | yes | what its role gives, in its project | 403 | 403 |
 | sidecar key | yes | 403 | yes | 403 |
 | server or client key | yes | 403 | 403 | 403 |
@@ -19,6 +20,7 @@ that there is none of that name.
 """
 
 import hmac
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -36,8 +38,9 @@ from control_plane.web.routing import Permission, Route
 from proxy.contract.access import hash_key, key_from_headers
 from proxy.contract.codes import KeyKind
 
-__all__ = ["KeyLookup", "RequestGuard"]
+__all__ = ["KeyLookup", "People", "RequestGuard"]
 
+_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _ADMINISTRATOR = (Binding(Role.ADMIN),)
 _RETRY_AFTER_S = 2.0
 
@@ -54,6 +57,12 @@ class KeyLookup(Protocol):
     def find_key(self, key_hash: str) -> KeyRecord | None: ...
 
 
+class People(Protocol):
+    """Who stands behind an access token; the user service."""
+
+    def principal(self, token: str) -> Principal | None: ...
+
+
 class RequestGuard:
     """Leaves the principal in a request, or raises. Stateless but for what it was made with."""
 
@@ -63,12 +72,14 @@ class RequestGuard:
         admin_token: str,
         dev: bool,
         keys: Callable[[], KeyLookup],
+        people: Callable[[], People],
         allows_origin: Callable[[str], bool],
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._admin_digest = _digest(admin_token) if admin_token else None
         self._dev = dev
         self._keys = keys
+        self._people = people
         self._allows_origin = allows_origin
         self._now_ms = now_ms
 
@@ -97,6 +108,8 @@ class RequestGuard:
             if permission not in FOR_PEOPLE:
                 raise Forbidden("this needs a sidecar key, which names an environment")
             return Principal("admin", "admin", bindings=_ADMINISTRATOR)
+        if _TOKEN.fullmatch(credential):
+            return self._person(credential, permission)
         key = self._key(credential)
         if key.kind is KeyKind.SERVICE and key.role is not None and permission in FOR_PEOPLE:
             held = Binding(key.role, key.project, key.environment)
@@ -110,6 +123,18 @@ class RequestGuard:
                 f"this needs a sidecar key, not a {key.kind} key", code="wrong_key_kind"
             )
         return Principal("key", f"key:{key.id}", key, key.project, key.environment)
+
+    def _person(self, token: str, permission: Permission) -> Principal:
+        person = self._people().principal(token)
+        if person is None:
+            raise Unauthorized(
+                "the access token is not good, or not any more: get another at "
+                "/api/v1/auth/refresh, or log in",
+                code="invalid_token",
+            )
+        if permission not in FOR_PEOPLE:
+            raise Forbidden("this needs a sidecar key, which names an environment")
+        return person
 
     def _without_credential(self, request: web.Request, permission: Permission) -> Principal:
         if permission not in FOR_PEOPLE:

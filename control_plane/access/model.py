@@ -92,9 +92,10 @@ class CreatedKey(msgspec.Struct, frozen=True):
 class Principal:
     """Who calls: an administrator, a program with a key of one project, or nobody in particular.
 
-    `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`, `service:<id>`.
+    `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`, `service:<id>`,
+    `user:<address>`.
     `bindings` are the roles that it holds, `grant` what they give for this request. Of a sidecar,
-    `project` and `environment` are its key's.
+    `project` and `environment` are its key's; of a person, `user` and `session` are their ids.
     """
 
     kind: Literal["admin", "user", "service", "key", "anonymous"]
@@ -104,6 +105,8 @@ class Principal:
     environment: str | None = None
     bindings: tuple[Binding, ...] = ()
     grant: Grant = ALL
+    user: str | None = None
+    session: str | None = None
 
     def sees(self, project: str) -> bool:
         """Return whether definitions of a project may be read."""

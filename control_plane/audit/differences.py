@@ -19,7 +19,7 @@ MAX_VALUE_BYTES = 4_096
 MAX_DIFFERENCES = 50
 """Of one document; a person reads fewer."""
 
-SECRETS = frozenset({"hash", "secret", "password", "password_hash", "token"})
+SECRETS = frozenset({"hash", "invitation", "password", "secret", "token"})
 """Members at the top of a record that are told to have changed, and no more."""
 
 _ABSENT = object()

@@ -23,7 +23,7 @@ from control_plane.errors import NotFound, Unavailable
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.signing import SigningKey
 from control_plane.store.connection import RedisError
-from control_plane.store.keys import MAX_AUDIT_ENTRIES
+from control_plane.store.keys import DIRECTORY, MAX_AUDIT_ENTRIES
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.supervise import Failed, stop, supervise, unnoted
 
@@ -117,7 +117,7 @@ class AuditLog:
         Raises:
             NotFound: there is no such project; Unavailable: Redis did not answer.
         """
-        self._replica.project(project)
+        self._check(project)
         newest = "+" if wanted.until_ms is None else f"({max(0, wanted.until_ms)}-0"
         if after is not None:
             newest = f"({after}"
@@ -143,7 +143,7 @@ class AuditLog:
         Raises:
             NotFound: there is no such project; Unavailable: Redis did not answer.
         """
-        self._replica.project(project)
+        self._check(project)
         state = await self._asked(self._store.audit_state(project))
         if state is None:
             raise NotFound(f"there is no project {project!r}", code="project_not_found")
@@ -191,7 +191,7 @@ class AuditLog:
         """Shorten all logs, now and every hour, for ever."""
         while True:
             await self._replica.wait_loaded(_SWEEP_S)
-            for project in list(self._replica.projects):
+            for project in [*self._replica.projects, DIRECTORY]:
                 try:
                     removed = await self.shorten(project, time.time_ns() // 1_000_000)
                 except (NotFound, Unavailable) as error:
@@ -200,6 +200,10 @@ class AuditLog:
                 if removed:
                     logger.info("%d audit entries of project %s were removed", removed, project)
             await asyncio.sleep(_SWEEP_S)
+
+    def _check(self, project: str) -> None:
+        if project != DIRECTORY:
+            self._replica.project(project)
 
     async def _first_to_keep(self, project: str, state: AuditState, now_ms: int) -> AuditRow | None:
         """Return the oldest entry that stays, None where nothing has to go. The newest stays."""

@@ -16,9 +16,11 @@ __all__ = [
     "FLEET_ENVIRONMENTS",
     "FLEET_TTL_S",
     "GROUP",
+    "DIRECTORY",
     "HISTORY_DAYS",
     "HISTORY_VERSIONS",
     "KEYS",
+    "LOGIN",
     "MAX_AUDIT_ENTRIES",
     "MAX_CHANGES",
     "MAX_CHANGE_BYTES",
@@ -37,6 +39,12 @@ SCHEMA = "1"
 """Version of the stored data, in each project's `meta`."""
 
 PROJECTS = "mf:projects"
+
+DIRECTORY = "~access"
+"""Where people are kept: like a project, under a name that none can have."""
+
+LOGIN = "mf:{~login}:"
+"""Begins the counters of attempts to log in."""
 
 HISTORY_VERSIONS = 100
 HISTORY_DAYS = 90
@@ -72,6 +80,35 @@ class KeyPattern(NamedTuple):
 
 
 KEYS = (
+    KeyPattern(
+        "mf:{P}:users",
+        "hash",
+        "for ever",
+        "control_plane.users",
+        "id -> UserRecord; of the directory alone, P is `~access`",
+    ),
+    KeyPattern(
+        "mf:{P}:sessions",
+        "hash",
+        "for ever",
+        "control_plane.users",
+        "id -> SessionRecord; of the directory alone",
+    ),
+    KeyPattern(
+        "mf:{P}:refresh:<session>",
+        "hash",
+        "as long as a session may be idle",
+        "control_plane.users",
+        "hashes of the refresh token and of the one before, and when they changed; of the "
+        "directory alone",
+    ),
+    KeyPattern(
+        "mf:{~login}:<kind>:<whom>",
+        "string",
+        "15 minutes",
+        "control_plane.users",
+        "attempts to log in from an address, or to an account",
+    ),
     KeyPattern(PROJECTS, "set", "for ever", "control_plane.store", "names of projects"),
     KeyPattern(
         "mf:{P}:meta",
@@ -261,7 +298,7 @@ KEYS = (
 
 
 class ProjectKeys:
-    """The names of one project's keys."""
+    """The names of one project's keys, or of the directory's, which holds people."""
 
     __slots__ = (
         "_prefix",
@@ -272,7 +309,9 @@ class ProjectKeys:
         "keys",
         "meta",
         "segments",
+        "sessions",
         "units",
+        "users",
     )
 
     def __init__(self, project: str) -> None:
@@ -283,8 +322,14 @@ class ProjectKeys:
         self.units = self._prefix + "units"
         self.environments = self._prefix + "environments"
         self.keys = self._prefix + "keys"
+        self.users = self._prefix + "users"
+        self.sessions = self._prefix + "sessions"
         self.changes = self._prefix + "changes"
         self.audit = self._prefix + "audit"
+
+    def refresh(self, session: str) -> str:
+        """Return the hash that holds what a session's next tokens are asked for with."""
+        return f"{self._prefix}refresh:{session}"
 
     def flag_history(self, key: str) -> str:
         """Return the list that holds a flag's versions."""

@@ -125,9 +125,18 @@ class ProjectStore:
         return {member.decode() for member in members}
 
     async def create(
-        self, name: str, meta: Mapping[str, str], environments: Mapping[str, bytes], audit: bytes
+        self,
+        name: str,
+        meta: Mapping[str, str],
+        environments: Mapping[str, bytes],
+        audit: bytes,
+        *,
+        listed: bool = True,
     ) -> bool:
-        """Make a project, and return whether it was not there before."""
+        """Make a project, and return whether it was not there before.
+
+        `listed` is whether replicas look for it among the projects.
+        """
         keys = ProjectKeys(name)
         args: list[str | bytes | int] = [len(meta)]
         for field, value in meta.items():
@@ -136,7 +145,8 @@ class ProjectStore:
         for environment, record in environments.items():
             args += (environment, record)
         # The name first: a name without data is passed over, data without a name is lost.
-        await self._connections.run("names", lambda: self._redis.sadd(PROJECTS, name))
+        if listed:
+            await self._connections.run("names", lambda: self._redis.sadd(PROJECTS, name))
         created = await self._connections.run(
             "create",
             lambda: self._create(keys=[keys.meta, keys.environments, keys.audit], args=args),

@@ -18,9 +18,11 @@ from control_plane.app import create_app, make_runner
 from control_plane.keys import REPLICA
 from control_plane.settings import Settings
 
-__all__ = ["ADMIN_TOKEN", "Api", "Reply", "api", "running_api", "until"]
+__all__ = ["ADMIN_TOKEN", "PASSWORD", "SECRET", "Api", "Reply", "api", "running_api", "until"]
 
 ADMIN_TOKEN = "an-administrators-token"
+SECRET = "a-secret-that-is-long-enough-for-tests"
+PASSWORD = "correct horse battery"
 _LOAD_S = 20.0
 
 
@@ -67,6 +69,16 @@ class Api:
         ) as response:
             return Reply(response, await response.read())
 
+    async def log_in(self, email: str, *roles: dict[str, str]) -> str:
+        """Make a person, log them in, and return their access token."""
+        body = {"email": email, "password": PASSWORD}
+        made = await self.ask("POST", "/api/v1/users", json={**body, "roles": list(roles)})
+        assert made.status == 201, made.body
+        reply = await self.ask("POST", "/api/v1/auth/login", token=None, json=body)
+        assert reply.status == 200, reply.body
+        token: str = reply.json["access_token"]
+        return token
+
     async def make_key(self, kind: str, **members: Any) -> dict[str, Any]:
         """Make a key and return what is shown of it once."""
         reply = await self.ask("POST", "/api/v1/keys", json={"kind": kind, **members})
@@ -88,6 +100,7 @@ async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> 
     settings = {
         "admin_token": ADMIN_TOKEN,
         "redis_url": redis_url,
+        "secret_key": (SECRET,),
         "shutdown_timeout_s": 5.0,
         **settings,
     }

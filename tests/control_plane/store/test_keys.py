@@ -15,7 +15,7 @@ def test_every_name_that_is_made_has_a_row() -> None:
     """Type, lifetime and owner of everything are known."""
     keys = ProjectKeys("{P}".strip("{}"))
     made = {getattr(keys, name) for name in ProjectKeys.__slots__ if not name.startswith("_")}
-    made |= {keys.flag_history("<key>"), PROJECTS}
+    made |= {keys.flag_history("<key>"), keys.refresh("<session>"), PROJECTS}
     of_all = ReportKeys("<kind>", "P", "E", 0)
     events = EventKeys("P", "E", 0)
     reports = {of_all.stream, of_all.totals, of_all.parked, events.kept, events.names}

@@ -1,0 +1,380 @@
+"""`/api/v1/auth`, `/api/v1/me` and `/api/v1/users` over HTTP."""
+
+from functools import partial
+
+from aiohttp import hdrs, web
+
+from control_plane.access.model import PRINCIPAL
+from control_plane.access.requests import author_of
+from control_plane.keys import USERS
+from control_plane.users.model import (
+    Credentials,
+    InvitationInput,
+    Invited,
+    PasswordInput,
+    RefreshInput,
+    SessionResource,
+    Tokens,
+    UserInput,
+    UserPatch,
+    UserResource,
+)
+from control_plane.users.service import UserService
+from control_plane.web.documents import read_document
+from control_plane.web.paging import encode_cursor, query_cursor, query_limit
+from control_plane.web.respond import check_if_match, etag_of, json_response, no_content, page
+from control_plane.web.routing import CURSOR, IF_MATCH, LIMIT, Page, Param, Permission, Route
+
+__all__ = ["ROUTES"]
+
+
+# Sessions
+
+
+async def login(request: web.Request) -> web.StreamResponse:
+    """Begin a session."""
+    credentials = await read_document(request, Credentials)
+    agent = request.headers.get(hdrs.USER_AGENT, "")
+    return json_response(await _users(request).login(credentials, _address(request), agent))
+
+
+async def refresh(request: web.Request) -> web.StreamResponse:
+    """Use a refresh token up."""
+    document = await read_document(request, RefreshInput)
+    return json_response(await _users(request).refresh(document.refresh_token, _address(request)))
+
+
+async def accept(request: web.Request) -> web.StreamResponse:
+    """Take an invitation."""
+    document = await read_document(request, InvitationInput)
+    made = await _users(request).accept(document.invitation, document.password, _address(request))
+    return json_response(made)
+
+
+async def logout(request: web.Request) -> web.StreamResponse:
+    """End the session that asks."""
+    user, session = _self(request)
+    await _users(request).end_session(user, session, author_of(request))
+    return no_content()
+
+
+async def who_am_i(request: web.Request) -> web.StreamResponse:
+    """Answer who asks."""
+    return _one(_users(request).get(_self(request)[0]))
+
+
+async def change_password(request: web.Request) -> web.StreamResponse:
+    """Give oneself another password."""
+    document = await read_document(request, PasswordInput)
+    user, session = _self(request)
+    await _users(request).change_password(
+        user, session, document.current, document.new, author_of(request)
+    )
+    return no_content()
+
+
+async def list_own_sessions(request: web.Request) -> web.StreamResponse:
+    """Answer the sessions of who asks."""
+    user, session = _self(request)
+    return page(_users(request).sessions(user, session))
+
+
+async def end_own_session(request: web.Request) -> web.StreamResponse:
+    """End one of one's own sessions."""
+    user, _ = _self(request)
+    await _users(request).end_session(user, request.match_info["session"], author_of(request))
+    return no_content()
+
+
+async def end_other_sessions(request: web.Request) -> web.StreamResponse:
+    """End all of one's own sessions but the one that asks."""
+    user, session = _self(request)
+    await _users(request).end_sessions(user, author_of(request), but=session)
+    return no_content()
+
+
+# People
+
+
+async def list_users(request: web.Request) -> web.StreamResponse:
+    """Answer a page of people."""
+    items, last = _users(request).page(query_cursor(request), query_limit(request))
+    return page(items, None if last is None else encode_cursor(last))
+
+
+async def create_user(request: web.Request) -> web.StreamResponse:
+    """Make or invite a person."""
+    document = await read_document(request, UserInput)
+    made = await _users(request).create(document, author_of(request))
+    location = f"/api/v1/users/{made.user.id}"
+    return json_response(made, 201, etag_of(made.user.version), location)
+
+
+async def get_user(request: web.Request) -> web.StreamResponse:
+    """Answer one person."""
+    return _one(_users(request).get(request.match_info["id"]))
+
+
+async def patch_user(request: web.Request) -> web.StreamResponse:
+    """Change a person."""
+    document = await read_document(request, UserPatch)
+    changed = await _users(request).patch(
+        request.match_info["id"], document, author_of(request), partial(check_if_match, request)
+    )
+    return _one(changed)
+
+
+async def delete_user(request: web.Request) -> web.StreamResponse:
+    """Delete a person."""
+    await _users(request).delete(request.match_info["id"], author_of(request))
+    return no_content()
+
+
+async def invite_user(request: web.Request) -> web.StreamResponse:
+    """Invite a person again."""
+    return json_response(
+        await _users(request).invite_again(request.match_info["id"], author_of(request))
+    )
+
+
+async def list_sessions(request: web.Request) -> web.StreamResponse:
+    """Answer the sessions of a person."""
+    return page(_users(request).sessions(request.match_info["id"], None))
+
+
+async def end_sessions(request: web.Request) -> web.StreamResponse:
+    """End all sessions of a person."""
+    await _users(request).end_sessions(request.match_info["id"], author_of(request))
+    return no_content()
+
+
+async def end_session(request: web.Request) -> web.StreamResponse:
+    """End one session of a person."""
+    user, session = request.match_info["id"], request.match_info["session"]
+    await _users(request).end_session(user, session, author_of(request))
+    return no_content()
+
+
+def _users(request: web.Request) -> UserService:
+    return request.app[USERS]
+
+
+def _address(request: web.Request) -> str:
+    return request.remote or "local"
+
+
+def _self(request: web.Request) -> tuple[str, str]:
+    """Return the person and the session that ask; the permission `account` sees to it."""
+    principal = request[PRINCIPAL]
+    if principal.user is None or principal.session is None:
+        raise RuntimeError("a route about oneself needs the permission account")
+    return principal.user, principal.session
+
+
+def _one(user: UserResource) -> web.Response:
+    return json_response(user, etag=etag_of(user.version))
+
+
+_ID = Param("id", "path", required=True, description="The id of a person, `u_...`.")
+_SESSION = Param("session", "path", required=True, description="The id of a session, `s_...`.")
+_TOKEN_LIFE = "The access token is good for ten minutes, the refresh token once."  # noqa: S105
+
+ROUTES = (
+    Route(
+        method="POST",
+        path="/api/v1/auth/login",
+        handler=login,
+        summary="Log in",
+        permission=Permission.PUBLIC,
+        tag="sessions",
+        body=Credentials,
+        example={"email": "admin@example.com", "password": "correct horse battery"},
+        responses={200: Tokens},
+        description=f"{_TOKEN_LIFE} 401 `login_failed` does not say what was wrong; 429 after "
+        "ten attempts to an account, thirty from an address, within a quarter of an hour.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/auth/refresh",
+        handler=refresh,
+        summary="Go on with a session",
+        permission=Permission.PUBLIC,
+        tag="sessions",
+        body=RefreshInput,
+        example={"refresh_token": "mf_refresh_s_0123456789abcdef." + "x" * 43},
+        responses={200: Tokens},
+        description=f"{_TOKEN_LIFE} One that was used before ends the session: somebody else has "
+        "it. The one just used is taken again for ten seconds, in case its answer was lost.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/auth/accept",
+        handler=accept,
+        summary="Take an invitation",
+        permission=Permission.PUBLIC,
+        tag="sessions",
+        body=InvitationInput,
+        example={"invitation": "x" * 43, "password": "correct horse battery"},
+        responses={200: UserResource},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/auth/logout",
+        handler=logout,
+        summary="Log out",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        responses={204: None},
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/me",
+        handler=who_am_i,
+        summary="Read who one is",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        responses={200: UserResource},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/me/password",
+        handler=change_password,
+        summary="Change one's password",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        body=PasswordInput,
+        example={"current": "correct horse battery", "new": "staple apple window rain"},
+        responses={204: None},
+        description="Ends all other sessions.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/me/sessions",
+        handler=list_own_sessions,
+        summary="List one's sessions",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        responses={200: Page[SessionResource]},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/me/sessions",
+        handler=end_other_sessions,
+        summary="End one's other sessions",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        responses={204: None},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/me/sessions/{session}",
+        handler=end_own_session,
+        summary="End one of one's sessions",
+        permission=Permission.ACCOUNT,
+        tag="sessions",
+        params=(_SESSION,),
+        responses={204: None},
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/users",
+        handler=list_users,
+        summary="List users",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(LIMIT, CURSOR),
+        responses={200: Page[UserResource]},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/users",
+        handler=create_user,
+        summary="Invite or create a user",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        body=UserInput,
+        example={
+            "email": "ada@example.com",
+            "name": "Ada",
+            "roles": [{"role": "manager", "project": "default", "environment": "staging"}],
+        },
+        responses={201: Invited},
+        description="Without `password` they are invited: `invitation` in the answer is shown this "
+        "once, is good for seven days, and is what they choose a password with.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/users/{id}",
+        handler=get_user,
+        summary="Read a user",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={200: UserResource},
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/users/{id}",
+        handler=patch_user,
+        summary="Change a user's name, roles or standing",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID, IF_MATCH),
+        body=UserPatch,
+        example={"disabled": True},
+        responses={200: UserResource},
+        description="Effective at once, on every replica within two seconds. Disabling ends all "
+        "sessions. The last administrator stays one: 409 `last_admin`.",
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/users/{id}",
+        handler=delete_user,
+        summary="Delete a user",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={204: None},
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/users/{id}/invite",
+        handler=invite_user,
+        summary="Invite a user again",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={200: Invited},
+        description="Ends the password they had, and their sessions: for who has forgotten it.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/users/{id}/sessions",
+        handler=list_sessions,
+        summary="List a user's sessions",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={200: Page[SessionResource]},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/users/{id}/sessions",
+        handler=end_sessions,
+        summary="End all sessions of a user",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={204: None},
+    ),
+    Route(
+        method="DELETE",
+        path="/api/v1/users/{id}/sessions/{session}",
+        handler=end_session,
+        summary="End a session of a user",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID, _SESSION),
+        responses={204: None},
+    ),
+)

@@ -1,0 +1,574 @@
+"""What can be done with people and sessions. Who may do it is the routes' table to say.
+
+- Whoever logs in is told the same, in the same time, whether the address, the password or the
+  person's standing was wrong; the audit log knows which.
+- Whatever takes something from a person, a password that is changed, being disabled or deleted,
+  ends their sessions in the same step.
+- There is always an administrator: the last one can be neither deleted, disabled nor made less.
+"""
+
+import hmac
+import logging
+import re
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from control_plane.access.model import Principal
+from control_plane.access.roles import Binding, Role
+from control_plane.audit.model import Author
+from control_plane.documents import Precondition
+from control_plane.errors import (
+    Conflict,
+    Invalid,
+    NotFound,
+    TooManyRequests,
+    Unauthorized,
+    Unavailable,
+)
+from control_plane.store.connection import RedisError
+from control_plane.users.directory import Directory, DirectoryChange
+from control_plane.users.model import (
+    Credentials,
+    Invited,
+    SessionRecord,
+    SessionResource,
+    Tokens,
+    UserInput,
+    UserPatch,
+    UserRecord,
+    UserResource,
+    check_email,
+    check_roles,
+    plain_email,
+    user_resource,
+)
+from control_plane.users.passwords import Passwords
+from control_plane.users.policy import check_password
+from control_plane.users.store import UserStore
+from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
+from proxy.contract.problems import Problem
+
+__all__ = ["MAX_USERS", "Lifetimes", "UserService"]
+
+logger = logging.getLogger(__name__)
+
+MAX_USERS = 5_000
+MAX_SESSIONS_EACH = 20
+"""Of one person; the oldest ends when one more begins."""
+_INVITED_FOR = timedelta(days=7)
+_MAX_AGENT_CHARS = 200
+_REFRESH = re.compile(r"mf_refresh_(s_[0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
+_WRONG = "the address or the password is wrong, or the account is disabled"
+_ADMINISTRATOR = Binding(Role.ADMIN)
+
+
+class Lifetimes(NamedTuple):
+    """How long a session lasts in all, and how long it may be idle, in seconds."""
+
+    session_s: int = 30 * 24 * 3600
+    idle_s: int = 7 * 24 * 3600
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class UserService:
+    """People, their sessions, and the principals that tokens stand for."""
+
+    def __init__(
+        self,
+        directory: Directory,
+        store: UserStore,
+        passwords: Passwords,
+        tokens: TokenMaker,
+        lifetimes: Lifetimes | None = None,
+        now: Callable[[], datetime] = _now,
+    ) -> None:
+        self._directory = directory
+        self._store = store
+        self._passwords = passwords
+        self._tokens = tokens
+        self._lifetimes = lifetimes or Lifetimes()
+        self._now = now
+
+    # People
+
+    def page(self, after: str | None, limit: int) -> tuple[list[UserResource], str | None]:
+        """Return people in the order of their ids, and where the next page starts, if any."""
+        wanted = sorted(key for key in self._directory.users if after is None or key > after)
+        items = [user_resource(self._directory.users[key]) for key in wanted[:limit]]
+        return items, wanted[limit - 1] if len(wanted) > limit else None
+
+    def get(self, user: str) -> UserResource:
+        """Return a person; raises NotFound."""
+        return user_resource(self._found(user))
+
+    async def create(self, document: UserInput, author: Author) -> Invited:
+        """Make a person, invited unless a password is given.
+
+        Raises:
+            Invalid: with all problems; Conflict: `user_exists`, `too_many`; Unavailable.
+        """
+        email = plain_email(document.email)
+        problems = check_email(email, document.name) + check_roles(document.roles)
+        password = ""
+        if document.password is not UNSET:
+            problems += check_password(document.password, email.partition("@")[0], document.name)
+        if problems:
+            raise _invalid(problems)
+        if document.password is not UNSET:
+            password = await self._passwords.hash(document.password)
+        invitation = None if password else secrets.token_urlsafe(32)
+        at = self._now()
+        record = UserRecord(
+            id=f"u_{secrets.token_hex(8)}",
+            email=email,
+            name=document.name,
+            roles=tuple(document.roles),
+            version=1,
+            created_at=_text(at),
+            updated_at=_text(at),
+            password=password,
+            invitation=None if invitation is None else _hash(invitation),
+            invited_until=None if invitation is None else _text(at + _INVITED_FOR),
+        )
+
+        def build() -> DirectoryChange:
+            if self._directory.find(email) is not None:
+                raise Conflict(f"{email!r} is there already", code="user_exists")
+            if len(self._directory.users) >= MAX_USERS:
+                raise Conflict(f"{MAX_USERS} people are all there can be", code="too_many")
+            action = "user.create" if invitation is None else "user.invite"
+            return DirectoryChange(action, author, {record.id: record})
+
+        await self._directory.commit(build)
+        return Invited(user_resource(record), invitation, record.invited_until)
+
+    async def invite_again(self, user: str, author: Author) -> Invited:
+        """Give a person another invitation, which ends the one before and the password they had.
+
+        Raises:
+            NotFound; Conflict: `last_admin`, because until it is taken nobody could log in.
+        """
+        invitation = secrets.token_urlsafe(32)
+        until = _text(self._now() + _INVITED_FOR)
+
+        def build() -> DirectoryChange:
+            old = self._found(user)
+            record = self._changed(
+                old, password="", invitation=_hash(invitation), invited_until=until
+            )
+            self._keep_an_admin(old, None)
+            return DirectoryChange(
+                "user.invite", author, {user: record}, self._without_sessions(user)
+            )
+
+        change = await self._directory.commit(build)
+        return Invited(_resource_of(change, user), invitation, until)
+
+    async def patch(
+        self, user: str, document: UserPatch, author: Author, precondition: Precondition
+    ) -> UserResource:
+        """Change a person. Disabling ends their sessions.
+
+        Raises:
+            NotFound, Invalid, PreconditionFailed; Conflict: `last_admin`.
+        """
+        name = "" if document.name is UNSET else document.name
+        problems = check_email("a@b", name)
+        if document.roles is not UNSET:
+            problems += check_roles(document.roles)
+        if problems:
+            raise _invalid(problems)
+        given: dict[str, object] = {
+            field: value
+            for field in document.__struct_fields__
+            if (value := getattr(document, field)) is not UNSET
+        }
+        if document.roles is not UNSET:
+            given["roles"] = tuple(document.roles)
+
+        def build() -> DirectoryChange:
+            old = self._found(user)
+            precondition(old.version)
+            record = self._changed(old, **given)
+            self._keep_an_admin(old, record)
+            ended = self._without_sessions(user) if record.disabled and not old.disabled else {}
+            return DirectoryChange("user.patch", author, {user: record}, ended)
+
+        return _resource_of(await self._directory.commit(build), user)
+
+    async def delete(self, user: str, author: Author) -> None:
+        """Delete a person and end their sessions; raises NotFound, Conflict: `last_admin`."""
+
+        def build() -> DirectoryChange:
+            old = self._found(user)
+            self._keep_an_admin(old, None)
+            return DirectoryChange(
+                "user.delete", author, {user: None}, self._without_sessions(user)
+            )
+
+        await self._directory.commit(build)
+
+    async def ensure_admin(self, email: str, password: str) -> bool:
+        """Make the first administrator when there is nobody yet; return whether that was so."""
+        if self._directory.users:
+            return False
+        author = Author("system", "")
+        document = UserInput(email=email, roles=[_ADMINISTRATOR], password=password)
+        await self.create(document, author)
+        return True
+
+    # Passwords
+
+    async def accept(self, token: str, password: str, address: str) -> UserResource:
+        """Take an invitation by choosing a password.
+
+        Raises:
+            Unauthorized: the invitation is not good, any more or at all; Invalid.
+        """
+        self._check_loaded()
+        user = self._invited(token)
+        about = (user.email.partition("@")[0], user.name)
+        if problems := check_password(password, *about):
+            raise _invalid(problems)
+        hashed = await self._passwords.hash(password)
+
+        def build() -> DirectoryChange:
+            old = self._invited(token)
+            record = self._changed(old, password=hashed, invitation=None, invited_until=None)
+            author = Author(_actor(old), address)
+            return DirectoryChange("user.accept", author, {old.id: record})
+
+        return _resource_of(await self._directory.commit(build), user.id)
+
+    async def change_password(
+        self, user: str, session: str, current: str, new: str, author: Author
+    ) -> None:
+        """Give a person another password, and end their sessions but the one that asks.
+
+        Raises:
+            Unauthorized: `wrong_password`; Invalid; TooManyRequests.
+        """
+        record = self._found(user)
+        await self._attempt(author.address, record.email)
+        if not await self._passwords.check(record.password, current):
+            raise Unauthorized("the password as it is now is another", code="wrong_password")
+        if problems := check_password(new, record.email.partition("@")[0], record.name):
+            raise _invalid(problems)
+        hashed = await self._passwords.hash(new)
+
+        def build() -> DirectoryChange:
+            changed = self._changed(self._found(user), password=hashed)
+            ended = self._without_sessions(user, but=session)
+            return DirectoryChange("user.password", author, {user: changed}, ended)
+
+        await self._directory.commit(build)
+        await self._forgive(author.address, record.email)
+
+    # Sessions
+
+    async def login(self, credentials: Credentials, address: str, agent: str) -> Tokens:
+        """Begin a session.
+
+        Raises:
+            Unauthorized: `login_failed`; TooManyRequests: `login_throttled`;
+            Unavailable: no secret to sign with, too many at once, or Redis is away.
+        """
+        self._check_loaded()
+        if not self._tokens.can_sign:
+            raise Unavailable("nobody can log in: SECRET_KEY is not set", code="login_unavailable")
+        email = plain_email(credentials.email)[:320]
+        await self._attempt(address, email)
+        user = self._directory.find(email)
+        stored = "" if user is None else user.password
+        right = await self._passwords.check(stored, credentials.password)
+        if user is None or not right or user.disabled:
+            why = "unknown" if user is None else "disabled" if right else "wrong_password"
+            await self._note_failure(user, why, address)
+            raise Unauthorized(_WRONG, code="login_failed")
+        fresh = user.password
+        if self._passwords.is_outdated(user.password):
+            fresh = await self._passwords.hash(credentials.password)
+        tokens = await self._begin(user, stored, fresh, address, agent, ("password",))
+        await self._forgive(address, email)
+        return tokens
+
+    async def refresh(self, token: str, address: str) -> Tokens:
+        """Use a refresh token up, and return the next one with a new access token.
+
+        Raises:
+            Unauthorized: `refresh_failed`; the session ends if the token was used before.
+        """
+        self._check_loaded()
+        match = _REFRESH.fullmatch(token)
+        session = None if match is None else self._directory.sessions.get(match[1])
+        if session is None or self._is_over(session) or not self._tokens.can_sign:
+            raise _no_refresh()
+        following = _new_refresh(session.id)
+        try:
+            done = await self._store.rotate(
+                session.id,
+                _hash(token),
+                _hash(following),
+                int(self._now().timestamp() * 1000),
+                self._lifetimes.idle_s,
+            )
+        except (RedisError, TimeoutError):
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+        if done is False:
+            logger.warning("a refresh token was used twice; session %s is ended", session.id)
+            user = self._directory.users.get(session.user)
+            author = Author("" if user is None else _actor(user), address)
+            await self._end((session.id,), "session.reuse", author)
+        if not done:
+            raise _no_refresh()
+        return self._tokens_for(session, following)
+
+    def sessions(self, user: str, current: str | None) -> list[SessionResource]:
+        """Return a person's sessions, newest first; raises NotFound."""
+        self._found(user)
+        records = [self._directory.sessions[s] for s in self._directory.sessions_of.get(user, ())]
+        records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
+        return [
+            SessionResource(
+                record.id,
+                record.created_at,
+                record.expires_at,
+                record.address,
+                record.agent,
+                record.methods,
+                record.id == current,
+            )
+            for record in records
+            if not self._is_over(record)
+        ]
+
+    async def end_session(self, user: str, session: str, author: Author) -> None:
+        """End one session of a person, at once and everywhere; raises NotFound."""
+        if session not in self._directory.sessions_of.get(user, ()):
+            raise NotFound(f"there is no session {session[:80]!r}", code="session_not_found")
+        await self._end((session,), "session.end", author)
+
+    async def end_sessions(self, user: str, author: Author, but: str | None = None) -> None:
+        """End all sessions of a person, or all but one; raises NotFound."""
+        self._found(user)
+        ids = [s for s in self._directory.sessions_of.get(user, ()) if s != but]
+        if ids:
+            await self._end(ids, "session.end", author)
+
+    def principal(self, token: str) -> Principal | None:
+        """Return whom an access token stands for now, None for one that is not good.
+
+        Raises:
+            Unavailable: who there is has not been read yet.
+        """
+        self._check_loaded()
+        claims = self._tokens.read(token)
+        if claims is None:
+            return None
+        session = self._directory.sessions.get(claims.session)
+        user = self._directory.users.get(claims.user)
+        if session is None or user is None or session.user != user.id or user.disabled:
+            return None
+        if self._is_over(session):
+            return None
+        return Principal(
+            "user", _actor(user), bindings=user.roles, user=user.id, session=session.id
+        )
+
+    async def sweep(self) -> int:
+        """End the sessions that are over or were idle for too long; return how many that were."""
+        over = [s.id for s in self._directory.sessions.values() if self._is_over(s)]
+        left = sorted(self._directory.sessions.keys() - set(over))
+        over += await self._store.idle(left)
+        for start in range(0, len(over), 100):
+            await self._end(over[start : start + 100], "session.expire", Author("system", ""))
+        return len(over)
+
+    # Parts
+
+    async def begin_for(
+        self, user: str, address: str, agent: str, methods: tuple[str, ...]
+    ) -> Tokens:
+        """Begin a session of somebody whom something else than a password has proved."""
+        record = self._found(user)
+        if record.disabled:
+            raise Unauthorized(_WRONG, code="login_failed")
+        return await self._begin(record, record.password, record.password, address, agent, methods)
+
+    async def _begin(
+        self,
+        user: UserRecord,
+        stored: str,
+        fresh: str,
+        address: str,
+        agent: str,
+        methods: tuple[str, ...],
+    ) -> Tokens:
+        at = self._now()
+        session = SessionRecord(
+            id=f"s_{secrets.token_hex(8)}",
+            user=user.id,
+            created_at=_text(at),
+            expires_at=_text(at + timedelta(seconds=self._lifetimes.session_s)),
+            address=address,
+            agent=_printable(agent),
+            methods=methods,
+        )
+        refresh = _new_refresh(session.id)
+        try:
+            # first: a session without one would be swept, one without a session is no use
+            await self._store.begin_refresh(
+                session.id, _hash(refresh), int(at.timestamp() * 1000), self._lifetimes.idle_s
+            )
+        except (RedisError, TimeoutError):
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+
+        def build() -> DirectoryChange:
+            now = self._directory.users.get(user.id)
+            if now is None or now.disabled or now.password != stored:
+                raise Unauthorized(_WRONG, code="login_failed")  # changed in this very moment
+            record = msgspec.structs.replace(now, password=fresh, last_login_at=_text(at))
+            ended = self._oldest_sessions(user.id)
+            sessions = {**dict.fromkeys(ended), session.id: session}
+            author = Author(_actor(now), address)
+            return DirectoryChange("session.begin", author, {user.id: record}, sessions)
+
+        await self._directory.commit(build)
+        return self._tokens_for(session, refresh)
+
+    def _tokens_for(self, session: SessionRecord, refresh: str) -> Tokens:
+        access = self._tokens.make(session.user, session.id)
+        return Tokens(access, refresh, ACCESS_TOKEN_S, session.id)
+
+    def _oldest_sessions(self, user: str) -> list[str]:
+        """Return the sessions that make way for one more."""
+        records = [self._directory.sessions[s] for s in self._directory.sessions_of.get(user, ())]
+        records.sort(key=lambda record: (record.created_at, record.id))
+        return [record.id for record in records[: max(0, len(records) - MAX_SESSIONS_EACH + 1)]]
+
+    async def _end(self, ids: Iterable[str], action: str, author: Author) -> None:
+        wanted = list(ids)
+
+        def build() -> DirectoryChange:
+            there = [s for s in wanted if s in self._directory.sessions]
+            return DirectoryChange(action, author, sessions=dict.fromkeys(there))
+
+        await self._directory.commit(build)
+        for session in wanted:
+            try:
+                await self._store.end_refresh(session)
+            except (RedisError, TimeoutError):  # without its session it is good for nothing
+                return
+
+    async def _attempt(self, address: str, account: str) -> None:
+        try:
+            wait_s = await self._store.attempt(_network(address), _hash(account)[:32])
+        except (RedisError, TimeoutError):
+            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
+        if wait_s:
+            detail = "too many attempts to log in, from here or to this account"
+            raise TooManyRequests(detail, wait_s, code="login_throttled")
+
+    async def _forgive(self, address: str, account: str) -> None:
+        try:
+            await self._store.succeeded(_network(address), _hash(account)[:32])
+        except (RedisError, TimeoutError):
+            logger.warning("an attempt to log in that was right stays counted: no Redis")
+
+    async def _note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
+        author = Author("anonymous", address, f"login failed: {why}")
+        targets = () if user is None else (f"user:{user.id}",)
+        change = DirectoryChange("session.refuse", author, targets=targets)
+        await self._directory.commit(lambda: change)
+
+    def _check_loaded(self) -> None:
+        if not self._directory.loaded.is_set():
+            raise Unavailable("who there is has not been read from Redis yet", code="not_loaded")
+
+    def _found(self, user: str) -> UserRecord:
+        record = self._directory.users.get(user)
+        if record is None:
+            raise NotFound(f"there is no user {user[:80]!r}", code="user_not_found")
+        return record
+
+    def _invited(self, token: str) -> UserRecord:
+        presented = _hash(token)
+        now = _text(self._now())
+        for record in self._directory.users.values():
+            if record.invitation is not None and hmac.compare_digest(record.invitation, presented):
+                if record.disabled or (record.invited_until or "") <= now:
+                    break
+                return record
+        raise Unauthorized("the invitation is not good, or not any more", code="invitation_failed")
+
+    def _changed(self, old: UserRecord, **members: object) -> UserRecord:
+        return msgspec.structs.replace(
+            old, version=old.version + 1, updated_at=_text(self._now()), **members
+        )
+
+    def _without_sessions(self, user: str, but: str | None = None) -> dict[str, None]:
+        return {s: None for s in self._directory.sessions_of.get(user, ()) if s != but}
+
+    def _keep_an_admin(self, old: UserRecord, new: UserRecord | None) -> None:
+        if not _is_admin(old) or (new is not None and _is_admin(new)):
+            return
+        if not any(_is_admin(u) for u in self._directory.users.values() if u.id != old.id):
+            detail = "this is the last administrator of all projects who can log in"
+            raise Conflict(detail, code="last_admin")
+
+    def _is_over(self, session: SessionRecord) -> bool:
+        return session.expires_at <= _text(self._now())
+
+
+def _is_admin(user: UserRecord) -> bool:
+    return _ADMINISTRATOR in user.roles and not user.disabled and user.invitation is None
+
+
+def _actor(user: UserRecord) -> str:
+    return f"user:{user.email}"
+
+
+def _resource_of(change: DirectoryChange, user: str) -> UserResource:
+    record = change.users[user]
+    assert record is not None  # noqa: S101 - set by the change itself
+    return user_resource(record)
+
+
+def _no_refresh() -> Unauthorized:
+    return Unauthorized(
+        "the refresh token is not good, or not any more: log in again", code="refresh_failed"
+    )
+
+
+def _new_refresh(session: str) -> str:
+    return f"mf_refresh_{session}.{secrets.token_urlsafe(32)}"
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _printable(agent: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in agent[:_MAX_AGENT_CHARS])
+
+
+def _network(address: str) -> str:
+    """Return what attempts from an address are counted under: of IPv6 the half that is a site's."""
+    return ":".join(address.split(":")[:4]) if ":" in address else address
+
+
+def _invalid(problems: list[Problem]) -> Invalid:
+    return Invalid(f"{problems[0].pointer}: {problems[0].message}", problems=problems)

@@ -1,0 +1,253 @@
+"""People over real HTTP: made, invited, changed, disabled, deleted; what is written down."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import redis
+from argon2 import PasswordHasher
+
+from control_plane.errors import Unavailable
+from control_plane.keys import USERS as USERS_KEY
+from control_plane.store.keys import ProjectKeys
+from control_plane.users.passwords import Passwords
+from control_plane.users.policy import check_password
+from tests.control_plane.users.people import ADA, PASSWORD, add, logged_in, login, people
+from tests.support.api import Api, until
+
+USERS = "/api/v1/users"
+KEYS = ProjectKeys("~access")
+
+
+@pytest.fixture
+async def api(redis_url: str) -> AsyncIterator[Api]:
+    """A control plane without anybody."""
+    async with people(redis_url) as running:
+        yield running
+
+
+async def test_who_is_made_is_listed_and_shows_no_secret(api: Api) -> None:
+    """Neither password nor hash, nor an invitation, after the first time."""
+    made = await add(api)
+    invited = await api.ask("POST", USERS, json={"email": "bob@example.com"})
+    listed = await api.ask("GET", USERS)
+    assert {user["email"] for user in listed.json["items"]} == {ADA, "bob@example.com"}
+    assert invited.json["invitation"].encode() not in listed.body
+    assert b"argon2" not in listed.body
+    read = await api.ask("GET", f"{USERS}/{made['id']}")
+    assert read.json == made
+    assert read.headers["ETag"] == '"1"'
+
+
+@pytest.mark.parametrize(
+    ("body", "where"),
+    [
+        ({"email": "nobody"}, {"/email"}),
+        ({"email": "a@b", "password": "short"}, {"/password"}),
+        ({"email": "a@b", "password": "password1234"}, {"/password"}),
+        ({"email": "somebody@b", "password": "somebody is here"}, {"/password"}),
+        ({"email": "a@b", "password": "aaaaaaaaaaaaaaaa"}, {"/password"}),
+        ({"email": "a@b", "password": "x" * 257}, {"/password"}),
+        ({"email": "a@b", "roles": [{"role": "owner"}]}, {"/roles/0/role"}),
+        ({"email": "a@b", "roles": [{"role": "admin", "project": "a b"}]}, {"/roles/0/project"}),
+        (
+            {"email": "a@b", "roles": [{"role": "viewer", "environment": "staging"}]},
+            {"/roles/0/environment"},
+        ),
+        ({"email": {"$gt": ""}}, {"/email"}),
+        ({"email": "x", "name": "a\nb"}, {"/email", "/name"}),
+    ],
+)
+async def test_somebody_who_makes_no_sense_is_refused(
+    api: Api, body: dict[str, Any], where: set[str]
+) -> None:
+    """With every problem and its place."""
+    reply = await api.ask("POST", USERS, json=body)
+    assert reply.status == 422
+    assert {problem["pointer"] for problem in reply.json["problems"]} == where
+
+
+async def test_an_address_is_one_persons(api: Api) -> None:
+    """However it is written."""
+    await add(api)
+    reply = await api.ask("POST", USERS, json={"email": "ADA@example.com"})
+    assert (reply.status, reply.json["code"]) == (409, "user_exists")
+
+
+async def test_an_invitation_is_taken_once(api: Api, redis_url: str) -> None:
+    """By choosing a password that is one; then it is over."""
+    await add(api)
+    body = {"email": "bob@example.com", "roles": [{"role": "viewer"}]}
+    made = (await api.ask("POST", USERS, json=body)).json
+    assert made["user"]["invited"]
+    assert (await login(api, "bob@example.com", "")).status == 401
+    accept = "/api/v1/auth/accept"
+    taken = {"invitation": made["invitation"], "password": "window staple rain apple"}
+    short = await api.ask("POST", accept, token=None, json={**taken, "password": "short"})
+    assert short.status == 422
+    wrong = await api.ask("POST", accept, token=None, json={**taken, "invitation": "x" * 43})
+    assert (wrong.status, wrong.json["code"]) == (401, "invitation_failed")
+    assert (await api.ask("POST", accept, token=None, json=taken)).status == 200
+    assert (await api.ask("POST", accept, token=None, json=taken)).status == 401
+    assert (await login(api, "bob@example.com", taken["password"])).status == 200
+    with redis.Redis.from_url(redis_url) as client:
+        stored = b"".join(client.hgetall(KEYS.users).values())
+        told = b"".join(f[b"entry"] for _, f in client.xrange(KEYS.audit))
+    for secret in (made["invitation"], taken["password"], PASSWORD):
+        assert secret.encode() not in stored + told
+    assert b"$argon2id$" in stored
+    assert b"argon2" not in told
+
+
+async def test_who_forgot_a_password_is_invited_again(api: Api) -> None:
+    """Sessions and the old password end."""
+    await add(api)
+    made = await add(api, "bob@example.com", "viewer")
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    again = await api.ask("POST", f"{USERS}/{made['id']}/invite")
+    assert again.status == 200
+    assert (await api.ask("GET", "/api/v1/me", token=token)).status == 401
+    assert (await login(api, "bob@example.com")).status == 401
+
+
+@pytest.mark.parametrize("change", ["disable", "delete", "demote", "invite"])
+async def test_the_last_administrator_stays_one(api: Api, change: str) -> None:
+    """Until there is another who can log in."""
+    made = await add(api)
+    path = f"{USERS}/{made['id']}"
+    asked: dict[str, tuple[str, str, Any]] = {
+        "disable": ("PATCH", path, {"disabled": True}),
+        "delete": ("DELETE", path, None),
+        "demote": ("PATCH", path, {"roles": [{"role": "admin", "project": "default"}]}),
+        "invite": ("POST", f"{path}/invite", None),
+    }
+    method, where, body = asked[change]
+    reply = await api.ask(method, where, json=body)
+    assert (reply.status, reply.json["code"]) == (409, "last_admin")
+    await add(api, "bob@example.com", "admin")
+    assert (await api.ask(method, where, json=body)).status in (200, 204)
+
+
+async def test_disabling_ends_sessions(api: Api) -> None:
+    """And whoever is deleted is nobody."""
+    await add(api)
+    made = await add(api, "bob@example.com", "viewer")
+    path = f"{USERS}/{made['id']}"
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    assert (await api.ask("PATCH", path, json={"disabled": True})).json["disabled"]
+    assert (await api.ask("GET", "/api/v1/me", token=token)).status == 401
+    await api.ask("PATCH", path, json={"disabled": False})
+    assert (await api.ask("GET", "/api/v1/me", token=token)).status == 401, "ended is ended"
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    assert (await api.ask("DELETE", path)).status == 204
+    assert (await api.ask("GET", "/api/v1/me", token=token)).status == 401
+    assert (await api.ask("GET", path)).status == 404
+
+
+async def test_a_change_of_what_was_seen_alone(api: Api) -> None:
+    """`If-Match` with another version is refused."""
+    made = await add(api)
+    path = f"{USERS}/{made['id']}"
+    headers = {"If-Match": '"1"'}
+    assert (await api.ask("PATCH", path, json={"name": "Ada"}, headers=headers)).status == 200
+    assert (await api.ask("PATCH", path, json={"name": "B"}, headers=headers)).status == 412
+
+
+async def test_only_an_admin_of_everything_manages_people(api: Api) -> None:
+    """Not one of a project, who could make themselves more."""
+    await add(api)
+    await add(api, "bob@example.com", roles=[{"role": "admin", "project": "default"}])
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    for method, path in (("GET", USERS), ("POST", USERS)):
+        reply = await api.ask(method, path, token=token, json={"email": "c@example.com"})
+        assert (reply.status, reply.json["code"]) == (403, "role_needed")
+
+
+async def test_every_login_is_written_down(api: Api) -> None:
+    """Who, from where, and of one that failed why; a chain that holds."""
+    await add(api)
+    await login(api, ADA, "wrong horse battery")
+    await login(api, "nobody@example.com")
+    await logged_in(api)
+    entries = (await api.ask("GET", "/api/v1/audit?project=~access")).json["items"]
+    told = [(e["action"], e["actor"], e["reason"]) for e in entries]
+    assert told[:3] == [
+        ("session.begin", f"user:{ADA}", ""),
+        ("session.refuse", "anonymous", "login failed: unknown"),
+        ("session.refuse", "anonymous", "login failed: wrong_password"),
+    ]
+    assert all(e["address"] == "127.0.0.1" for e in entries[:3])
+    heads = [e["head"] for e in reversed(entries)]
+    assert [e["previous"] for e in reversed(entries)][1:] == heads[:-1]
+    token = (await logged_in(api))["access_token"]
+    assert (await api.ask("GET", "/api/v1/audit?project=~access", token=token)).status == 200
+    key = (await api.make_key("service", role="admin"))["key"]
+    assert (await api.ask("GET", "/api/v1/audit?project=~access", token=key)).status == 404
+
+
+async def test_the_first_administrator_comes_from_the_settings(redis_url: str) -> None:
+    """Once, when there is nobody: another password there later changes nothing."""
+    settings = {"admin_email": ADA, "admin_password": PASSWORD}
+    async with people(redis_url, **settings) as api:
+        await until(lambda: _can_log_in(api))
+        token = (await logged_in(api))["access_token"]
+        assert (await api.ask("GET", USERS, token=token)).status == 200
+    async with people(redis_url, **{**settings, "admin_password": "another one entirely"}) as api:
+        assert (await login(api)).status == 200
+
+
+async def _can_log_in(api: Api) -> bool:
+    return (await login(api)).status == 200
+
+
+async def test_two_replicas_make_one_first_administrator(redis_url: str) -> None:
+    """And one directory."""
+    settings = {"admin_email": ADA, "admin_password": PASSWORD}
+    async with people(redis_url, **settings) as one, people(redis_url, **settings) as other:
+        await until(lambda: _can_log_in(other))
+        assert len((await one.ask("GET", USERS)).json["items"]) == 1
+
+
+async def test_a_hash_of_yesterday_is_made_anew(
+    api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When its password was right; weaker parameters of long ago do not stay."""
+    await add(api)
+    hashers = api.app[USERS_KEY]._passwords
+    stronger = PasswordHasher(time_cost=2, memory_cost=1024, parallelism=1)
+    monkeypatch.setattr(hashers, "_hasher", stronger)
+    with redis.Redis.from_url(redis_url) as client:
+        assert b"m=1024,t=1,p=1" in b"".join(client.hgetall(KEYS.users).values())
+        assert (await login(api, ADA, "wrong horse battery")).status == 401
+        assert b"m=1024,t=1,p=1" in b"".join(client.hgetall(KEYS.users).values())
+        assert (await login(api)).status == 200
+        assert b"m=1024,t=2,p=1" in b"".join(client.hgetall(KEYS.users).values())
+    assert (await login(api)).status == 200
+
+
+async def test_the_hash_is_argon2id_with_46_mib(real_parameters: dict[str, int]) -> None:
+    """OWASP's first choice."""
+    passwords = Passwords(PasswordHasher(**real_parameters))
+    assert (await passwords.hash(PASSWORD)).startswith("$argon2id$v=19$m=47104,t=1,p=1$")
+    passwords.close()
+
+
+async def test_of_too_many_at_once_some_are_told_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are hashed, a few wait, and memory is bounded."""
+    monkeypatch.setattr("control_plane.users.passwords._WAITING", 3)
+    passwords = Passwords()
+    results = await asyncio.gather(
+        *(passwords.hash(PASSWORD) for _ in range(8)), return_exceptions=True
+    )
+    assert [type(r) for r in results] == [str] * 5 + [Unavailable] * 3
+    assert await passwords.check(str(results[0]), PASSWORD)
+    passwords.close()
+
+
+def test_what_may_be_a_password() -> None:
+    """Long enough and not obvious; nothing is asked of its characters."""
+    for good in ("correct horse battery", "äöüß日本語のパスワード", "   spaces are fine  "):
+        assert check_password(good, "ada") == []
+    for bad in ("short", "qwertyuiop12", "ababababababab", "i am ada lovelace"):
+        assert check_password(bad, "lovelace")
