@@ -16,9 +16,12 @@ import pytest
 from control_plane.keys import KEYS
 from control_plane.publishing.admission import Admission
 from control_plane.publishing.deltas import MAX_EVENTS
+from control_plane.publishing.replica import now_rfc3339
+from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.sync import (
+    BLOBS_PATH,
     MAX_DELTA_BYTES,
     SNAPSHOT_PATH,
     STREAM_PATH,
@@ -27,9 +30,11 @@ from proxy.contract.sync import (
     entity_tag,
     event_id,
 )
+from tests.control_plane.publishing.test_units import give
 from tests.support.api import ADMIN_TOKEN
 from tests.support.control_plane import AUTHOR, Api, put_flag, running_api, until
 from tests.support.redis import RedisServer
+from tests.support.units import names
 
 
 @pytest.fixture
@@ -125,6 +130,41 @@ async def test_a_change_too_large_to_be_told_is_a_pointer(api: Api) -> None:
     assert large.name == "snapshot"
     assert small.name == "delta"
     assert small.data["from"] == large.data["revision"]
+
+
+async def test_a_revision_of_the_header_alone_is_a_delta_without_entries(api: Api) -> None:
+    """The age after which sidecars answer code defaults is in the header, and nowhere else."""
+
+    def build(state: ProjectState) -> Change:
+        record = state.environments["production"]
+        document = msgspec.structs.replace(record.environment, max_age_s=60)
+        edited = msgspec.structs.replace(record, environment=document)
+        edit = Edit(RecordKind.ENVIRONMENT, "production", edited)
+        return Change("test", AUTHOR, now_rfc3339(), (edit,))
+
+    async with api.stream(await api.key()) as reader:
+        first = await reader.next()
+        await api.replica.commit("default", build)
+        event = await reader.next()
+    delta = msgspec.convert(event.data, Delta)
+    assert (delta.set, delta.removed) == ([], [])
+    assert (delta.to, delta.digest) == (first.data["revision"] + 1, first.data["digest"])
+    assert delta.header is not None
+    assert delta.header.max_age_s == 60
+
+
+async def test_a_delta_may_name_blobs_which_are_there(api: Api) -> None:
+    """A long list is told by the digests of its parts; whoever is told can fetch them at once."""
+    key = await api.key()
+    async with api.stream(key) as reader:
+        await reader.next()
+        digest = await give(api.replica, "vip", names(1_500))
+        event = await reader.next()
+        assert event.name == "delta"
+        assert digest in event.data["set"][0]
+        async with api.get(f"{BLOBS_PATH}/{digest}", key) as response:
+            assert response.status == 200
+            assert len(await response.read()) == 1_500 * 12
 
 
 @pytest.mark.parametrize("missed", [1, 3])
@@ -301,13 +341,13 @@ async def test_a_slow_reader_gets_all_it_missed_or_a_pointer(api: Api, count: in
             await put_flag(api.replica, "b", value=f"{number}" + "x" * 5_000)
         assert len(api.sync.streams._slow) == 1
         text = await read_until_quiet(one)
-    names = re.findall(rb"event: (\w+)\nid: \w+-(\d+)\n", text)
-    told = [int(revision) for name, revision in names if name == b"delta"]
-    assert int(names[-1][1]) == first + count
+    events = re.findall(rb"event: (\w+)\nid: \w+-(\d+)\n", text)
+    told = [int(revision) for name, revision in events if name == b"delta"]
+    assert int(events[-1][1]) == first + count
     if count < MAX_EVENTS:
         assert told == list(range(first + 1, first + count + 1))
     else:
-        assert (b"snapshot", str(first + count).encode()) in names
+        assert (b"snapshot", str(first + count).encode()) in events
         assert len(told) < MAX_EVENTS
 
 
