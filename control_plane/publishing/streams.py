@@ -221,7 +221,8 @@ class Streams:
 
     def paused(self, stream: "Stream") -> None:
         """Take note that a stream does not take what it was sent."""
-        self._slow[stream] = monotonic(), stream.transport.get_write_buffer_size()
+        if stream in stream.audience.streams:
+            self._slow[stream] = monotonic(), stream.transport.get_write_buffer_size()
 
     def forget(self, stream: "Stream") -> None:
         """Take note that a stream has ended."""
@@ -252,9 +253,10 @@ class Streams:
         return audience
 
     def _note(self, project: str, environment: str) -> None:
-        """Take note of a change, which the replica has made current."""
+        """Take note of a change, which the replica has just made current and logged."""
         audience = self._audiences.get((project, environment))
         if audience is not None:
+            self._look(audience)  # at once, so that it is where the log ends, whoever is told next
             self._changed.add(audience)
             self._woken.set()
 
@@ -262,8 +264,6 @@ class Streams:
         """Tell those who follow what has changed, a few at a time."""
         while self._changed:
             audience = self._changed.pop()
-            if not self._look(audience):
-                continue
             for place, stream in enumerate(tuple(audience.streams), 1):
                 self._tell(stream)
                 if place % _A_TURN == 0:

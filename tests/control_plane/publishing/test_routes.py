@@ -6,7 +6,7 @@ import gzip
 import re
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from control_plane.keys import KEYS
+from control_plane.publishing import streams
 from control_plane.publishing.admission import Admission
 from control_plane.publishing.deltas import MAX_EVENTS
 from control_plane.publishing.replica import now_rfc3339
@@ -117,6 +118,24 @@ async def test_the_changes_of_a_burst_come_one_after_the_other(api: Api) -> None
             assert (event.data["from"], event.data["to"]) == (revision, revision + 1)
             assert f'"{number}"' in event.data["set"][0]
             revision += 1
+
+
+async def test_changes_while_others_are_being_told_are_told_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has its turn later gets more at once, and none of it again."""
+    monkeypatch.setattr(streams, "_A_TURN", 1)
+    key = await api.key()
+    async with AsyncExitStack() as stack:
+        readers = [await stack.enter_async_context(api.stream(key)) for _ in range(8)]
+        for reader in readers:
+            revision = (await reader.next()).data["revision"]
+        for number in range(30):
+            await put_flag(api.replica, "b", value=str(number))
+        for reader in readers:
+            told = [(await reader.next()).data["from"] for _ in range(30)]
+            assert told == list(range(revision, revision + 30))
+    assert api.sync.streams.told["delta"] == 30 * 8
 
 
 async def test_a_change_too_large_to_be_told_is_a_pointer(api: Api) -> None:
@@ -463,8 +482,7 @@ async def test_too_many_streams_are_refused(api: Api) -> None:
 
 async def test_too_many_at_once_are_told_to_come_again(api: Api) -> None:
     """No more begin in a second than may; the others are spread."""
-    streams = api.sync.streams
-    streams.admission = Admission(5)
+    api.sync.streams.admission = admission = Admission(5)
     key = await api.key()
 
     async def ask() -> str | None:
@@ -473,9 +491,9 @@ async def test_too_many_at_once_are_told_to_come_again(api: Api) -> None:
 
     waits = await asyncio.gather(*(ask() for _ in range(60)))
     taken = waits.count(None)
-    assert streams.admission.accepted == taken
-    assert streams.admission.refused == 60 - taken
-    assert streams.admission.peak <= 5
+    assert admission.accepted == taken
+    assert admission.refused == 60 - taken
+    assert admission.peak <= 5
     assert all(1 <= int(wait) <= 30 for wait in waits if wait is not None)
     assert len(set(waits)) > 3
 
