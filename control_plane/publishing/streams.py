@@ -285,13 +285,13 @@ class Streams:
         audience, told = stream.audience, stream.told
         if told is audience.pointer or stream in self._slow or stream.transport.is_closing():
             return
-        stream.told = audience.pointer
         log = self._replica.deltas(audience.project, audience.environment)
         events = log.since(told.epoch, told.revision, told.digest)
         if events is None:
             self._send(stream, [audience.event], "snapshot")
         else:
             self._send(stream, events, "delta")
+        stream.told = audience.pointer
 
     def _send(self, stream: "Stream", events: list[bytes], kind: str) -> None:
         self.told[kind] += len(events)

@@ -19,6 +19,7 @@ from control_plane.publishing.admission import Admission
 from control_plane.publishing.deltas import MAX_EVENTS
 from control_plane.publishing.replica import now_rfc3339
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
+from control_plane.publishing.streams import Stream
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.sync import (
@@ -136,6 +137,27 @@ async def test_changes_while_others_are_being_told_are_told_once(
             told = [(await reader.next()).data["from"] for _ in range(30)]
             assert told == list(range(revision, revision + 30))
     assert api.sync.streams.told["delta"] == 30 * 8
+
+
+async def test_a_failure_delays_a_change_and_swallows_none(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever breaks while streams are told: the task begins again, and tells what it did not."""
+    key = await api.key()
+    async with api.stream(key) as one, api.stream(key) as other:
+        await one.next()
+        await other.next()
+        send, failures = api.sync.streams._send, iter([RuntimeError("unexpected")])
+
+        def fail_once(stream: Stream, events: list[bytes], kind: str) -> None:
+            for failure in failures:
+                raise failure
+            send(stream, events, kind)
+
+        monkeypatch.setattr(api.sync.streams, "_send", fail_once)
+        await put_flag(api.replica, "b")
+        assert [(await reader.next()).name for reader in (one, other)] == ["delta", "delta"]
+    assert not list(failures)
 
 
 async def test_a_change_too_large_to_be_told_is_a_pointer(api: Api) -> None:
@@ -452,6 +474,22 @@ async def test_stopping_ends_streams_at_once_and_in_order(redis_url: str) -> Non
         async with api.get(STREAM_PATH, await api.key()) as response:
             assert response.status == 503
             assert response.headers["Retry-After"] == "1"
+
+
+async def test_stopping_waits_for_no_reader_that_takes_nothing(api: Api) -> None:
+    """It would not hear of the end."""
+    async with deaf(api) as one:
+        await put_flag(api.replica, "b", value="x" * 200_000)
+        await until(lambda: len(api.sync.streams._slow) == 1)
+        api.sync.close_streams()
+        one.setblocking(False)
+        loop = asyncio.get_running_loop()
+        received = b""
+        async with asyncio.timeout(10):
+            with contextlib.suppress(ConnectionError):
+                while text := await loop.sock_recv(one, 65_536):
+                    received += text
+        assert len(received) < 200_000  # what waited for it was dropped
 
 
 async def test_a_stream_ends_in_order_when_it_has_lived_long_enough(redis_url: str) -> None:
