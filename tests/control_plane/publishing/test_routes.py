@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 import aiohttp
 import msgspec
@@ -406,17 +407,23 @@ async def test_a_reader_that_takes_nothing_is_dropped(api: Api) -> None:
 
 
 async def test_who_takes_a_little_at_a_time_is_not_dropped(api: Api) -> None:
-    """A narrow line is slow and alive."""
-    api.sync.streams.pace = api.sync.streams.pace._replace(heartbeat_s=0.01, slow_s=0.3)
+    """A narrow line is slow and alive; a reader that has stopped is not."""
+    streams = api.sync.streams
     loop = asyncio.get_running_loop()
     async with deaf(api) as one:
-        await put_flag(api.replica, "b", value="x" * 200_000)
         one.setblocking(False)
-        received = 0
-        while received < 200_000:
-            received += len(await loop.sock_recv(one, 20_000))
-            await asyncio.sleep(0.1)
-        assert api.sync.streams.ended["slow"] == 0
+        await put_flag(api.replica, "b", value="x" * 240_000)
+        await until(lambda: len(streams._slow) == 1)
+        (stream,) = streams._slow
+        waits = stream.transport.get_write_buffer_size
+        for hour in range(1, 4):
+            before = waits()
+            while waits() == before:
+                await loop.sock_recv(one, 4_096)
+            streams._drop_slow(monotonic() + hour * 3_600)
+            assert streams.ended["slow"] == 0
+        streams._drop_slow(monotonic() + 4 * 3_600)
+        assert streams.ended["slow"] == 1
 
 
 async def test_who_goes_on_sending_is_cut(api: Api) -> None:
