@@ -1,14 +1,25 @@
 """`matrixflag dev` as one: how fast a change takes effect, and the API with many flags."""
 
+import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import msgspec
+
 from loadtests.percentiles import percentile
+from proxy.contract.snapshot import Snapshot, encode_entry
+from proxy.contract.sync import Delta
+from proxy.garbage import Undertaker, tame_collector
+from proxy.holder import Holder
+from proxy.metrics import Metrics
+from proxy.ofrep.current import Current
+from proxy.sync import SyncStatus
 from tests.bench.client import Client
-from tests.bench.definitions import mixed, plain
+from tests.bench.definitions import definition, mixed, plain, snapshot
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
 from tests.bench.stored import API_FLAGS, store
@@ -17,6 +28,7 @@ from tests.support.processes import running_dev
 __all__ = ["measure_api", "measure_change"]
 
 _EFFECT_MS, _GET_MS, _PUT_MS = 100.0, 10.0, 25.0
+_APPLIED_MS = 1.0
 _EFFECT_S = 30.0  # bound of a wait, not expectation
 _POLL_S = 0.001
 _PAGE = 50
@@ -24,13 +36,54 @@ _FLAG = "bench.toggle"
 
 
 def measure_change(scale: Scale, directory: Path) -> Iterator[Figure]:
-    """Yield the time from sending a PUT to the sidecar's first answer with the new value."""
+    """Yield the time from sending a PUT to the sidecar's first answer with the new value.
+
+    And what a change costs a sidecar with many flags, once it is there.
+    """
     with running_dev(directory / "data") as dev:
         store(dev, [plain(_FLAG)])
         times = _effects(dev, scale.changes)
     name = f"PUT to evaluated, {scale.changes} changes"
     yield informative(f"{name}: p50", percentile(times, 50) * 1e3, "ms")
     yield below(f"{name}: p99", percentile(times, 99) * 1e3, _EFFECT_MS, "ms")
+    applied = asyncio.run(_applied(scale.compiled_flags, max(scale.repeats, 5)))
+    name = f"a change among {scale.compiled_flags:,} flags, from its event to served"
+    yield below(name, applied * 1e3, _APPLIED_MS, "ms")
+
+
+async def _applied(count: int, turns: int) -> float:
+    """Return the median seconds from the bytes of a delta to its being served, digest proven.
+
+    With all who are told of a swap in a sidecar.
+    """
+    holder, current = Holder(), Current()
+    metrics, undertaker = Metrics(holder, SyncStatus(), current), Undertaker()
+    for each in (current.swapped, metrics.swapped, undertaker.swapped):
+        holder.subscribe(each)
+    documents = [*mixed(count - 1), plain(_FLAG)]
+    await holder.offer(snapshot(documents), "control-plane")
+    tame_collector()
+    times = []
+    for turn in range(turns):
+        documents[-1] = {**plain(_FLAG), "value": turn % 2 == 0}
+        assert holder.served is not None
+        event = _delta(holder.served.snapshot, documents[-1])
+        start = time.perf_counter()
+        delta = msgspec.json.decode(event, type=Delta)
+        await holder.follow(delta, holder.served.header.epoch, "control-plane")
+        times.append(time.perf_counter() - start)
+    return median(times)
+
+
+def _delta(held: Snapshot, document: dict[str, Any]) -> bytes:
+    """Return the data of the event that tells one changed flag."""
+    line = encode_entry("flag", document["key"], definition(document))
+    digest = held.digest.copy()
+    digest.put("flag", document["key"], line)
+    revision = held.header.revision + 1
+    header = msgspec.structs.replace(held.header, revision=revision, digest=digest.hexdigest())
+    told = Delta(revision - 1, revision, header.digest, [line.decode()], [], header)
+    return msgspec.json.encode(told)
 
 
 def measure_api(scale: Scale, directory: Path) -> Iterator[Figure]:

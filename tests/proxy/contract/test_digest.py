@@ -3,9 +3,11 @@
 from hashlib import sha256
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.contract import digest as digest_module
 from proxy.contract.digest import SnapshotDigest
 
 
@@ -86,9 +88,15 @@ def applied(digest: SnapshotDigest, changes: Any) -> None:
 
 
 @settings(deadline=None)
-@given(_changes, _changes, _changes)
-def test_a_copy_changes_apart(first: Any, here: Any, there: Any) -> None:
-    """Neither sees what becomes of the other, and both know their digest."""
+@given(_changes, _changes, _changes, st.sampled_from([0, 3, 512]))
+def test_a_copy_changes_apart(first: Any, here: Any, there: Any, recent: int) -> None:
+    """Neither sees what becomes of the other, whatever they share, and both know their digest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest_module, "_MOST_RECENT", recent)
+        _change_apart(first, here, there)
+
+
+def _change_apart(first: Any, here: Any, there: Any) -> None:
     one = SnapshotDigest()
     applied(one, first)
     other = one.copy()
@@ -105,3 +113,4 @@ def test_a_copy_changes_apart(first: Any, here: Any, there: Any) -> None:
         whole = SnapshotDigest()
         applied(whole, changes)
         assert digest.hexdigest() == whole.hexdigest()
+        assert digest.copy().hexdigest() == whole.hexdigest()
