@@ -2,7 +2,6 @@
 
 import compileall
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from tests.bench.definitions import contexts, mixed
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
 from tests.bench.stored import store
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, Sidecar, running, running_dev, running_sidecar
 
 __all__ = ["measure_cold_start", "measure_memory", "measure_requests"]
@@ -160,9 +160,7 @@ def _ready_s(directory: Path, source: list[str], environ: dict[str, str]) -> tup
 
     The second of the pair is the CPU time that it took of them, which others' load leaves alone.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     arguments = ["proxy", "--port", "0", "--admin-port", str(port), *source]
     start = time.perf_counter()
     log = directory / "cold.log"

@@ -11,11 +11,9 @@ A server listens on a free port of the loopback, durable as `docs/deploy.md` ask
 directory.
 """
 
-import contextlib
 import platform
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +25,7 @@ from pathlib import Path
 import pytest
 import redis
 
+from tests.support.ports import free_port
 from tests.support.tools import missing
 
 __all__ = [
@@ -71,7 +70,7 @@ class RedisServer:
         self._binary = server_binary(kind)
         self._directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        self._port = _free_port()
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
     def start(self) -> None:
@@ -139,13 +138,6 @@ class RedisServer:
         if self._process is not None:
             self._process.wait(timeout=10)
             self._process = None
-
-
-def _free_port() -> int:
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from typing import Any, Self
 import redis
 from redis.crc import key_slot
 
+from tests.support.ports import free_port
 from tests.support.redis import server_binary
 from tests.support.tools import require
 
@@ -45,9 +46,7 @@ def free_ports(count: int) -> list[int]:
     found: list[int] = []
     with contextlib.ExitStack() as held:
         while len(found) < count:
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+            port = free_port()
             bus = held.enter_context(socket.socket())
             if port + _CLUSTER_BUS < 65_536:
                 with contextlib.suppress(OSError):

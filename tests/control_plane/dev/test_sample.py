@@ -5,7 +5,7 @@ import pytest
 from control_plane.dev.data_dir import DevState
 from control_plane.dev.errors import DevError
 from control_plane.dev.sample import prepare
-from tests.proxy.sync.control_plane import free_port
+from tests.support.ports import free_port
 
 
 @pytest.mark.parametrize("key", ["", "mf_sidecar_" + "k" * 43])

@@ -6,7 +6,7 @@ import pytest
 
 from control_plane.dev import supervisor
 from control_plane.dev.errors import DevError
-from tests.proxy.sync.control_plane import free_port
+from tests.support.ports import free_port
 
 
 async def test_a_sidecar_that_ends_after_listening_is_told_with_its_log(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ each with the way back to the ordinary one. Every request is kept.
 import asyncio
 import gzip
 import json
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,7 +26,7 @@ from proxy.contract.sync import (
 )
 from tests.support.snapshots import make_delta, make_snapshot
 
-__all__ = ["FakeControlPlane", "control_plane", "delta_event", "free_port", "stream_of"]
+__all__ = ["FakeControlPlane", "control_plane", "delta_event", "stream_of"]
 
 KEY = "mf_sidecar_" + "k" * 43
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -186,14 +185,6 @@ async def stream_of(request: web.Request) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(request)
     return response
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @asynccontextmanager

@@ -22,9 +22,9 @@ from tests.proxy.sync.control_plane import (
     FakeControlPlane,
     Handler,
     control_plane,
-    free_port,
 )
 from tests.proxy.sync.sidecar import answers, running
+from tests.support.ports import free_port
 from tests.support.units import LongList, in_segment, long_list, names
 
 SIXTEEN = long_list(names(50_000))

@@ -10,10 +10,10 @@ from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from tests.proxy.sync.control_plane import (
     FakeControlPlane,
     control_plane,
-    free_port,
     stream_of,
 )
 from tests.proxy.sync.sidecar import Sidecar, answers, running
+from tests.support.ports import free_port
 
 Pair = tuple[FakeControlPlane, FakeControlPlane]
 

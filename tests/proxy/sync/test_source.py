@@ -22,10 +22,10 @@ from tests.proxy.sync.control_plane import (
     FakeControlPlane,
     Handler,
     control_plane,
-    free_port,
     stream_of,
 )
 from tests.proxy.sync.sidecar import Sidecar, answers, running
+from tests.support.ports import free_port
 from tests.support.signing import signer, trusting
 from tests.support.snapshots import make_snapshot
 
