@@ -345,6 +345,7 @@ def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
         standings=fleet.standings,
         fleet_complete=fleet.complete,
         loop_lag_s=app[LAG].worst_s,
+        tasks=len(asyncio.all_tasks()),
     )
 
 

@@ -258,6 +258,12 @@ METRICS: dict[str, MetricRow] = {
             "(full)",
         ),
         MetricRow(
+            "matrixflag_tasks",
+            "gauge",
+            (),
+            "Tasks of the event loop: background work, connections and streams",
+        ),
+        MetricRow(
             "matrixflag_loop_lag_seconds",
             "gauge",
             (),
@@ -316,6 +322,7 @@ class Figures(NamedTuple):
     standings: Mapping[str, int]
     fleet_complete: bool
     loop_lag_s: float
+    tasks: int
 
 
 class _Registry(Protocol):
@@ -385,6 +392,7 @@ class _State(Collector):
         yield _counter("matrixflag_commit_conflicts_total", now.conflicts)
         yield _counter("matrixflag_definitions_reloads_total", now.reloads)
         yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
+        yield _gauge("matrixflag_tasks", now.tasks)
         yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
         yield from _reports(now)
         yield _counter("matrixflag_unit_blobs_read_total", now.blobs_read)

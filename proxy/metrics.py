@@ -254,6 +254,12 @@ METRICS: tuple[MetricRow, ...] = (
         "Background work that failed in a way nobody expected and was started again.",
     ),
     MetricRow(
+        "matrixflag_tasks",
+        "gauge",
+        (),
+        "Tasks of the event loop: background work and open requests.",
+    ),
+    MetricRow(
         "matrixflag_loop_lag_seconds",
         "histogram",
         (),
@@ -377,6 +383,7 @@ class Metrics:
         yield _metric("matrixflag_event_streams_dropped_total", _labelled(self.streams_dropped))
         yield _metric("matrixflag_event_streams_refused_total", [((), self.streams_refused)])
         yield _metric("matrixflag_background_failures_total", _labelled(self.background_failures))
+        yield _metric("matrixflag_tasks", [((), len(asyncio.all_tasks()))])
         yield _histogram("matrixflag_loop_lag_seconds", {(): self.loop_lag})
         yield from self._snapshot()
         yield from self._sync()

@@ -1,11 +1,19 @@
 """At the end of a run: the figures, and the seed that makes the same run again."""
 
 import statistics
+from pathlib import Path
 
 import pytest
 
 from tests.chaos.figures import FIGURES
 from tests.chaos.long import LONG, SEED
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give faults their time: what they wait for has a limit of its own."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.timeout(3600 if LONG else 300))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

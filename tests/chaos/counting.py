@@ -14,6 +14,9 @@ from tests.chaos.world import World, until
 
 __all__ = ["all_counted", "units_in_redis"]
 
+COUNTED_S = 100.0
+"""A batch that a consumer got and did not finish is claimed after a minute, or some more."""
+
 Counted = Counter[tuple[bytes, str]]
 """How often there is a record of a unit, by its hash, with its variant."""
 
@@ -49,7 +52,7 @@ def _records(client: redis.Redis, base: str, subject: str) -> Counted:
     return found
 
 
-async def all_counted(world: World, evaluator: Evaluator, within_s: float) -> float:
+async def all_counted(world: World, evaluator: Evaluator) -> float:
     """Return the seconds until each unit that is shown by now is counted, once and no other."""
     shown = {_hash(unit): variant for unit, variant in evaluator.units.items()}
 
@@ -58,7 +61,7 @@ async def all_counted(world: World, evaluator: Evaluator, within_s: float) -> fl
             found = units_in_redis(client)
         return found.keys() >= shown.items()
 
-    took_s = await until(there, within_s)
+    took_s = await until(there, COUNTED_S)
     with world.redis.client() as client:
         found = units_in_redis(client)
     unsure = {_hash(unit) for unit in evaluator.unsure}

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -85,14 +85,25 @@ class Program:
         bound = resource.RLIM_INFINITY if most_bytes is None else most_bytes
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (bound, resource.RLIM_INFINITY))
 
-    def descriptors(self) -> int:
-        """Return how many descriptors are open."""
-        return self.process.num_fds()
+    def descriptors(self, pooled: Collection[int]) -> int:
+        """Return how many descriptors are open, without connections to ports that pools keep."""
+        connections = self.process.net_connections("tcp")
+        kept = sum(bool(c.raddr) and c.raddr.port in pooled for c in connections)
+        return self.process.num_fds() - kept
 
     def memory_bytes(self) -> int:
         """Return how much memory is resident."""
         rss: int = self.process.memory_info().rss
         return rss
+
+    def forget_peak(self) -> None:
+        """Begin anew with the most memory that was resident."""
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def peak_bytes(self) -> int:
+        """Return the most memory that was resident since, however shortly."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def close(self) -> None:
         """End it, however it stands."""

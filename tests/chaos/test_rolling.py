@@ -31,7 +31,7 @@ async def test_a_rolling_restart_of_two_control_planes(tmp_path: Path) -> None:
         assert isinstance(refused, asyncio.CancelledError), refused
         await world.publish()
         note("rolling restart: last change served", await evaluator.all_see(world.step, 60))
-        note("rolling restart: all counted", await all_counted(world, evaluator, 60))
+        note("rolling restart: all counted", await all_counted(world, evaluator))
 
 
 async def _publish(world: World, up: list[bool]) -> None:

@@ -14,15 +14,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 
 from tests.chaos.evaluator import Evaluator, evaluating
 from tests.chaos.lines import Address, Line
 from tests.chaos.long import LONG
+from tests.chaos.namespaces import Machine
 from tests.chaos.programs import Program
-from tests.proxy.sync.control_plane import free_port
+from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 
 __all__ = ["ADMIN", "ADMIN_TOKEN", "SHOWN", "World", "running_world", "until"]
@@ -31,6 +32,8 @@ ADMIN_TOKEN = "an-administrators-token"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 _PAUSE_S = 0.01 if LONG else 0.03
 _LOOK_S = 0.02
+_SLACK = 8  # connections that are kept for the next request
+_LEFT_S = 30.0
 
 
 def _served(**production: Any) -> dict[str, Any]:
@@ -67,13 +70,22 @@ SHOWN: dict[str, Any] = {
 }
 
 
+class Footprint(NamedTuple):
+    """What a program has of what must not become more and more."""
+
+    descriptors: int
+    tasks: float
+
+
 class World:
     """What runs, and how to break it."""
 
-    def __init__(self, directory: Path, http: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, directory: Path, http: aiohttp.ClientSession, redis: RedisServer | None = None
+    ) -> None:
         self.directory = directory
         self.http = http
-        self.redis = RedisServer(directory=directory)
+        self.redis = redis or RedisServer(directory=directory)
         self.redis_lines: list[Line] = []
         self.sync_lines: list[Line] = []
         self.control_planes: list[Program] = []
@@ -86,6 +98,8 @@ class World:
         """The latest that is published for certain."""
         self.tried = 0
         """The latest that anybody tried to publish."""
+        self.key: str | None = None
+        """What evaluations are asked for with, where the environment has keys."""
 
     # what users do
 
@@ -115,10 +129,39 @@ class World:
 
     @asynccontextmanager
     async def evaluating(self) -> AsyncIterator[Evaluator]:
-        """Ask all sidecars meanwhile; every answer must be right."""
-        async with evaluating(self.ofrep_urls, lambda: self.tried, _PAUSE_S) as evaluator:
+        """Ask all sidecars meanwhile; every answer must be right, and nothing be left behind."""
+        before = [await self._footprint(*program) for program in self._programs()]
+        async with evaluating(self.ofrep_urls, lambda: self.tried, _PAUSE_S, self.key) as evaluator:
             await evaluator.all_see(self.step, 10)
             yield evaluator
+        for program, footprint in zip(self._programs(), before, strict=True):
+            if program[0].starts == 1:  # else it has begun anew, with nothing
+                await self._leaves_nothing(program, footprint)
+
+    def _programs(self) -> list[tuple[Program, str]]:
+        """Return all programs of ours, and where their metrics are."""
+        programs = [*self.control_planes, *self.sidecars]
+        return list(zip(programs, [*self.metrics_urls, *self.admin_urls], strict=True))
+
+    async def _footprint(self, program: Program, metrics_url: str) -> Footprint:
+        """Return how many descriptors and tasks a program has."""
+        tasks = (await self.metrics(metrics_url))["matrixflag_tasks"]
+        pooled = [line.address[1] for line in self.redis_lines]  # bounded by a setting
+        return Footprint(program.descriptors(pooled), tasks)
+
+    async def _leaves_nothing(self, program: tuple[Program, str], before: Footprint) -> None:
+        """Wait until a program has no more than it had; connections in reserve aside."""
+
+        async def is_no_larger() -> bool:
+            nonlocal now
+            now = await self._footprint(*program)
+            return all(n <= b + _SLACK for n, b in zip(now, before, strict=True))
+
+        now = before
+        try:
+            await until(is_no_larger, _LEFT_S)
+        except AssertionError:
+            raise AssertionError(f"{program[0].name} had {before}, and has {now}") from None
 
     # what operators see
 
@@ -145,9 +188,8 @@ class World:
         return monotonic() - started
 
     async def _fresh(self, sidecar: int) -> bool:
-        status = await self.status(sidecar)
-        snapshot = status["snapshot"]
-        return status["sync"]["state"] == "streaming" and not snapshot["age_estimated"]
+        metrics = await self.metrics(self.admin_urls[sidecar])
+        return metrics['matrixflag_sync_state{state="streaming"}'] == 1
 
     async def _sees_redis(self, control_plane: int) -> bool:
         async with self.http.get(self.api_urls[control_plane] + "/health") as answer:
@@ -155,34 +197,54 @@ class World:
 
     # what comes and goes
 
-    async def _add_control_plane(self, stack: AsyncExitStack, environ: Mapping[str, str]) -> None:
+    async def _line(
+        self, stack: AsyncExitStack, targets: Sequence[Address], on: Machine | None
+    ) -> Line:
+        """Return a line that programs on a machine, or here, can connect to."""
+        line = Line(targets, "127.0.0.1" if on is None else on.here)
+        await stack.enter_async_context(line)
+        if on is not None:
+            on.ports.append(line.address[1])
+        return line
+
+    async def _add_control_plane(
+        self, stack: AsyncExitStack, environ: Mapping[str, str], on: Machine | None
+    ) -> None:
         redis_port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
-        line = await stack.enter_async_context(Line([("127.0.0.1", redis_port)]))
+        line = await self._line(stack, [("127.0.0.1", redis_port)], on)
         self.redis_lines.append(line)
+        here = "127.0.0.1" if on is None else on.address
         port, metrics_port = free_port(), free_port()
         host, line_port = line.address
         number = len(self.control_planes)
         program = Program(
             self.directory,
             f"control-plane-{number}",
-            ["control-plane", "--port", str(port)],
+            ["control-plane", "--host", here, "--port", str(port), "--metrics-host", here],
             {
                 "REDIS_URL": f"redis://{host}:{line_port}/0",
                 "ADMIN_TOKEN": ADMIN_TOKEN,
                 "METRICS_PORT": str(metrics_port),
                 **environ,
             },
+            () if on is None else on.before,
         )
         stack.callback(program.close)
         self.control_planes.append(program)
-        self.api_urls.append(f"http://127.0.0.1:{port}")
-        self.metrics_urls.append(f"http://127.0.0.1:{metrics_port}")
+        self.api_urls.append(f"http://{here}:{port}")
+        self.metrics_urls.append(f"http://{here}:{metrics_port}")
 
     async def _add_sidecar(
-        self, stack: AsyncExitStack, key: str, environ: Mapping[str, str], before: Sequence[str]
+        self,
+        stack: AsyncExitStack,
+        key: str,
+        environ: Mapping[str, str],
+        before: Sequence[str],
+        on: Machine | None,
     ) -> None:
-        line = await stack.enter_async_context(Line([_address(url) for url in self.api_urls]))
+        line = await self._line(stack, [_address(url) for url in self.api_urls], on)
         self.sync_lines.append(line)
+        here = "127.0.0.1" if on is None else on.address
         port, admin_port = free_port(), free_port()
         host, line_port = line.address
         number = len(self.sidecars)
@@ -191,6 +253,9 @@ class World:
             f"sidecar-{number}",
             ["proxy", "--port", str(port), "--admin-port", str(admin_port)],
             {
+                "MATRIXFLAG_HOST": here,
+                "MATRIXFLAG_ADMIN_HOST": here,
+                "MATRIXFLAG_ALLOW_ANONYMOUS": "false" if on is None else "true",
                 "MATRIXFLAG_CONTROL_PLANE_URL": f"http://{host}:{line_port}",
                 "MATRIXFLAG_KEY": key,
                 "MATRIXFLAG_CACHE_DIR": str(self.directory / f"cache-{number}"),
@@ -198,12 +263,12 @@ class World:
                 "MATRIXFLAG_INSTANCE": f"sidecar-{number}",
                 **environ,
             },
-            before,
+            before if on is None else on.before,
         )
         stack.callback(program.close)
         self.sidecars.append(program)
-        self.ofrep_urls.append(f"http://127.0.0.1:{port}")
-        self.admin_urls.append(f"http://127.0.0.1:{admin_port}")
+        self.ofrep_urls.append(f"http://{here}:{port}")
+        self.admin_urls.append(f"http://{here}:{admin_port}")
 
 
 @asynccontextmanager
@@ -212,20 +277,26 @@ async def running_world(
     *,
     control_planes: int = 1,
     sidecars: int = 1,
+    redis: RedisServer | None = None,
     environ: Mapping[str, str] | None = None,
     environs: Sequence[Mapping[str, str]] = (),
     control_plane_environ: Mapping[str, str] | None = None,
     before: Sequence[str] = (),
+    control_planes_on: Machine | None = None,
+    sidecars_on: Machine | None = None,
 ) -> AsyncIterator[World]:
-    """Run an installation; `environ` and `before` are for its sidecars, `environs` for each one."""
+    """Run an installation; `environ` and `before` are for its sidecars, `environs` for each one.
+
+    Programs run here, or on a machine of their own; lines that they connect to are on its cable.
+    """
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(
             aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=15))
         )
-        world = World(directory, http)
+        world = World(directory, http, redis)
         stack.enter_context(world.redis)
         for _ in range(control_planes):
-            await world._add_control_plane(stack, control_plane_environ or {})
+            await world._add_control_plane(stack, control_plane_environ or {}, control_planes_on)
         await asyncio.gather(*(program.start() for program in world.control_planes))
         for flag in (GREETING, SHOWN, {"key": "step", "type": "integer", "value": 0}):
             status, document = await world.api("POST", "/api/v1/flags", json=flag)
@@ -235,7 +306,7 @@ async def running_world(
         assert status == 201, key
         for _, own in zip_longest(range(sidecars), environs, fillvalue={}):
             settings = {**(environ or {}), **own}
-            await world._add_sidecar(stack, key["key"], settings, before)
+            await world._add_sidecar(stack, key["key"], settings, before, sidecars_on)
         await asyncio.gather(*(program.start() for program in world.sidecars))
         await world.healthy(20)
         yield world

@@ -58,6 +58,7 @@ FIGURES = Figures(
     standings={"taken": 9, "refused": 1, "full": 0},
     fleet_complete=True,
     loop_lag_s=0.001,
+    tasks=9,
 )
 
 

@@ -46,7 +46,17 @@ def checkout(tmp_path: Path) -> Path:
     (tmp_path / "shared/suites").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
     programs = ["git", "redis-server", "wrk", "npm", "node", "chromium", "debootstrap", "buildah"]
-    for name in [*programs, "unshare", "setpriv", "go", "javac", "mvn"]:
+    for name in [
+        *programs,
+        "ip",
+        "iptables",
+        "faketime",
+        "unshare",
+        "setpriv",
+        "go",
+        "javac",
+        "mvn",
+    ]:
         program(tmp_path / "bin" / name, ":")
     program(tmp_path / "bin/make", _MAKE)
     program(tmp_path / "bin/apt-get", f'echo "apt-get $*" >> {tmp_path}/apt.log')
