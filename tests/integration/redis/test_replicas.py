@@ -5,7 +5,15 @@ import asyncio
 from control_plane.environments.model import Project
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import RecordKind
+from tests.control_plane.publishing.conftest import two  # noqa: F401 - a fixture
 from tests.control_plane.publishing.replicas import WAIT_S
+from tests.control_plane.publishing.test_replica import (  # noqa: F401 - tests, again
+    test_a_replica_that_starts_later_serves_the_same_bytes,
+    test_an_empty_redis_gets_the_default_project,
+    test_other_replicas_follow_and_serve_the_same_bytes,
+    test_who_wrote_reads_what_was_written,
+    test_writes_of_two_replicas_all_arrive,
+)
 from tests.support.control_plane import AUTHOR
 from tests.support.definitions import flag_record, put
 
