@@ -1,7 +1,7 @@
 """The directory of `matrixflag dev`: who holds it, and what is remembered in it.
 
     lock                  held by the one `dev` that uses the directory, and by its server
-    state.json    0600    sidecar key and admin token, kept over restarts
+    state.json    0600    sidecar key, admin token, password and secret, kept over restarts
     dev.json      0600    addresses and credentials of what runs now; absent while nothing does
     server/               the embedded server's files; sidecar/ the sidecar's cache; *.log
     .gitignore            "*": the directory holds secrets and stands in a work tree
@@ -21,18 +21,26 @@ import msgspec
 
 from control_plane.dev.errors import DevError
 
-__all__ = ["DataDir", "DevDocument", "DevState"]
+__all__ = ["ADMIN_EMAIL", "DataDir", "DevDocument", "DevState"]
+
+ADMIN_EMAIL = "admin@localhost"
+"""Of the first administrator, who is made when there are no users."""
 
 _LOCK_TIMEOUT_S = 5.0
 """Long enough for the server of a `dev` that was killed to end and to let go of the lock."""
 
 
 class DevState(msgspec.Struct):
-    """What is remembered from one run to the next. `sidecar_key` is empty until there is one."""
+    """What is remembered from one run to the next. `sidecar_key` is empty until there is one.
+
+    `secret_key` signs sessions; `admin_password` is the first administrator's, as it was made.
+    """
 
     admin_token: str
     sidecar_key: str = ""
     sampled: bool = False
+    secret_key: str = ""
+    admin_password: str = ""
 
     def __repr__(self) -> str:
         return "DevState(...)"
@@ -48,6 +56,8 @@ class DevDocument(msgspec.Struct, frozen=True):
     redis_url: str
     sidecar_key: str
     admin_token: str
+    admin_email: str
+    admin_password: str
     pid: int
 
     def __repr__(self) -> str:
@@ -139,9 +149,12 @@ class DataDir:
 
     def _read_state(self) -> DevState:
         """Return what was remembered; begin anew where that is absent or cannot be read."""
+        state = DevState(admin_token=secrets.token_urlsafe(32))
         with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeError):
-            return msgspec.json.decode(self._state_path.read_bytes(), type=DevState)
-        return DevState(admin_token=secrets.token_urlsafe(32))
+            state = msgspec.json.decode(self._state_path.read_bytes(), type=DevState)
+        state.secret_key = state.secret_key or secrets.token_urlsafe(32)
+        state.admin_password = state.admin_password or secrets.token_urlsafe(16)
+        return state
 
     def _replace(self, path: Path, content: bytes) -> None:
         new = path.with_name(path.name + ".new")

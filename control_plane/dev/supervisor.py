@@ -24,7 +24,7 @@ import aiohttp
 import msgspec
 
 from control_plane.dev import leash
-from control_plane.dev.data_dir import DataDir, DevDocument
+from control_plane.dev.data_dir import ADMIN_EMAIL, DataDir, DevDocument
 from control_plane.dev.embedded import EmbeddedServer, open_log, tail
 from control_plane.dev.errors import DevError
 from control_plane.dev.ports import check_ports
@@ -93,7 +93,13 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             "control plane",
             ("control_plane.dev.api",),
             {"port": settings.port, "metrics_port": settings.metrics_port},
-            {"REDIS_URL": redis_url, "ADMIN_TOKEN": state.admin_token},
+            {
+                "REDIS_URL": redis_url,
+                "ADMIN_TOKEN": state.admin_token,
+                "SECRET_KEY": os.environ.get("SECRET_KEY") or state.secret_key,
+                "MATRIXFLAG_ADMIN_EMAIL": ADMIN_EMAIL,
+                "MATRIXFLAG_ADMIN_PASSWORD": state.admin_password,
+            },
         )
         await prepare(api["api"], state, data.remember)
         sidecar = await run.start(
@@ -116,6 +122,8 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             redis_url=redis_url,
             sidecar_key=state.sidecar_key,
             admin_token=state.admin_token,
+            admin_email=ADMIN_EMAIL,
+            admin_password=state.admin_password,
             pid=os.getpid(),
         )
         data.announce(document)

@@ -73,6 +73,8 @@ def test_it_writes_down_where_everything_is(tmp_path: Path) -> None:
             "redis_url",
             "sidecar_key",
             "admin_token",
+            "admin_email",
+            "admin_password",
         }
         assert stat.S_IMODE((tmp_path / "data" / "dev.json").stat().st_mode) == 0o600
         assert requests.get(document["control_plane_url"] + "/health", timeout=10).ok
@@ -80,6 +82,10 @@ def test_it_writes_down_where_everything_is(tmp_path: Path) -> None:
         assert requests.get(document["admin_url"] + "/readyz", timeout=10).ok
         admin = {"Authorization": f"Bearer {document['admin_token']}"}
         assert dev.api("GET", "/api/v1/flags", headers=admin).ok
+        account = {name: document[f"admin_{name}"] for name in ("email", "password")}
+        logged_in = dev.api("POST", "/api/v1/auth/login", json=account)
+        bearer = {"Authorization": f"Bearer {logged_in.json()['access_token']}"}
+        assert dev.api("GET", "/api/v1/users", headers=bearer).json()["items"]
         with redis.Redis.from_url(document["redis_url"]) as client:
             assert client.ping()
         assert dev.evaluate("hello-matrix")["value"] == "Hello!"
@@ -326,7 +332,7 @@ def test_its_memory_of_secrets_is_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with running_dev(tmp_path / "data") as dev:
-            secrets = (dev.document["sidecar_key"], dev.document["admin_token"])
+            secrets = [dev.document[n] for n in ("sidecar_key", "admin_token", "admin_password")]
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700

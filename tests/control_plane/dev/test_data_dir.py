@@ -20,6 +20,8 @@ DOCUMENT = DevDocument(
     redis_url="unix:///s",
     sidecar_key="mf_sidecar_secret",
     admin_token="token-secret",
+    admin_email="admin@localhost",
+    admin_password="password-secret",
     pid=1,
 )
 
