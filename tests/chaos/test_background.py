@@ -27,7 +27,7 @@ RESTART_S = 30.0
 
 Task = asyncio.Task[Any]
 _OF_A_REQUEST = ("RequestHandler.", "_guarded.", "Connection.", "serve")
-_OF_A_TASK = ("to_thread", "Channel.")  # what a task sees to its end, before it goes on
+_OF_A_TASK = ("to_thread", "Channel.", "AbstractConnection.")  # seen to its end before it goes on
 
 
 class Surprise(Exception):
