@@ -35,7 +35,7 @@ from loadtests.usage import cpu_s, machine_busy_s
 from tests.bench.definitions import mixed
 from tests.chaos.programs import Program
 from tests.proxy.sync.control_plane import free_port
-from tests.support.processes import ROOT
+from tests.support.processes import ROOT, NotStarted
 from tests.support.redis import RedisServer
 
 __all__ = ["CHANGE_TARGET_MS", "RESTART_TARGET_S", "main"]
@@ -324,7 +324,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="matrixflag-fleet-") as name:
         try:
             figures = asyncio.run(_measure(arguments, Path(name)))
-        except Failed as error:
+        except (Failed, NotStarted) as error:
             sys.stderr.write(f"fleet: {error}\n")
             return 1
     if arguments.json is not None:

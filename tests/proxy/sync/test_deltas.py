@@ -22,6 +22,7 @@ from tests.proxy.sync.control_plane import (
 )
 from tests.proxy.sync.sidecar import Sidecar, answers, running
 from tests.support.snapshots import definition, make_delta, make_snapshot
+from tests.support.units import in_segment, long_list, names
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ class Hose:
     def __init__(self, fake: FakeControlPlane) -> None:
         self._fake = fake
         self._beat = fake.event(heartbeat=True)
-        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self._pieces: asyncio.Queue[tuple[bytes, bytes]] = asyncio.Queue()
         fake.on_stream = self._stream
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
@@ -53,15 +54,14 @@ class Hose:
         while True:
             try:
                 async with asyncio.timeout(0.1):
-                    piece = await self._pieces.get()
+                    piece, self._beat = await self._pieces.get()
             except TimeoutError:
                 piece = self._beat
             await response.write(piece)
 
     def write(self, piece: bytes) -> None:
         """Send bytes."""
-        self._pieces.put_nowait(piece)
-        self._beat = self._fake.event(heartbeat=True)
+        self._pieces.put_nowait((piece, self._fake.event(heartbeat=True)))
 
 
 async def test_a_change_is_applied_without_a_fetch(fake: FakeControlPlane) -> None:
@@ -398,3 +398,52 @@ async def test_a_burst_is_written_once_and_what_is_there_is_always_whole(
         assert on_disk(tmp_path, fake) != fake.body
     assert on_disk(tmp_path, fake) == fake.body
     assert max(cache._sequence(tmp_path / slot) for slot in cache._SLOTS) == 1
+
+
+@pytest.mark.parametrize("patience_s", [60.0, 0.0])
+async def test_changes_that_come_while_blobs_are_fetched_are_not_lost(
+    fake: FakeControlPlane, patience_s: float
+) -> None:
+    """They follow when the list is there; or a newer snapshot takes its place, if sooner."""
+    units = long_list(names(9_000))
+    flag, segment = in_segment(units)
+    going, go = asyncio.Event(), asyncio.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        going.set()
+        await go.wait()
+        return await fake.blob(request)
+
+    fake.blobs, fake.on_blob = dict(units.blobs), slow
+    async with running(fake.url, blob_patience_s=patience_s) as sidecar:
+        await streaming(sidecar)
+        fake.publish({"a": flag}, more=segment, revision=2)
+        await going.wait()
+        for revision in range(3, 6):
+            fake.publish({"a": flag, f"b{revision}": True}, more=segment, revision=revision)
+        assert sidecar.value is True
+        go.set()
+        await sidecar.swapped(to=fake.header.digest)
+        assert sidecar.value_for("u-1") is True
+        if patience_s:
+            assert sidecar.status.deltas == {"applied": 4}
+            assert fake.asked(SNAPSHOT_PATH) == 1
+            assert sorted(fake.asked_blobs()) == sorted(units.blobs)
+
+
+async def test_a_change_whose_blobs_do_not_come_is_given_up_for_a_snapshot(
+    fake: FakeControlPlane,
+) -> None:
+    """Which needs them too, and is served when they are there; until then nothing changes."""
+    units = long_list(names(9_000))
+    flag, segment = in_segment(units)
+    fake.blobs, fake.on_blob = dict(units.blobs), answers(500)
+    async with running(fake.url) as sidecar:
+        await streaming(sidecar)
+        fake.publish({"a": flag}, more=segment, revision=2)
+        await sidecar.until(lambda: sidecar.status.deltas["failed"] == 1)
+        await fake.wait_asked(SNAPSHOT_PATH, 2)
+        assert sidecar.value is True
+        fake.on_blob = None
+        await sidecar.swapped(to=fake.header.digest)
+        assert sidecar.value_for("u-1") is True
