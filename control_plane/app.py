@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -199,7 +200,10 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
         )
         stack.push_async_callback(connections.close)
-        app[AGGREGATION] = await _wire_reports(app, stack, ReportStore(connections), failed)
+        aside = ThreadPoolExecutor(1, "reports")
+        stack.callback(aside.shutdown, wait=False)
+        reports = ReportStore(connections, aside=aside)
+        app[AGGREGATION] = await _wire_reports(app, stack, reports, failed)
         app[FLEET] = await stack.enter_async_context(
             FleetService(
                 replica,

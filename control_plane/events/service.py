@@ -53,7 +53,8 @@ class EventService:
         """
         keys = EventKeys(place.project, place.environment, shard)
         for entry in entries:
-            sums, clamped = await asyncio.to_thread(_sums, entry)
+            loop = asyncio.get_running_loop()
+            sums, clamped = await loop.run_in_executor(self._reports.aside, _sums, entry)
             rows = [(name_id(name), name, day, one) for (name, day), one in sums.items()]
             if await self._store.count(keys, entry, rows, time.time_ns() // 1_000_000):
                 self.clamped += clamped

@@ -18,6 +18,7 @@ from control_plane.reports.model import SHARDS, Kind, clamped, out_of_bounds
 from proxy.contract.exposures import Exposure, ExposureBatch
 from proxy.contract.problems import Problem, pointer
 from proxy.contract.reports import MAX_LABEL_CHARS
+from proxy.contract.steps import Steps
 from proxy.contract.units import MAX_UNIT_CHARS
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _MAX_COUNT = (1 << 53) - 1
+_ITEMS_A_STEP = 250  # half a millisecond
 _TEXTS = ("flag", "variant", "unit_attribute", "reason", "epoch", "rule_id", "experiment")
 _NUMBERS = (("revision", 0), ("count", 1), ("phase", 0), ("allocation_version", 0))
 
@@ -166,16 +168,18 @@ def unit_hash(attribute: str, unit: str) -> bytes:
     return blake2b(text, digest_size=12).digest()
 
 
-def fold(batches: Iterable[tuple[ExposureBatch, int]], known: Container[str]) -> Folded:
-    """Return what batches, each with the time it arrived (Unix ms), say together.
+def fold(batches: Iterable[tuple[ExposureBatch, int]], known: Container[str]) -> Steps[Folded]:
+    """Return what batches, each with the time it arrived (Unix ms), say together, in steps.
 
-    `known` are the flags that there are.
+    `known` are the flags that there are. An exposure takes some two microseconds.
     """
     subjects: dict[tuple[str, str | None, int | None], SubjectUnits] = {}
     hashes: dict[tuple[str, str], bytes] = {}
     moved = unknown = 0
     for batch, received_ms in batches:
-        for item in batch.items:
+        for number, item in enumerate(batch.items):
+            if number % _ITEMS_A_STEP == 0:
+                yield
             key = (item.flag, item.experiment, item.phase)
             subject = subjects.get(key)
             if subject is None:

@@ -16,12 +16,12 @@ import msgspec
 from control_plane.documents import Packed
 from control_plane.exposures.model import (
     ExposureSummary,
-    Folded,
     Subject,
     check_exposure,
     fold,
 )
 from control_plane.exposures.store import SubjectStore
+from control_plane.publishing.slices import run_in_slices
 from control_plane.reports.model import SHARDS, Kind, Place
 from control_plane.reports.service import Intake, keys_of, rfc3339
 from control_plane.store.reports import Entry, ReportStore
@@ -57,7 +57,9 @@ class ExposureService:
             RedisError: when they may not have been counted.
             msgspec.MsgspecError, ApiError: for a batch that cannot be read; none is counted.
         """
-        folded = await asyncio.to_thread(_fold, entries, self._flags_of(place.project))
+        loop = asyncio.get_running_loop()
+        batches = await loop.run_in_executor(self._reports.aside, _opened, entries)
+        folded = await run_in_slices(fold(batches, self._flags_of(place.project)))
         await asyncio.gather(
             *(
                 self._subjects.count(place.project, place.environment, part, folded.subjects)
@@ -111,14 +113,11 @@ class ExposureService:
         )
 
 
-def _fold(entries: list[Entry], flags: Container[str]) -> Folded:
-    return fold(
-        (
-            (_decoder.decode(Packed.found(e.body).opened(MAX_BATCH_BYTES)), e.received_ms)
-            for e in entries
-        ),
-        flags,
-    )
+def _opened(entries: list[Entry]) -> list[tuple[ExposureBatch, int]]:
+    return [
+        (_decoder.decode(Packed.found(e.body).opened(MAX_BATCH_BYTES)), e.received_ms)
+        for e in entries
+    ]
 
 
 def _sum(parts: Iterable[Mapping[K, int]]) -> Counter[K]:

@@ -40,7 +40,8 @@ Count = Callable[[Place, int, list[Entry]], Awaitable[None]]
 MAX_DELIVERIES = 10
 """A batch may be unlucky a few times, with replicas that are killed; not so often."""
 
-_AT_ONCE = 8  # batches that are read at once, of 5,000 items each at most
+_AT_ONCE = 4  # batches that are read at once, of 5,000 items each at most
+_COUNTING_AT_ONCE = 2  # shards; one waits for Redis while the other is worked out
 _TURNS = 16  # reads of one environment before it is the next one's turn
 _GATHER_S = 0.2  # from a batch to counting it: others come meanwhile, and are counted with it
 _LOOK_S = 5.0  # how often is looked for what nobody told of
@@ -78,6 +79,7 @@ class Aggregation:
         self._consumer = secrets.token_hex(8)
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
+        self._turn = asyncio.Semaphore(_COUNTING_AT_ONCE)
         # Shard
         shards = max(SHARDS[kind] for kind in counts)
         self._due: list[set[Place]] = [set() for _ in range(shards)]
@@ -174,9 +176,10 @@ class Aggregation:
         self._unfinished.add((place, shard))
         for _ in range(_TURNS):
             due.discard(place)
-            entries = await self._store.read(keys, self._consumer, _AT_ONCE, again=unfinished)
-            if entries:
-                await self._count(place, shard, entries)
+            async with self._turn:
+                entries = await self._store.read(keys, self._consumer, _AT_ONCE, again=unfinished)
+                if entries:
+                    await self._count(place, shard, entries)
             if len(entries) < _AT_ONCE and not unfinished:
                 break
             unfinished = False

@@ -171,7 +171,8 @@ KEYS = (
         "set",
         "8 days after the last batch was added",
         "control_plane.reports",
-        "ids of the batches made in that hour, since 1970, that were stored; 64 bits of each",
+        "ids of the batches made in that hour, since 1970, that were stored; 64 bits of each; "
+        "when there are 512 they go on in `:<hour>:1`, and so on",
     ),
     KeyPattern(
         "mf:<kind>:{P/E/n}:totals",

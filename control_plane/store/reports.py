@@ -18,6 +18,7 @@ what a consumer got and did not finish comes again, so whatever is written for a
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -104,16 +105,34 @@ class Overdue(NamedTuple):
 
 KNOWN = """
 local function total(name, by) redis.call('HINCRBY', totals, name, by) end
-local function known()
-  return redis.call('SISMEMBER', seen, ARGV[1]) == 1
+local function set_of(first, number) return number == 0 and first or first .. ':' .. number end
+local function find(first)
+  local number = 0
+  while redis.call('SISMEMBER', set_of(first, number), ARGV[1]) == 0 do
+    if number == 255 or redis.call('SCARD', set_of(first, number)) < 512 then
+      return number, false
+    end
+    number = number + 1
+  end
+  return number, true
 end
-local function remember(set)
-  redis.call('SADD', set, ARGV[1])
-  if redis.call('TTL', set) < tonumber(ARGV[2]) then redis.call('EXPIRE', set, ARGV[2]) end
+local function known()
+  local _, found = find(seen)
+  return found
+end
+local function remember(first)
+  local last = find(first)
+  redis.call('SADD', set_of(first, last), ARGV[1])
+  for number = 0, last do  -- those before it too: without them it would not be found
+    if redis.call('TTL', set_of(first, number)) < tonumber(ARGV[2]) then
+      redis.call('EXPIRE', set_of(first, number), ARGV[2] + 3600)
+    end
+  end
 end
 """
 """Whether an id is known, and how it is remembered, for scripts that take a batch: they name their
-keys `seen` and `totals`, and their arguments begin with the number and for how long it is known."""
+keys `seen` and `totals`, and their arguments begin with the number and for how long it is known.
+A set of up to 512 numbers takes 8 bytes of each, so one that is full is followed by another."""
 
 TAKE = (
     """
@@ -180,7 +199,8 @@ if known() then
   total('deduplicated', items)
   return 1
 end
-if redis.call('SISMEMBER', aside, ARGV[1]) == 1 then return 3 end
+local _, before = find(aside)
+if before then return 3 end
 park(#ARGV[4], items, tonumber(ARGV[8]), 'id', ARGV[3], 'instance', ARGV[6], 'count', items,
   'received_ms', ARGV[7], 'reason', ARGV[9], 'batch', ARGV[4])
 remember(aside)
@@ -254,8 +274,15 @@ What was removed by somebody else is lost, and is said to be."""
 class ReportStore:
     """The batches of all places, on one Redis."""
 
-    def __init__(self, connections: Connections, limits: ReportLimits | None = None) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        limits: ReportLimits | None = None,
+        aside: Executor | None = None,
+    ) -> None:
         self.connections = connections
+        self.aside = aside
+        """Where batches are opened and decoded, some milliseconds each."""
         self._limits = limits or ReportLimits()
         # Replies are bytes, as asked for; redis-py's types are of all protocols and decodings.
         self._redis: Any = connections.commands

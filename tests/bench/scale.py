@@ -25,6 +25,8 @@ class Scale:
     streams: int
     sidecars: int  # that tell one control plane what they serve
     followers: int  # streams of sidecars
+    exposures: int  # sent over HTTP
+    exposed: int  # units counted, of the largest subject
 
 
 FULL = Scale(
@@ -44,6 +46,8 @@ FULL = Scale(
     streams=1_000,
     sidecars=5_000,
     followers=10_000,
+    exposures=400_000,
+    exposed=1_000_000,
 )
 QUICK = Scale(
     changes=5,
@@ -62,4 +66,6 @@ QUICK = Scale(
     streams=20,
     sidecars=300,
     followers=50,
+    exposures=5_000,
+    exposed=10_000,
 )

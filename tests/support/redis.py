@@ -73,6 +73,12 @@ class RedisServer:
         self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
 
+    @property
+    def pid(self) -> int:
+        """The process id; raises AssertionError while it does not run."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start it, and return when it answers."""
         args = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", ""]

@@ -12,6 +12,7 @@ from control_plane.exposures.model import OTHER, Seen, Subject, check_exposure, 
 from control_plane.reports.model import check_batch
 from proxy.contract.exposures import ExposureBatch
 from proxy.contract.reports import MAX_BATCH_ITEMS
+from proxy.contract.steps import finish
 from tests.control_plane.reports.builders import batch, encoded, item, uuid7
 
 NOW_MS = 1_796_000_000_000
@@ -72,7 +73,7 @@ def test_all_problems_are_named_up_to_a_hundred() -> None:
 
 def folded(*items: dict[str, Any], known: tuple[str, ...] = ("checkout",)) -> Any:
     """Return what items of one batch, which arrived at `NOW_MS`, say together."""
-    return fold([(decoded(batch(*items)), NOW_MS)], known)
+    return finish(fold([(decoded(batch(*items)), NOW_MS)], known))
 
 
 def seen(result: Any, subject: Subject, unit: str = "user-1") -> Seen:
@@ -156,10 +157,8 @@ def test_the_order_of_exposures_does_not_matter(
     items = [at(when, unit=f"u{unit}", variant=variant) for unit, variant, when in shown]
     mixed = chance.sample(items, len(items))
     cut = chance.randrange(len(items))
-    apart = fold(
-        [(decoded({**batch(), "items": part}), NOW_MS) for part in (mixed[:cut], mixed[cut:])],
-        ("checkout",),
-    )
+    parts = [(decoded({**batch(), "items": part}), NOW_MS) for part in (mixed[:cut], mixed[cut:])]
+    apart = finish(fold(parts, ("checkout",)))
     (one,), (two,) = folded(*items).subjects, apart.subjects
     assert one.shards == two.shards
     for unit, found in (pair for shard in one.shards for pair in shard.items()):

@@ -78,7 +78,20 @@ async def test_a_batch_is_stored_once(store: ReportStore, redis: Redis) -> None:
 async def test_ids_are_forgotten_in_the_end(store: ReportStore, redis: Redis) -> None:
     """A set for each hour, which expires, so that memory is bounded by time."""
     await put(store, 7)
-    assert 0 < await redis.ttl(KEYS.seen(HOUR)) <= 8 * _DAY_S
+    assert 8 * _DAY_S <= await redis.ttl(KEYS.seen(HOUR)) + 10 <= 8 * _DAY_S + 3700
+
+
+async def test_a_set_that_is_full_lives_as_long_as_what_follows_it(
+    store: ReportStore, redis: Redis
+) -> None:
+    """Or the ids that follow would be forgotten with it."""
+    for number in range(600):
+        await put(store, number)
+    await redis.expire(KEYS.seen(HOUR), 5)
+    await put(store, 600)
+    assert await redis.ttl(KEYS.seen(HOUR)) > 7 * _DAY_S
+    assert await redis.scard(KEYS.seen(HOUR) + ":1") == 601 - 512
+    assert await put(store, 599) is Fate.DUPLICATE
 
 
 async def test_an_id_that_needs_longer_is_remembered_for_longer(
