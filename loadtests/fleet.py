@@ -34,7 +34,7 @@ from loadtests.percentiles import percentile
 from loadtests.usage import cpu_s, machine_busy_s
 from tests.bench.definitions import mixed
 from tests.chaos.programs import Program
-from tests.support.topologies import free_port
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, NotStarted
 from tests.support.redis import RedisServer
 
