@@ -67,7 +67,7 @@ class Settings:
     )
     exposures_redis_url: str = setting(
         "",
-        "Redis with the exposures, which are many more; the one with the definitions when empty.",
+        "Redis with all that sidecars report, which is much more; that of the definitions if empty.",
         parse=redis_address,
         env="EXPOSURES_REDIS_URL",
         secret=True,
