@@ -67,7 +67,7 @@ class Settings:
     )
     exposures_redis_url: str = setting(
         "",
-        "Redis with all that sidecars report, which is much more; that of the definitions if empty.",
+        "Redis with all that sidecars report, which is more; that of the definitions if empty.",
         parse=redis_address,
         env="EXPOSURES_REDIS_URL",
         secret=True,
