@@ -1,7 +1,7 @@
 """The composition root: what the control plane consists of, in the order it depends on itself.
 
-    settings -> metrics -> loop lag -> Redis -> replica -> keys, features, sync, reports, fleet
-    -> routes
+    settings -> metrics -> loop lag -> limits -> Redis -> replica -> keys, features, sync, reports,
+    fleet -> routes
 
 `create_app` makes the API, `create_metrics_app` the small one beside it, `serve` runs both until it
 is told to stop, and `COMMAND` is `matrixflag control-plane`. Only this module sees all others.
@@ -13,6 +13,7 @@ under way finish, then everything is left in reverse order.
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -57,6 +58,7 @@ from control_plane.keys import (
     FLEET,
     KEYS,
     LAG,
+    LIMITER,
     METRICS,
     OPENAPI,
     REPLICA,
@@ -68,6 +70,10 @@ from control_plane.keys import (
     USERS,
 )
 from control_plane.lag import LoopLag
+from control_plane.limits.model import Kind as RequestKind
+from control_plane.limits.model import kind_of
+from control_plane.limits.service import RateLimiter
+from control_plane.limits.store import BucketStore
 from control_plane.metrics import EnvironmentFigures, Figures, Metrics, RedisFigures
 from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
@@ -92,11 +98,12 @@ from control_plane.users.service import Lifetimes, UserService
 from control_plane.users.store import UserStore
 from control_plane.users.tokens import TokenMaker
 from control_plane.web import pages
+from control_plane.web.address import PROXIES, Proxies
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.cors import Cors
 from control_plane.web.openapi import describe
 from control_plane.web.problem import errors, mark_answer
-from control_plane.web.routing import Route, register
+from control_plane.web.routing import Limit, Route, register
 from control_plane.web.timing import timing
 from proxy import __version__
 from proxy.contract.parsers import is_loopback
@@ -134,6 +141,8 @@ problem of the document at once."""
 
 _SWEEP_SESSIONS_S = 600.0  # between two looks for sessions that are over
 
+_RATE_CONNECTIONS = 8  # some 10,000 scripts a second each, and soon made when requests burst
+
 _IN_LINE_S = 3.0  # for the writes before one's own, on top of what Redis may take
 
 _STILL_LOADING_S = 5.0  # between two log lines that say what a start is waiting for
@@ -144,6 +153,7 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[])
     cors = Cors(settings.cors_origins)
     app[SETTINGS] = settings
+    app[PROXIES] = Proxies(settings.trusted_proxies, settings.forwarded_header)
     app[STARTED_AT] = monotonic()
     app[METRICS] = Metrics()
     app[ASSETS] = Assets()
@@ -165,7 +175,14 @@ def create_app(settings: Settings) -> web.Application:
     app.on_response_prepare.extend((mark_answer, cors.mark))
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.append(_wire)
-    register(app, ROUTES, guard)
+
+    def limit_of(route: Route) -> Limit | None:
+        kind = kind_of(route)
+        if kind is None or settings.dev:
+            return None
+        return lambda request: app[LIMITER](request, kind)
+
+    register(app, ROUTES, guard, limit_of)
     return app
 
 
@@ -184,6 +201,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
     )
     async with AsyncExitStack() as stack:
         app[LAG] = await stack.enter_async_context(LoopLag(metrics.background_failed))
+        app[LIMITER] = _wire_limits(app, stack, limits)
         sign = Signer(settings.signing_keys) if settings.signing_keys else unsigned
         failed = metrics.background_failed
         replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign, failed)
@@ -248,6 +266,27 @@ async def _wire_people(
     await stack.enter_async_context(directory)
     stack.push_async_callback(stop, task)
     return users
+
+
+def _wire_limits(app: web.Application, stack: AsyncExitStack, limits: RedisLimits) -> RateLimiter:
+    """Make what counts requests, with connections of its own: it waits behind no other command."""
+    settings, metrics = app[SETTINGS], app[METRICS]
+    few = dataclasses.replace(limits, connections=_RATE_CONNECTIONS, retries=0)
+    connections = Connections(settings.redis_url, few, metrics.observe_redis)
+    stack.push_async_callback(connections.close)
+    return RateLimiter(
+        BucketStore(connections),
+        {
+            RequestKind.READ: settings.rate_limit_read,
+            RequestKind.WRITE: settings.rate_limit_write,
+            RequestKind.LOGIN: settings.rate_limit_login,
+        },
+        settings.rate_limit_address,
+        wait_s=settings.rate_limit_wait_s,
+        fail_open=settings.rate_limit_unknown == "allow",
+        refused=metrics.rate_limited,
+        unchecked=metrics.rate_unchecked,
+    )
 
 
 def _pace(settings: Settings) -> Pace:

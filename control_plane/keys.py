@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from control_plane.exposures.service import ExposureService
     from control_plane.fleet.service import FleetService
     from control_plane.lag import LoopLag
+    from control_plane.limits.service import RateLimiter
     from control_plane.metrics import Metrics
     from control_plane.publishing.replica import Replica
     from control_plane.publishing.service import SyncService
@@ -33,6 +34,7 @@ __all__ = [
     "FLEET",
     "KEYS",
     "LAG",
+    "LIMITER",
     "METRICS",
     "OPENAPI",
     "REPLICA",
@@ -54,6 +56,7 @@ STARTED_AT: web.AppKey[float] = web.AppKey("started_at", float)
 
 # There while the app runs
 LAG: web.AppKey["LoopLag"] = web.AppKey("lag")
+LIMITER: web.AppKey["RateLimiter"] = web.AppKey("limiter")
 REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
 KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
 AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")

@@ -71,6 +71,18 @@ METRICS: dict[str, MetricRow] = {
             "Time from a request's arrival to its answer, by route; streams are not timed",
         ),
         MetricRow(
+            "matrixflag_api_rate_limited_total",
+            "counter",
+            ("limit",),
+            "Requests answered 429: the limit of reads, writes or logins, or of an address",
+        ),
+        MetricRow(
+            "matrixflag_api_rate_unchecked_total",
+            "counter",
+            (),
+            "Requests whose rate Redis did not tell in time: let through, or answered 503",
+        ),
+        MetricRow(
             "matrixflag_redis_command_seconds",
             "histogram",
             ("command",),
@@ -339,6 +351,10 @@ class Metrics:
         self._commands = _histogram(
             "matrixflag_redis_command_seconds", _REDIS_BUCKETS_S, self.registry
         )
+        row = METRICS["matrixflag_api_rate_limited_total"]
+        self._limited = Counter(row.name, row.help, row.labels, registry=self.registry)
+        row = METRICS["matrixflag_api_rate_unchecked_total"]
+        self._unchecked = Counter(row.name, row.help, row.labels, registry=self.registry)
         row = METRICS["matrixflag_background_failures_total"]
         self._background = Counter(row.name, row.help, row.labels, registry=self.registry)
         row = METRICS["matrixflag_redis_errors_total"]
@@ -353,6 +369,14 @@ class Metrics:
         self._commands.labels(command).observe(duration_s)
         if not succeeded:
             self._errors.labels(command).inc()
+
+    def rate_limited(self, limit: str) -> None:
+        """Count a request that was too many."""
+        self._limited.labels(limit).inc()
+
+    def rate_unchecked(self) -> None:
+        """Count a request of which nobody knows."""
+        self._unchecked.inc()
 
     def background_failed(self, task: str, _error: BaseException) -> None:
         """Count a failure of supervised work."""

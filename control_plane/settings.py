@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from control_plane.limits.model import MAX_LIMIT
+from control_plane.networks import Network, networks
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
 from control_plane.store.address import parse_address
 from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
+from control_plane.web.address import FORWARDED_HEADERS
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
 from proxy.contract.settings import SettingsError, read, setting
 
@@ -165,6 +168,47 @@ class Settings:
         (),
         "Origins, comma-separated, whose pages may call the API; none by default.",
         parse=origins,
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        (),
+        "Networks, comma-separated, of the proxies that say where a request comes from; others are "
+        "not believed.",
+        parse=networks,
+    )
+    forwarded_header: str = setting(
+        "x-forwarded-for",
+        "The header they say it in, x-forwarded-for or forwarded; the other one is not read.",
+        parse=one_of(*FORWARDED_HEADERS),
+    )
+    rate_limit_read: int = setting(
+        30_000,
+        "Requests a minute of one key or person that read; 0 is no limit.",
+        parse=number(int, 0, MAX_LIMIT),
+    )
+    rate_limit_write: int = setting(
+        6_000,
+        "Requests a minute of one key or person that change something; 0 is no limit.",
+        parse=number(int, 0, MAX_LIMIT),
+    )
+    rate_limit_login: int = setting(
+        300,
+        "Requests a minute from one address that log in or go on with a session; 0 is no limit.",
+        parse=number(int, 0, MAX_LIMIT),
+    )
+    rate_limit_address: int = setting(
+        60_000,
+        "Requests a minute from one address, of all kinds and callers together; 0 is no limit.",
+        parse=number(int, 0, MAX_LIMIT),
+    )
+    rate_limit_wait_s: float = setting(
+        0.1,
+        "Longest wait for Redis to tell whether a request is within its limits.",
+        parse=number(float, 0.001, 10.0),
+    )
+    rate_limit_unknown: str = setting(
+        "allow",
+        "What becomes of a request when Redis does not tell: allow, or refuse, which is 503.",
+        parse=one_of("allow", "refuse"),
     )
     max_body_bytes: int = setting(
         4 * 1024 * 1024,

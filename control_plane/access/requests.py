@@ -7,6 +7,7 @@ from aiohttp import web
 from control_plane.access.model import PRINCIPAL
 from control_plane.audit.model import Author
 from control_plane.errors import BadRequest
+from control_plane.web.address import client_address
 
 __all__ = ["MAX_REASON_CHARS", "REASON_HEADER", "author_of"]
 
@@ -17,7 +18,7 @@ MAX_REASON_CHARS = 500
 
 
 def author_of(request: web.Request) -> Author:
-    """Return the author of the change that a request makes: principal, peer's address, reason.
+    """Return the author of the change that a request makes: principal, client's address, reason.
 
     Raises:
         BadRequest: the reason is too long, or no text.
@@ -27,4 +28,5 @@ def author_of(request: web.Request) -> Author:
         detail = f"{REASON_HEADER} takes {MAX_REASON_CHARS} printable characters, percent-encoded"
         raise BadRequest(detail, code="invalid_reason")
     principal = request[PRINCIPAL]
-    return Author(principal.actor, request.remote or "local", reason, principal.grant.environments)
+    environments = principal.grant.environments
+    return Author(principal.actor, client_address(request), reason, environments)

@@ -1,7 +1,7 @@
 """What is kept of every change: who, from where, when, what, why; and each version of a flag.
 
 Both are written in the same atomic step as the change itself, so neither can be missing or
-invented. An address is the peer's, as the listening process saw it.
+invented. An address is the client's, see `web.address`.
 """
 
 from typing import NamedTuple

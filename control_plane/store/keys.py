@@ -25,6 +25,7 @@ __all__ = [
     "MAX_CHANGES",
     "MAX_CHANGE_BYTES",
     "PROJECTS",
+    "RATE",
     "SCHEMA",
     "EventKeys",
     "FleetKeys",
@@ -45,6 +46,9 @@ DIRECTORY = "~access"
 
 LOGIN = "mf:{~login}:"
 """Begins the counters of attempts to log in."""
+
+RATE = "mf:{~rate}:"
+"""Begins the buckets of rate limits: of one tag, because those of a request are asked together."""
 
 HISTORY_VERSIONS = 100
 HISTORY_DAYS = 90
@@ -108,6 +112,13 @@ KEYS = (
         "15 minutes",
         "control_plane.users",
         "attempts to log in from an address, or to an account",
+    ),
+    KeyPattern(
+        "mf:{~rate}:<kind>:<whom>",
+        "string",
+        "until the bucket is full again, a minute at most",
+        "control_plane.limits",
+        "when it will be full, Unix microseconds by the clock of Redis",
     ),
     KeyPattern(PROJECTS, "set", "for ever", "control_plane.store", "names of projects"),
     KeyPattern(

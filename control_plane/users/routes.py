@@ -20,6 +20,7 @@ from control_plane.users.model import (
     UserResource,
 )
 from control_plane.users.service import UserService
+from control_plane.web.address import client_address
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.respond import check_if_match, etag_of, json_response, no_content, page
@@ -35,19 +36,23 @@ async def login(request: web.Request) -> web.StreamResponse:
     """Begin a session."""
     credentials = await read_document(request, Credentials)
     agent = request.headers.get(hdrs.USER_AGENT, "")
-    return json_response(await _users(request).login(credentials, _address(request), agent))
+    return json_response(await _users(request).login(credentials, client_address(request), agent))
 
 
 async def refresh(request: web.Request) -> web.StreamResponse:
     """Use a refresh token up."""
     document = await read_document(request, RefreshInput)
-    return json_response(await _users(request).refresh(document.refresh_token, _address(request)))
+    return json_response(
+        await _users(request).refresh(document.refresh_token, client_address(request))
+    )
 
 
 async def accept(request: web.Request) -> web.StreamResponse:
     """Take an invitation."""
     document = await read_document(request, InvitationInput)
-    made = await _users(request).accept(document.invitation, document.password, _address(request))
+    made = await _users(request).accept(
+        document.invitation, document.password, client_address(request)
+    )
     return json_response(made)
 
 
@@ -157,10 +162,6 @@ async def end_session(request: web.Request) -> web.StreamResponse:
 
 def _users(request: web.Request) -> UserService:
     return request.app[USERS]
-
-
-def _address(request: web.Request) -> str:
-    return request.remote or "local"
 
 
 def _self(request: web.Request) -> tuple[str, str]:

@@ -31,6 +31,7 @@ from control_plane.errors import (
     Unauthorized,
     Unavailable,
 )
+from control_plane.networks import site_of
 from control_plane.store.connection import RedisError
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import (
@@ -471,7 +472,7 @@ class UserService:
 
     async def _attempt(self, address: str, account: str) -> None:
         try:
-            wait_s = await self._store.attempt(_network(address), _hash(account)[:32])
+            wait_s = await self._store.attempt(site_of(address), _hash(account)[:32])
         except (RedisError, TimeoutError):
             raise Unavailable("Redis does not answer", code="redis_unavailable") from None
         if wait_s:
@@ -480,7 +481,7 @@ class UserService:
 
     async def _forgive(self, address: str, account: str) -> None:
         try:
-            await self._store.succeeded(_network(address), _hash(account)[:32])
+            await self._store.succeeded(site_of(address), _hash(account)[:32])
         except (RedisError, TimeoutError):
             logger.warning("an attempt to log in that was right stays counted: no Redis")
 
@@ -563,11 +564,6 @@ def _text(at: datetime) -> str:
 
 def _printable(agent: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in agent[:_MAX_AGENT_CHARS])
-
-
-def _network(address: str) -> str:
-    """Return what attempts from an address are counted under: of IPv6 the half that is a site's."""
-    return ":".join(address.split(":")[:4]) if ":" in address else address
 
 
 def _invalid(problems: list[Problem]) -> Invalid:

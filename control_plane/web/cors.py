@@ -14,7 +14,10 @@ __all__ = ["Cors"]
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 _HEADERS = "authorization, content-type, if-match, if-none-match, x-api-key, x-request-id"
-_EXPOSED = "ETag, Location, Matrixflag-Moved, Matrixflag-Warnings, Retry-After, X-Request-Id"
+_EXPOSED = (
+    "ETag, Location, Matrixflag-Moved, Matrixflag-Warnings, RateLimit, RateLimit-Policy, "
+    "Retry-After, X-Request-Id"
+)
 _PREFLIGHT_AGE_S = "600"  # browsers cut it: Chromium keeps none for longer than two hours
 
 

@@ -23,6 +23,8 @@ from control_plane.errors import (
     NotFound,
     TooLarge,
 )
+from control_plane.web.address import client_address
+from control_plane.web.respond import MORE_HEADERS
 from control_plane.web.routing import ROUTE, Permission
 from proxy.contract.problems import Problem
 
@@ -126,6 +128,7 @@ async def mark_answer(request: web.BaseRequest, answer: web.StreamResponse) -> N
         request[_STARTED] = True
     answer.headers.setdefault(_REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
     answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers.update(request.get(MORE_HEADERS, {}))
     answer.headers[hdrs.SERVER] = "matrix-flag"  # and not which version of what
     # Answers depend on the credential, and some show a secret once.
     fresh = "no-cache" if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "no-store"
@@ -165,7 +168,8 @@ def _log_request(request: web.Request, status: int, duration_s: float) -> None:
     level = logging.INFO if status >= 400 or changes else logging.DEBUG
     _log.log(
         level,
-        "%s %s %d %.1f ms request %s",
+        "%s %s %s %d %.1f ms request %s",
+        client_address(request),
         request.method,
         request.path[:200],
         status,

@@ -16,6 +16,7 @@ from aiohttp import hdrs, web
 from control_plane.errors import PreconditionFailed
 
 __all__ = [
+    "MORE_HEADERS",
     "check_if_match",
     "check_if_match_content",
     "content_response",
@@ -26,6 +27,9 @@ __all__ = [
     "not_modified_response",
     "page",
 ]
+
+MORE_HEADERS: web.RequestKey[dict[str, str]] = web.RequestKey("more_headers")
+"""What the answer to a request is to carry besides, whatever it will be."""
 
 _encoder = msgspec.json.Encoder()
 _ETAGS = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')

@@ -14,7 +14,7 @@ Rules:
 
 import asyncio
 import difflib
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Generic, Literal, TypeVar
@@ -35,6 +35,7 @@ __all__ = [
     "ROUTE",
     "Guard",
     "Handler",
+    "Limit",
     "Page",
     "Param",
     "Permission",
@@ -48,6 +49,9 @@ JSON = "application/json"
 
 Guard = Callable[[web.Request, "Route"], None]
 """Raises Unauthorized or Forbidden, or leaves the principal in the request."""
+
+Limit = Callable[[web.Request], Awaitable[None]]
+"""Raises TooManyRequests; asked once the principal is known."""
 
 
 class Page(msgspec.Struct, Generic[T], frozen=True):
@@ -130,10 +134,16 @@ IF_MATCH = Param("If-Match", "header", description="Only if this is still the ve
 IF_NONE_MATCH = Param("If-None-Match", "header", description="304 if this is still the version.")
 
 
-def register(app: web.Application, routes: Iterable[Route], guard: Guard) -> None:
-    """Add the routes to an application, each behind `guard` and the check of its parameters."""
+def register(
+    app: web.Application,
+    routes: Iterable[Route],
+    guard: Guard,
+    limit_of: Callable[[Route], Limit | None] = lambda _route: None,
+) -> None:
+    """Add the routes to an application, each behind `guard`, its limit if it has one, and the
+    check of its parameters."""
     for route in routes:
-        handler = _guarded(route, guard)
+        handler = _guarded(route, guard, limit_of(route))
         for path in _paths(route.path):
             app.router.add_route(route.method, path, handler)
             if route.method == hdrs.METH_GET and not route.streaming:
@@ -147,12 +157,14 @@ def _paths(path: str) -> tuple[str, ...]:
     return bare, bare + "/"
 
 
-def _guarded(route: Route, guard: Guard) -> Handler:
+def _guarded(route: Route, guard: Guard, limit: Limit | None) -> Handler:
     known = sorted(p.name for p in route.params if p.where == "query")
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
         guard(request, route)
+        if limit is not None:
+            await limit(request)
         _check_query(request, known)
         if route.permission in _CHANGE:
             return await _to_its_end(route.handler(request))

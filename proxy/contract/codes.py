@@ -66,6 +66,7 @@ class ProblemCode(StrEnum):
     INVALID_SALT = "invalid_salt"
     INVALID_DATE = "invalid_date"
     INVALID_TIME = "invalid_time"
+    INVALID_NETWORK = "invalid_network"
     NO_VARIANTS = "no_variants"
     VALUE_TYPE = "value_type"
     VALUE_TOO_LARGE = "value_too_large"

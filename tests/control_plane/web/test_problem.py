@@ -69,7 +69,7 @@ async def test_requests_are_logged_without_their_query(caplog: pytest.LogCapture
     ):
         request_id = response.headers["X-Request-Id"]
     (line,) = (r.getMessage() for r in caplog.records if r.name == "control_plane.web.problem")
-    assert line.startswith("GET /none-such 404 ")
+    assert line.startswith("127.0.0.1 GET /none-such 404 ")
     assert line.endswith(request_id)
 
 
