@@ -9,7 +9,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 SPACE := $() $()
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos clean
+.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ fleet: $(INSTALLED_DEV) ## a thousand sidecars: how fast a change is everywhere;
 
 chaos: $(INSTALLED_DEV) ## every fault of docs/reliability.md, long; prints its figures
 	MATRIXFLAG_CHAOS=long $(BIN)/python -m pytest tests/chaos $(ARGS)
+
+soak: $(INSTALLED_DEV) ## MINUTES=30 of load, changes and restarts of Redis; prints what grows
+	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),30)
 
 clean: ## remove what was installed and built, not the data
 	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,7 +5,9 @@ import re
 from tests.support.reference import DOCS, ROOT
 
 _TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
-_ROW = re.compile(r"^\| (?!-|promise|fault \||task \||`)(.*) \|$", re.MULTILINE)
+_ROW = re.compile(
+    r"^\| (?!-|promise|fault \||task \||process \||control plane \||sidecar \||`)(.*) \|$", re.M
+)
 _PAGE = (DOCS / "reliability.md").read_text()
 
 

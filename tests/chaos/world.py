@@ -98,6 +98,7 @@ class World:
         """The latest that is published for certain."""
         self.tried = 0
         """The latest that anybody tried to publish."""
+        self.sidecar_key = ""
         self.key: str | None = None
         """What evaluations are asked for with, where the environment has keys."""
 
@@ -130,20 +131,20 @@ class World:
     @asynccontextmanager
     async def evaluating(self) -> AsyncIterator[Evaluator]:
         """Ask all sidecars meanwhile; every answer must be right, and nothing be left behind."""
-        before = [await self._footprint(*program) for program in self._programs()]
+        before = [await self.footprint(*program) for program in self.programs()]
         async with evaluating(self.ofrep_urls, lambda: self.tried, _PAUSE_S, self.key) as evaluator:
             await evaluator.all_see(self.step, 10)
             yield evaluator
-        for program, footprint in zip(self._programs(), before, strict=True):
+        for program, footprint in zip(self.programs(), before, strict=True):
             if program[0].starts == 1:  # else it has begun anew, with nothing
                 await self._leaves_nothing(program, footprint)
 
-    def _programs(self) -> list[tuple[Program, str]]:
+    def programs(self) -> list[tuple[Program, str]]:
         """Return all programs of ours, and where their metrics are."""
         programs = [*self.control_planes, *self.sidecars]
         return list(zip(programs, [*self.metrics_urls, *self.admin_urls], strict=True))
 
-    async def _footprint(self, program: Program, metrics_url: str) -> Footprint:
+    async def footprint(self, program: Program, metrics_url: str) -> Footprint:
         """Return how many descriptors and tasks a program has."""
         tasks = (await self.metrics(metrics_url))["matrixflag_tasks"]
         pooled = [line.address[1] for line in self.redis_lines]  # bounded by a setting
@@ -154,7 +155,7 @@ class World:
 
         async def is_no_larger() -> bool:
             nonlocal now
-            now = await self._footprint(*program)
+            now = await self.footprint(*program)
             return all(n <= b + _SLACK for n, b in zip(now, before, strict=True))
 
         now = before
@@ -304,6 +305,7 @@ async def running_world(
         await world.publish()
         status, key = await world.api("POST", "/api/v1/keys", json={"kind": "sidecar"})
         assert status == 201, key
+        world.sidecar_key = key["key"]
         for _, own in zip_longest(range(sidecars), environs, fillvalue={}):
             settings = {**(environ or {}), **own}
             await world._add_sidecar(stack, key["key"], settings, before, sidecars_on)
