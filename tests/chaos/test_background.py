@@ -24,6 +24,7 @@ from tests.chaos.world import ADMIN, ADMIN_TOKEN, SHOWN, until
 from tests.support.reference import DOCS
 
 RESTART_S = 30.0
+_LOOKS = 15  # a task that is gone at one of them was of a request, or of a command to Redis
 
 Task = asyncio.Task[Any]
 _OF_A_REQUEST = ("RequestHandler.", "_guarded.", "Connection.", "serve")
@@ -53,9 +54,12 @@ class Both:
         self.admin = ""
         self.tasks: dict[str, list[Task]] = {}
 
-    def took(self, program: str, before: set[Task]) -> None:
-        """Note the tasks that a program has, all but those that were there before."""
+    async def took(self, program: str, before: set[Task]) -> None:
+        """Note the tasks that a program has for long, all but those that were there before."""
         there = asyncio.all_tasks() - before
+        for _ in range(_LOOKS):
+            await asyncio.sleep(0.03)
+            there &= asyncio.all_tasks()
         self.tasks[program] = [task for task in there if not _is_of_a_request(task)]
 
     async def ask(self, method: str, path: str, **options: Any) -> Any:
@@ -107,7 +111,7 @@ async def both(redis_url: str, tmp_path: Path) -> AsyncIterator[Both]:
         both.api = json.loads(ready.read_text())["api"]
         for flag in (SHOWN, _step(0)):
             await both.ask("POST", "/api/v1/flags", json=flag)
-        both.took("control plane", before | {serving})
+        await both.took("control plane", before | {serving})
         key = await both.ask("POST", "/api/v1/keys", json={"kind": "sidecar"})
         proxy_settings = ProxySettings.load(
             {
@@ -124,7 +128,7 @@ async def both(redis_url: str, tmp_path: Path) -> AsyncIterator[Both]:
         async with running(proxy_settings) as sidecar:
             both.ofrep, both.admin = sidecar.ofrep, sidecar.admin
             await both.is_well(1)
-            both.took("sidecar", before)
+            await both.took("sidecar", before)
             yield both
         stop.set()
         await serving
