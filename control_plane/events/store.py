@@ -21,6 +21,7 @@ MAX_KEPT_BYTES = 64 * 1024 * 1024
 MAX_NAMES = 1_000
 """Names that are told apart in a shard; those beyond are counted together, without a name."""
 
+OTHER = "other"
 _COUNTED_DAYS = 400
 _MAX_DAYS = 450  # days of a name in a shard when those that are over are looked for
 
@@ -29,9 +30,6 @@ local stream, totals, kept, names = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local base = string.sub(names, 1, -6) .. 'days:'
 local entry, items = ARGV[2], tonumber(ARGV[3])
 local body = redis.call('XRANGE', stream, entry, entry)[1]
-for a = 9, #ARGV, 6 do redis.call('EXISTS', base .. ARGV[a]) end
-redis.call('HLEN', names)
-redis.call('EXISTS', kept)
 if redis.call('XACK', stream, ARGV[1], entry) == 0 then return 0 end
 if not body then return 0 end
 local function total(name, by) return redis.call('HINCRBY', totals, name, by) end
@@ -77,10 +75,10 @@ while true do
 end
 return items
 """
-"""KEYS: stream, totals, kept, names; counters of a name begin alike. ARGV: group, entry, its items,
-bound of kept bytes, oldest time that is kept (Unix ms), oldest day that is counted, bound
-of names, bound of days, then of each name and day: id, name, day, count, sum, sum of squares.
-Returns how many items were counted: none when the batch was finished before."""
+"""KEYS: stream, totals, kept, names, and the counters of all names and of others. ARGV: group,
+entry, its items, bound of kept bytes, oldest time that is kept (Unix ms), oldest day that is
+counted, bound of names, bound of days, then of each name and day: id, name, day, count, sum, sum of
+squares. Returns how many items were counted: none when the batch was finished before."""
 
 
 class NameFigures(NamedTuple):
@@ -109,14 +107,18 @@ class EventStore:
         Raises:
             RedisError: when it is not known whether the batch was counted. Try it again.
         """
+        rows = list(sums)
+        names = (
+            *(keys.stream, keys.totals, keys.kept, keys.names, keys.days(OTHER)),
+            *{keys.days(name_id) for name_id, *_ in rows},
+        )
         today = now_ms // 86_400_000
         args: list[Any] = [
             *(GROUP, entry.id, entry.items, MAX_KEPT_BYTES, now_ms - KEEP_DAYS * 86_400_000),
             *(today - _COUNTED_DAYS, MAX_NAMES, _MAX_DAYS),
         ]
-        for name_id, name, day, total in sums:
+        for name_id, name, day, total in rows:
             args += (name_id, name, day, total.number, repr(total.sum), repr(total.squares))
-        names = (keys.stream, keys.totals, keys.kept, keys.names)
         counted: int = await self._connections.run(
             "count_events", lambda: self._count(keys=names, args=args)
         )

@@ -15,8 +15,10 @@ Counting a record is idempotent and does not depend on the order: of two, the ea
 variant that sorts first of two at the same time; counters move by the difference. So a batch that
 is counted twice changes nothing the second time.
 
-All reads of a subject come before its writes: what a script wrote before it failed stays written,
-and reads can fail while a cluster moves the slot.
+While a cluster moves the slot some keys are on another node. All reads of a subject come before its
+writes, because what a script wrote before it failed stays written; and every key of a subject is
+there from its first unit on, a bucket with an empty record, so that one that is elsewhere is not
+taken for one that is new.
 """
 
 import asyncio
@@ -65,29 +67,31 @@ local function split(units, buckets)
   while size * 2 <= buckets do size = size * 2 end
   local old, new = units .. (buckets - size), units .. buckets
   local all, moved, gone = redis.call('HGETALL', old), {}, {}
-  redis.call('EXISTS', new)
+  redis.call('EXISTS', new)  -- fails where the slot is leaving
+  if #all == 0 then return false end
   for i = 1, #all, 2 do
-    if struct.unpack('>I4', all[i]) % (size * 2) == buckets then
+    if #all[i] > 0 and struct.unpack('>I4', all[i]) % (size * 2) == buckets then
       moved[#moved + 1] = all[i]
       moved[#moved + 1] = all[i + 1]
       gone[#gone + 1] = all[i]
     end
   end
-  if #gone > 0 then
-    redis.call('HSET', new, unpack(moved))
-    redis.call('HDEL', old, unpack(gone))
-  end
+  redis.call('HSET', new, '', '', unpack(moved))
+  if #gone > 0 then redis.call('HDEL', old, unpack(gone)) end
+  return true
 end
 
 local function count(id, name, names, last, packed)
   if redis.call('HEXISTS', subjects, id) == 0 and redis.call('HLEN', subjects) >= most then
     id, name = 'other', ''
   end
+  local there = redis.call('HEXISTS', subjects, id) == 1
+  local function is_elsewhere(key) return redis.call('EXISTS', key) == 0 and there end
   local subject, days = base .. 'subject:' .. id, base .. 'days:' .. id
   local units = base .. 'units:' .. id .. ':'
   local at, flat = {}, redis.call('HGETALL', subject)
   for i = 1, #flat, 2 do at[flat[i]] = flat[i + 1] end
-  redis.call('EXISTS', days)
+  if is_elsewhere(subject) or is_elsewhere(days) then return false end
   local buckets, variants = tonumber(at.buckets or 1), tonumber(at.variants or 0)
   local index, label, set = {}, {[0] = ''}, {}
   for i = 1, variants do
@@ -121,6 +125,7 @@ local function count(id, name, names, last, packed)
     group.ats[#group.ats + 1] = from + 12
   end
   for _, bucket in ipairs(order) do
+    if is_elsewhere(units .. bucket) then return false end
     groups[bucket].found = redis.call('HMGET', units .. bucket, unpack(groups[bucket].units))
   end
 
@@ -162,7 +167,10 @@ local function count(id, name, names, last, packed)
     if #writes > 0 then redis.call('HSET', units .. bucket, unpack(writes)) end
   end
 
-  if added > 0 then redis.call('HSET', subjects, id, name) end
+  if not there then
+    redis.call('HSET', subjects, id, name)
+    redis.call('HSET', units .. 0, '', '')
+  end
   if #set > 0 then redis.call('HSET', subject, 'variants', variants, unpack(set)) end
   if added > 0 then redis.call('HINCRBY', subject, 'units', added) end
   if several ~= 0 then redis.call('HINCRBY', subject, 'several', several) end
@@ -181,14 +189,17 @@ local function count(id, name, names, last, packed)
     redis.call('HSET', subject, 'last', last)
   end
   while (tonumber(at.units or 0) + added) > load * buckets do
-    split(units, buckets)
+    if not split(units, buckets) then return false end
     buckets = buckets + 1
     redis.call('HSET', subject, 'buckets', buckets)
   end
+  return true
 end
 
 for a = 3, #ARGV, 5 do
-  count(ARGV[a], ARGV[a + 1], cjson.decode(ARGV[a + 2]), ARGV[a + 3], ARGV[a + 4])
+  if not count(ARGV[a], ARGV[a + 1], cjson.decode(ARGV[a + 2]), ARGV[a + 3], ARGV[a + 4]) then
+    return redis.error_reply('TRYAGAIN a key is on another node')
+  end
 end
 return 0
 """

@@ -269,7 +269,8 @@ KEYS = (
         "hash",
         "for ever",
         "control_plane.exposures",
-        "12 bytes of a unit's hash -> first seen (6 bytes, Unix ms), variant (1), several (1)",
+        "12 bytes of a unit's hash -> first seen (6 bytes, Unix ms), variant (1), several (1); and "
+        "an empty field",
     ),
     KeyPattern(
         FLEET_ENVIRONMENTS,

@@ -106,22 +106,28 @@ class Overdue(NamedTuple):
 KNOWN = """
 local function total(name, by) redis.call('HINCRBY', totals, name, by) end
 local function set_of(first, number) return number == 0 and first or first .. ':' .. number end
+local more, elsewhere = '9223372036854775807', false
 local function find(first)
   local number = 0
   while redis.call('SISMEMBER', set_of(first, number), ARGV[1]) == 0 do
-    if number == 255 or redis.call('SCARD', set_of(first, number)) < 512 then
-      return number, false
-    end
+    local set = set_of(first, number)
+    if number == 255 or redis.call('SCARD', set) < 511 then return number, false end
     number = number + 1
+    if redis.call('EXISTS', set_of(first, number)) == 0
+      and redis.call('SISMEMBER', set, more) == 1 then
+      elsewhere = true
+    end
   end
   return number, true
 end
+local function try_again() return redis.error_reply('TRYAGAIN a key is on another node') end
 local function known()
   local _, found = find(seen)
   return found
 end
 local function remember(first)
   local last = find(first)
+  if last > 0 then redis.call('SADD', set_of(first, last - 1), more) end
   redis.call('SADD', set_of(first, last), ARGV[1])
   for number = 0, last do  -- those before it too: without them it would not be found
     if redis.call('TTL', set_of(first, number)) < tonumber(ARGV[2]) then
@@ -132,7 +138,9 @@ end
 """
 """Whether an id is known, and how it is remembered, for scripts that take a batch: they name their
 keys `seen` and `totals`, and their arguments begin with the number and for how long it is known.
-A set of up to 512 numbers takes 8 bytes of each, so one that is full is followed by another."""
+A set of up to 512 numbers takes 8 bytes of each, so one that is full is followed by another; a
+number that is no id says so. While a cluster moves the slot the other may still be elsewhere, and
+nothing is known until it has come."""
 
 TAKE = (
     """
@@ -140,8 +148,9 @@ local seen, totals, stream = KEYS[1], KEYS[2], KEYS[3]
 """
     + KNOWN
     + """
-local items = tonumber(ARGV[5])
-if known() then
+local items, before = tonumber(ARGV[5]), known()
+if elsewhere then return try_again() end
+if before then
   total('received', items)
   total('deduplicated', items)
   return 1
@@ -193,14 +202,16 @@ local seen, totals, aside, parked = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
     + KNOWN
     + _PARK
     + """
-local items = tonumber(ARGV[5])
-if known() then
+local items, before = tonumber(ARGV[5]), known()
+if elsewhere then return try_again() end
+if before then
   total('received', items)
   total('deduplicated', items)
   return 1
 end
-local _, before = find(aside)
-if before then return 3 end
+local _, parked_before = find(aside)
+if elsewhere then return try_again() end
+if parked_before then return 3 end
 park(#ARGV[4], items, tonumber(ARGV[8]), 'id', ARGV[3], 'instance', ARGV[6], 'count', items,
   'received_ms', ARGV[7], 'reason', ARGV[9], 'batch', ARGV[4])
 remember(aside)

@@ -27,16 +27,14 @@ local seen, totals, last = KEYS[1], KEYS[2], KEYS[3]
 """
     + KNOWN
     + """
-local items = tonumber(ARGV[3])
-if known() then
+local items, before = tonumber(ARGV[3]), known()
+if elsewhere then return try_again() end
+if before then
   total('received', items)
   total('deduplicated', items)
   return 1
 end
-local base = string.sub(last, 1, -5)
 local times, parts = cmsgpack.unpack(ARGV[4]), cmsgpack.unpack(ARGV[5])
-redis.call('EXISTS', last)
-for i = 1, #parts, 3 do redis.call('EXISTS', base .. parts[i]) end
 remember(seen)
 total('received', items)
 total('delivered', items)
@@ -46,8 +44,8 @@ for i = 1, #times, 2 do
     redis.call('HSET', last, times[i], string.format('%.0f', times[i + 1]))
   end
 end
-for i = 1, #parts, 3 do
-  local part, fields = base .. parts[i], parts[i + 2]
+for i = 1, #parts, 2 do
+  local part, fields = KEYS[4 + (i - 1) / 2], parts[i + 1]
   local room = tonumber(ARGV[6]) - redis.call('HLEN', part)
   for f = 1, #fields, 2 do
     local field = fields[f]
@@ -58,14 +56,14 @@ for i = 1, #parts, 3 do
     end
     redis.call('HINCRBY', part, field, string.format('%.0f', fields[f + 1]))
   end
-  redis.call('EXPIREAT', part, string.format('%.0f', parts[i + 1]))
+  redis.call('EXPIREAT', part, string.format('%.0f', parts[i]))
 end
 return 0
 """
 )
-"""KEYS: seen, totals, last; the parts begin as the latter does. ARGV: number, seconds to remember
-it, items, and as MessagePack: flags and when they were evaluated last; of each part its name, when
-it expires, and its fields with what is to be added; bound of fields. Returns a `Fate`."""
+"""KEYS: seen, totals, last, parts. ARGV: number, seconds to remember it, items, and as MessagePack:
+flags and when they were evaluated last; of each part when it expires, and its fields with what is
+to be added; bound of fields. Returns a `Fate`."""
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -89,12 +87,15 @@ class UsageStore:
         parts: list[Any] = []
         for where, fields in added.counts.items():
             counts = [item for pair in fields.items() for item in pair]
-            parts += (_name(where), where.expires_at_s, counts)
+            parts += (where.expires_at_s, counts)
         args = (
             *(arrival.number, arrival.seen_for_s, arrival.items),
             *(_encode(times), _encode(parts), MAX_FIELDS),
         )
-        names = (keys.seen(hour), keys.totals, keys.last)
+        names = (
+            *(keys.seen(hour), keys.totals, keys.last),
+            *(keys.part(_name(where)) for where in added.counts),
+        )
         return Fate(
             await self._connections.run("usage", lambda: self._apply(keys=names, args=args))
         )
