@@ -33,7 +33,10 @@ from prometheus_client import disable_created_metrics
 from control_plane import health, logs
 from control_plane.access import routes as access_routes
 from control_plane.access.guard import KeyLookup, RequestGuard
+from control_plane.access.last_used import LastUsed
+from control_plane.access.model import KeyRecord
 from control_plane.access.service import KeyService
+from control_plane.access.store import LastUsedStore
 from control_plane.audit import routes as audit_routes
 from control_plane.audit.log import AuditLog, Retention
 from control_plane.environments import routes as environment_routes
@@ -58,6 +61,7 @@ from control_plane.keys import (
     FLEET,
     KEYS,
     LAG,
+    LAST_USED,
     LIMITER,
     METRICS,
     OPENAPI,
@@ -170,6 +174,7 @@ def create_app(settings: Settings) -> web.Application:
         people=lambda: app[USERS],
         # A wildcard opens answers to pages; it does not make their requests the local user's.
         allows_origin=lambda origin: origin in settings.cors_origins,
+        used=lambda key: app[LAST_USED].note(key),
     )
     app.middlewares.extend((timing, errors, cors.preflight))
     app.on_response_prepare.extend((mark_answer, cors.mark))
@@ -214,6 +219,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         app[UNITS] = UnitService(replica)
         sync = SyncService(replica, _pace(settings), failed=failed)
         app[SYNC] = await stack.enter_async_context(sync)
+        app[LAST_USED] = await _wire_last_used(app, stack, limits, failed)
         connections = Connections(
             settings.exposures_redis_url or settings.redis_url, limits, metrics.observe_redis
         )
@@ -266,6 +272,27 @@ async def _wire_people(
     await stack.enter_async_context(directory)
     stack.push_async_callback(stop, task)
     return users
+
+
+async def _wire_last_used(
+    app: web.Application, stack: AsyncExitStack, limits: RedisLimits, failed: Failed
+) -> LastUsed:
+    """Make what knows when keys were used last."""
+    connections = Connections(app[SETTINGS].redis_url, limits, app[METRICS].observe_redis)
+    stack.push_async_callback(connections.close)
+    replica, streams = app[REPLICA], app[SYNC].streams
+
+    def in_use() -> Iterator[KeyRecord]:
+        for key_hash in streams.keys:
+            key = replica.find_key(key_hash)
+            if key is not None:
+                yield key
+
+    last_used = LastUsed(LastUsedStore(connections), in_use)
+    work = supervise("keys used", last_used.run, failed)
+    stack.push_async_callback(last_used.write)
+    stack.push_async_callback(stop, asyncio.create_task(work, name="keys used"))
+    return last_used
 
 
 def _wire_limits(app: web.Application, stack: AsyncExitStack, limits: RedisLimits) -> RateLimiter:

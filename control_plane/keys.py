@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from control_plane.access.last_used import LastUsed
     from control_plane.access.service import KeyService
     from control_plane.audit.log import AuditLog
     from control_plane.events.service import EventService
@@ -34,6 +35,7 @@ __all__ = [
     "FLEET",
     "KEYS",
     "LAG",
+    "LAST_USED",
     "LIMITER",
     "METRICS",
     "OPENAPI",
@@ -59,6 +61,8 @@ LAG: web.AppKey["LoopLag"] = web.AppKey("lag")
 LIMITER: web.AppKey["RateLimiter"] = web.AppKey("limiter")
 REPLICA: web.AppKey["Replica"] = web.AppKey("replica")
 KEYS: web.AppKey["KeyService"] = web.AppKey("keys")
+LAST_USED: web.AppKey["LastUsed"] = web.AppKey("last_used")
+"""When keys were used last."""
 AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
 USERS: web.AppKey["UserService"] = web.AppKey("users")
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")

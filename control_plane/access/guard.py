@@ -33,6 +33,8 @@ from control_plane.access.local import why_not_local
 from control_plane.access.model import PRINCIPAL, KeyRecord, Principal, expires_at_ms
 from control_plane.access.roles import FOR_PEOPLE, Binding, Role, grant
 from control_plane.errors import Forbidden, NotFound, Unauthorized, Unavailable
+from control_plane.networks import permits
+from control_plane.web.address import client_address
 from control_plane.web.params import DEFAULT_PROJECT
 from control_plane.web.routing import Permission, Route
 from proxy.contract.access import hash_key, key_from_headers
@@ -74,6 +76,7 @@ class RequestGuard:
         keys: Callable[[], KeyLookup],
         people: Callable[[], People],
         allows_origin: Callable[[str], bool],
+        used: Callable[[KeyRecord], None] = lambda _key: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._admin_digest = _digest(admin_token) if admin_token else None
@@ -81,6 +84,7 @@ class RequestGuard:
         self._keys = keys
         self._people = people
         self._allows_origin = allows_origin
+        self._used = used
         self._now_ms = now_ms
 
     def __call__(self, request: web.Request, route: Route) -> None:
@@ -112,6 +116,7 @@ class RequestGuard:
             return self._person(credential, permission)
         key = self._key(credential)
         if key.kind is KeyKind.SERVICE and key.role is not None and permission in FOR_PEOPLE:
+            self._take(request, key)
             held = Binding(key.role, key.project, key.environment)
             return Principal("service", f"service:{key.id}", key, bindings=(held,))
         if permission in FOR_PEOPLE:
@@ -122,7 +127,15 @@ class RequestGuard:
             raise Forbidden(
                 f"this needs a sidecar key, not a {key.kind} key", code="wrong_key_kind"
             )
+        self._take(request, key)
         return Principal("key", f"key:{key.id}", key, key.project, key.environment)
+
+    def _take(self, request: web.Request, key: KeyRecord) -> None:
+        """Take a key that is good for a route, from where it may come."""
+        allowed, denied = key.allowed_networks, key.denied_networks
+        if (allowed or denied) and not permits(allowed, denied, client_address(request)):
+            raise _address_denied(f"the key {key.prefix}... is not", client_address(request))
+        self._used(key)
 
     def _person(self, token: str, permission: Permission) -> Principal:
         person = self._people().principal(token)
@@ -198,6 +211,10 @@ def _project(request: web.Request, route: Route) -> str:
     if route.project == "path":
         return request.match_info["key"]
     return request.query.get("project", DEFAULT_PROJECT)
+
+
+def _address_denied(what: str, address: str) -> Forbidden:
+    return Forbidden(f"{what} taken from {address}", code="address_denied")
 
 
 def _not_loaded() -> Unavailable:

@@ -7,7 +7,7 @@ environment as entries of kind `key`; sidecar and service keys never leave the c
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 from aiohttp import web
@@ -21,17 +21,28 @@ from proxy.contract.definitions import KeyDefinition
 __all__ = [
     "PRINCIPAL",
     "CreatedKey",
+    "MAX_OVERLAP_S",
     "KeyInput",
+    "KeyPatch",
     "KeyRecord",
     "KeyResource",
     "Principal",
+    "RotateInput",
     "expires_at_ms",
     "key_definition",
 ]
 
 
+MAX_OVERLAP_S = 30 * 24 * 3600
+"""Of two keys of which one takes the place of the other: a month, for what is deployed monthly."""
+
+
 class KeyRecord(msgspec.Struct, frozen=True):
-    """A key as it is stored. Times are RFC 3339 in UTC; `expires_at` None means never."""
+    """A key as it is stored. Times are RFC 3339 in UTC; `expires_at` None means never.
+
+    `allowed_networks` and `denied_networks` are those it may be presented from, see `networks`;
+    `replaces` is the id of the key in whose place it came.
+    """
 
     id: str
     name: str
@@ -43,13 +54,17 @@ class KeyRecord(msgspec.Struct, frozen=True):
     created_at: str
     expires_at: str | None = None
     role: Role | None = None
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+    replaces: str | None = None
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is asked for.
 
     `environment` absent is the query's; `expires_at` is RFC 3339, absent or null never. A service
-    key has a `role`, in all environments of the project unless one is named.
+    key has a `role`, in all environments of the project unless one is named. Service and sidecar
+    keys may have networks that they are taken from, all but the denied ones when none is allowed.
     """
 
     kind: KeyKind
@@ -57,10 +72,35 @@ class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     expires_at: str | None = None
     role: Role | UnsetType = UNSET
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+
+
+class KeyPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a key is to be another; what is left out stays."""
+
+    name: str | UnsetType = UNSET
+    expires_at: str | UnsetType | None = UNSET
+    allowed_networks: tuple[str, ...] | UnsetType = UNSET
+    denied_networks: tuple[str, ...] | UnsetType = UNSET
+
+
+class RotateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """For how long the old key is good beside the new one, in seconds, and when the new one ends.
+
+    Without `expires_at` the new one lives for as long as the old one was made to live.
+    """
+
+    overlap_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_OVERLAP_S)] = 3600
+    expires_at: str | UnsetType | None = UNSET
 
 
 class KeyResource(msgspec.Struct, frozen=True):
-    """A key as the API shows it: all but the key."""
+    """A key as the API shows it: all but the key.
+
+    `last_used_at` is at most a minute behind; null when it was not used, or is one that only
+    sidecars see.
+    """
 
     id: str
     name: str
@@ -71,6 +111,10 @@ class KeyResource(msgspec.Struct, frozen=True):
     created_at: str
     expires_at: str | None
     role: Role | None
+    allowed_networks: tuple[str, ...]
+    denied_networks: tuple[str, ...]
+    replaces: str | None
+    last_used_at: str | None = None
 
 
 class CreatedKey(msgspec.Struct, frozen=True):
@@ -85,6 +129,10 @@ class CreatedKey(msgspec.Struct, frozen=True):
     created_at: str
     expires_at: str | None
     role: Role | None
+    allowed_networks: tuple[str, ...]
+    denied_networks: tuple[str, ...]
+    replaces: str | None
+    last_used_at: str | None
     key: str
 
 

@@ -3,14 +3,21 @@
 from aiohttp import web
 from msgspec import UNSET
 
-from control_plane.access.model import CreatedKey, KeyInput, KeyResource
+from control_plane.access.model import (
+    PRINCIPAL,
+    CreatedKey,
+    KeyInput,
+    KeyPatch,
+    KeyResource,
+    RotateInput,
+)
 from control_plane.access.requests import author_of
 from control_plane.access.roles import ANYWHERE
 from control_plane.errors import Invalid
-from control_plane.keys import KEYS
+from control_plane.keys import KEYS, LAST_USED
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
-from control_plane.web.params import invalid_parameter, query_scope
+from control_plane.web.params import invalid_parameter, query_bool, query_scope
 from control_plane.web.respond import json_response, no_content, page
 from control_plane.web.routing import (
     CURSOR,
@@ -30,14 +37,16 @@ __all__ = ["ROUTES"]
 
 async def list_keys(request: web.Request) -> web.StreamResponse:
     """Answer a page of keys, without the keys themselves."""
+    project = query_scope(request).project
     items, last = request.app[KEYS].page(
-        query_scope(request).project,
+        project,
         environment=request.query.get("environment"),
         kind=_kind(request),
         after=query_cursor(request),
         limit=query_limit(request),
     )
-    return page(items, None if last is None else encode_cursor(last))
+    told = await request.app[LAST_USED].told(project, items)
+    return page(told, None if last is None else encode_cursor(last))
 
 
 async def create_key(request: web.Request) -> web.StreamResponse:
@@ -47,16 +56,40 @@ async def create_key(request: web.Request) -> web.StreamResponse:
     created = await request.app[KEYS].create(
         scope.project, _environment(request, document), document, author_of(request)
     )
-    location = f"/api/v1/keys/{created.id}"
-    if "project" in request.query:
-        location += f"?project={scope.project}"
-    return json_response(created, status=201, location=location)
+    return json_response(created, status=201, location=_location(request, created))
 
 
 async def get_key(request: web.Request) -> web.StreamResponse:
     """Answer one key, without the key itself."""
     project = query_scope(request).project
-    return json_response(request.app[KEYS].get(project, request.match_info["id"]))
+    found = request.app[KEYS].get(project, request.match_info["id"])
+    return json_response((await request.app[LAST_USED].told(project, [found]))[0])
+
+
+async def patch_key(request: web.Request) -> web.StreamResponse:
+    """Change a key's name, end or networks."""
+    document = await read_document(request, KeyPatch)
+    project, key_id = query_scope(request).project, request.match_info["id"]
+    asked_with = request[PRINCIPAL].key
+    changed = await request.app[KEYS].patch(
+        project,
+        key_id,
+        document,
+        author_of(request),
+        presented=asked_with is not None
+        and asked_with.id == key_id
+        and not query_bool(request, "force"),
+    )
+    return json_response((await request.app[LAST_USED].told(project, [changed]))[0])
+
+
+async def rotate_key(request: web.Request) -> web.StreamResponse:
+    """Make a key in the place of another and show it, this once."""
+    document = await read_document(request, RotateInput)
+    made = await request.app[KEYS].rotate(
+        query_scope(request).project, request.match_info["id"], document, author_of(request)
+    )
+    return json_response(made, status=201, location=_location(request, made))
 
 
 async def delete_key(request: web.Request) -> web.StreamResponse:
@@ -64,6 +97,11 @@ async def delete_key(request: web.Request) -> web.StreamResponse:
     project = query_scope(request).project
     await request.app[KEYS].delete(project, request.match_info["id"], author_of(request))
     return no_content()
+
+
+def _location(request: web.Request, key: CreatedKey) -> str:
+    location = f"/api/v1/keys/{key.id}"
+    return f"{location}?project={key.project}" if "project" in request.query else location
 
 
 def _kind(request: web.Request) -> KeyKind | None:
@@ -120,9 +158,9 @@ ROUTES = (
         body=KeyInput,
         example={"kind": "server", "name": "shop, production"},
         responses={201: CreatedKey},
-        description="`key` in the answer is shown this once. Rotate with overlap: make a new key, "
-        "roll it out, delete the old one. The first server or client key of an environment closes "
-        "evaluation to applications without a key, also on the sidecar's own machine.",
+        description="`key` in the answer is shown this once. The first server or client key of an "
+        "environment closes evaluation to applications without a key, also on the sidecar's own "
+        "machine.",
     ),
     Route(
         method="GET",
@@ -133,6 +171,40 @@ ROUTES = (
         tag="keys",
         params=(PROJECT, _ID),
         responses={200: KeyResource},
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/keys/{id}",
+        handler=patch_key,
+        summary="Change a key's name, end or networks",
+        permission=Permission.MANAGE,
+        tag="keys",
+        params=(
+            PROJECT,
+            _ID,
+            Param("force", type=bool, description="Also when it locks the key out that asks."),
+        ),
+        body=KeyPatch,
+        example={"name": "shop, new cluster"},
+        responses={200: KeyResource},
+        description="What is left out stays. Networks are of service and sidecar keys: from "
+        "others than the allowed, when any are, and from the denied, they are answered 403 "
+        "`address_denied`, and their streams end within seconds.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/keys/{id}/rotate",
+        handler=rotate_key,
+        summary="Put a new key in the place of one",
+        permission=Permission.MANAGE,
+        tag="keys",
+        params=(PROJECT, _ID),
+        body=RotateInput,
+        example={"overlap_s": 3600},
+        responses={201: CreatedKey},
+        description="Of the same kind, place, role and networks; `key` in the answer is shown this "
+        "once. The old one ends after the overlap, in which both are good. Of a rotation whose "
+        "answer was lost, rotate the same key again and delete what nobody has.",
     ),
     Route(
         method="DELETE",

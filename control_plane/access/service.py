@@ -1,22 +1,33 @@
-"""The keys of programs: make, list, delete.
+"""The keys of programs: make, list, change, rotate, delete.
 
 A key is one change of its project like any other, in the same atomic step as its audit entry, and
 server and client keys reach sidecars with the next revision. The key itself is returned once, by
-`create`, and nowhere else: it is neither stored nor logged.
+`create` and `rotate`, and nowhere else: it is neither stored nor logged. A key that has expired
+stays so: neither a change nor a rotation brings it back.
 """
 
 import re
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
-from control_plane.access.model import CreatedKey, KeyInput, KeyRecord, KeyResource
+from control_plane.access.model import (
+    CreatedKey,
+    KeyInput,
+    KeyPatch,
+    KeyRecord,
+    KeyResource,
+    RotateInput,
+    expires_at_ms,
+)
 from control_plane.access.roles import ANYWHERE, Role
 from control_plane.audit.model import Author
-from control_plane.errors import Conflict, Invalid, NotFound
+from control_plane.documents import invalid
+from control_plane.errors import Conflict, NotFound
+from control_plane.networks import check_networks, parse_network, permits
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from proxy.contract.access import hash_key, key_prefix
@@ -94,19 +105,87 @@ class KeyService:
             created_at=now_rfc3339(),
             expires_at=_in_utc(document.expires_at),
             role=None if document.role is UNSET else document.role,
+            allowed_networks=_in_one_form(document.allowed_networks),
+            denied_networks=_in_one_form(document.denied_networks),
         )
 
         def build(state: ProjectState) -> Change:
             problems = self._problems(document, environment, state)
             if problems:
-                raise Invalid(problems[0].message, problems=problems)
-            if len(state.keys) >= MAX_KEYS:
-                raise Conflict(f"{MAX_KEYS} keys are all a project can have", code="too_many")
+                raise invalid(problems)
+            _check_room(state)
             edits = (Edit(RecordKind.KEY, record.id, record),)
             return Change("key.create", author, record.created_at, edits)
 
         await self._replica.commit(project, build)
-        return CreatedKey(**msgspec.structs.asdict(_resource(record)), key=key)
+        return _shown_once(record, key)
+
+    async def patch(
+        self, project: str, key_id: str, document: KeyPatch, author: Author, *, presented: bool
+    ) -> KeyResource:
+        """Change a key, and return it. `presented` has it checked that its networks, when they
+        are others, let the author in: for the key that is asked with.
+
+        Raises:
+            NotFound; Invalid: with all problems;
+            Conflict: `key_ended`, or `lockout`: the author would not be let in any more.
+        """
+
+        def build(state: ProjectState) -> Change:
+            old = _found(state, key_id)
+            self._check_alive(old)
+            networks = (document.allowed_networks, document.denied_networks)
+            problems = [
+                *_name_problems("" if document.name is UNSET else document.name),
+                *self._expiry_problems(document.expires_at),
+                *_network_problems(old.kind, *networks),
+            ]
+            if problems:
+                raise invalid(problems)
+            made = _changed(old, document)
+            if presented and networks != (UNSET, UNSET):
+                _check_lets_in(made, author.address)
+            edits = (Edit(RecordKind.KEY, key_id, made),) if made != old else ()
+            return Change("key.patch", author, now_rfc3339(), edits)
+
+        await self._replica.commit(project, build)
+        return self.get(project, key_id)
+
+    async def rotate(
+        self, project: str, key_id: str, document: RotateInput, author: Author
+    ) -> CreatedKey:
+        """Make a key in the place of another, which ends after the overlap; show it this once.
+
+        Raises:
+            NotFound; Invalid: with all problems; Conflict: `key_ended`, `too_many`.
+        """
+        key = new_key(_found(self._replica.project(project), key_id).kind)
+        new_id = f"k_{secrets.token_hex(8)}"
+
+        def build(state: ProjectState) -> Change:
+            old = _found(state, key_id)
+            self._check_alive(old)
+            if problems := self._expiry_problems(document.expires_at):
+                raise invalid(problems)
+            _check_room(state)
+            now = self._now()
+            made = msgspec.structs.replace(
+                old,
+                id=new_id,
+                hash=hash_key(key),
+                prefix=key_prefix(key),
+                created_at=_text(now),
+                expires_at=_next_end(old, document.expires_at, now),
+                replaces=key_id,
+            )
+            over = _text(now + timedelta(seconds=document.overlap_s))
+            ends = over if old.expires_at is None else min(old.expires_at, over)
+            ending = msgspec.structs.replace(old, expires_at=ends)
+            edits = (Edit(RecordKind.KEY, new_id, made), Edit(RecordKind.KEY, key_id, ending))
+            return Change("key.rotate", author, _text(now), edits)
+
+        await self._replica.commit(project, build)
+        return _shown_once(_found(self._replica.project(project), new_id), key)
 
     async def delete(self, project: str, key_id: str, author: Author) -> None:
         """Delete a key: from then on it is a wrong one. Raises NotFound."""
@@ -133,19 +212,102 @@ class KeyService:
             problems.append(
                 Problem("/environment", ProblemCode.UNKNOWN_ENVIRONMENT, message, known)
             )
-        if len(document.name) > _MAX_NAME_CHARS:
-            message = f"{len(document.name)} characters, at most {_MAX_NAME_CHARS} are kept"
-            problems.append(Problem("/name", ProblemCode.OUT_OF_RANGE, message))
-        if document.expires_at is not None:
-            ends = _instant(document.expires_at)
-            if ends is None:
-                message = f"{document.expires_at[:60]!r} is no time"
-                hint = "RFC 3339 with a zone, such as 2027-03-01T00:00:00Z"
-                problems.append(Problem("/expires_at", ProblemCode.INVALID_DATE, message, hint))
-            elif ends <= self._now():
-                message = f"{document.expires_at} is past"
-                problems.append(Problem("/expires_at", ProblemCode.OUT_OF_RANGE, message))
+        problems += _name_problems(document.name)
+        problems += self._expiry_problems(document.expires_at)
+        problems += _network_problems(
+            document.kind, document.allowed_networks, document.denied_networks
+        )
         return problems
+
+    def _expiry_problems(self, text: str | UnsetType | None) -> list[Problem]:
+        if text is None or text is UNSET:
+            return []
+        ends = _instant(text)
+        if ends is None:
+            message = f"{text[:60]!r} is no time"
+            hint = "RFC 3339 with a zone, such as 2027-03-01T00:00:00Z"
+            return [Problem("/expires_at", ProblemCode.INVALID_DATE, message, hint)]
+        if ends <= self._now():
+            return [Problem("/expires_at", ProblemCode.OUT_OF_RANGE, f"{text} is past")]
+        return []
+
+    def _check_alive(self, record: KeyRecord) -> None:
+        ends_ms = expires_at_ms(record)
+        if ends_ms is not None and ends_ms <= self._now().timestamp() * 1000:
+            detail = f"the key {record.prefix}... has expired, and stays so: make another"
+            raise Conflict(detail, code="key_ended")
+
+
+def _check_room(state: ProjectState) -> None:
+    if len(state.keys) >= MAX_KEYS:
+        raise Conflict(f"{MAX_KEYS} keys are all a project can have", code="too_many")
+
+
+def _check_lets_in(record: KeyRecord, address: str) -> None:
+    if not permits(record.allowed_networks, record.denied_networks, address):
+        raise Conflict(
+            f"the key that asks would not be taken from {address} any more; say force=true when "
+            "that is meant",
+            code="lockout",
+        )
+
+
+def _changed(old: KeyRecord, document: KeyPatch) -> KeyRecord:
+    """Return a key with what a checked document changes of it."""
+    changes: dict[str, object] = {}
+    if document.name is not UNSET:
+        changes["name"] = document.name
+    if document.expires_at is not UNSET:
+        changes["expires_at"] = _in_utc(document.expires_at)
+    for name in ("allowed_networks", "denied_networks"):
+        listed = getattr(document, name)
+        if listed is not UNSET:
+            changes[name] = _in_one_form(listed)
+    return msgspec.structs.replace(old, **changes)
+
+
+def _next_end(old: KeyRecord, asked: str | UnsetType | None, now: datetime) -> str | None:
+    """Return when the key ends that comes in the place of another."""
+    if asked is not UNSET:
+        return _in_utc(asked)
+    if old.expires_at is None:
+        return None
+    made, ends = (datetime.fromisoformat(each) for each in (old.created_at, old.expires_at))
+    return _text(now + (ends - made))
+
+
+def _name_problems(name: str) -> list[Problem]:
+    if len(name) <= _MAX_NAME_CHARS:
+        return []
+    message = f"{len(name)} characters, at most {_MAX_NAME_CHARS} are kept"
+    return [Problem("/name", ProblemCode.OUT_OF_RANGE, message)]
+
+
+def _network_problems(
+    kind: KeyKind, allowed: tuple[str, ...] | UnsetType, denied: tuple[str, ...] | UnsetType
+) -> list[Problem]:
+    problems = []
+    for name, listed in (("allowed_networks", allowed), ("denied_networks", denied)):
+        if listed is UNSET or not listed:
+            continue
+        if kind in (KeyKind.SERVER, KeyKind.CLIENT):
+            message = f"a {kind} key is presented to sidecars, which look at no networks"
+            problems.append(Problem(f"/{name}", ProblemCode.UNKNOWN_FIELD, message))
+        else:
+            problems += check_networks(listed, name)
+    return problems
+
+
+def _in_one_form(listed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return networks as they are stored; what is none is refused later, with all the rest."""
+    try:
+        return tuple(dict.fromkeys(str(parse_network(text)) for text in listed))
+    except ValueError:
+        return ()
+
+
+def _shown_once(record: KeyRecord, key: str) -> CreatedKey:
+    return CreatedKey(**msgspec.structs.asdict(_resource(record)), key=key)
 
 
 def _found(state: ProjectState, key_id: str) -> KeyRecord:
@@ -156,7 +318,8 @@ def _found(state: ProjectState, key_id: str) -> KeyRecord:
 
 
 def _resource(record: KeyRecord) -> KeyResource:
-    return KeyResource(**{n: getattr(record, n) for n in KeyResource.__struct_fields__})
+    shown = (name for name in KeyResource.__struct_fields__ if name != "last_used_at")
+    return KeyResource(**{name: getattr(record, name) for name in shown})
 
 
 def _instant(text: str) -> datetime | None:
@@ -173,4 +336,8 @@ def _in_utc(text: str | None) -> str | None:
     instant = None if text is None else _instant(text)
     if instant is None:
         return None
+    return _text(instant)
+
+
+def _text(instant: datetime) -> str:
     return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")

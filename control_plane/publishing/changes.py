@@ -180,6 +180,8 @@ def commit_of(
         entry = _history_entry(state, change, edit, revisions)
         history = None if entry is None else prefix + _encoder.encode(entry)
         writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
+        if edit.kind is RecordKind.KEY and record is None:
+            writes.append(Write("keys_used", edit.key, None))
         if record is None:
             removed.append(_Removed(edit.kind, edit.key))
         else:

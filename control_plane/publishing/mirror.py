@@ -267,7 +267,7 @@ class Mirror:
     async def _follow(self) -> None:
         """Apply what comes until it is time to look where Redis stands."""
         until = monotonic() + _VERIFY_S
-        while monotonic() < until:
+        while (left_s := until - monotonic()) > 0:
             after = {
                 name: state.sequence
                 for name, state in self.projects.items()
@@ -276,7 +276,7 @@ class Mirror:
             if not after:
                 await asyncio.sleep(_VERIFY_S)
                 continue
-            for name, changes in (await self._store.follow(after)).items():
+            for name, changes in (await self._store.follow(after, left_s)).items():
                 await self._try(name, partial(self._take, name, changes))
 
     async def _verify(self) -> None:

@@ -10,6 +10,7 @@ from control_plane.access.model import PRINCIPAL, KeyRecord
 from control_plane.errors import Forbidden
 from control_plane.keys import SYNC
 from control_plane.publishing.held import Held
+from control_plane.web.address import client_address
 from control_plane.web.respond import not_modified
 from control_plane.web.routing import IF_NONE_MATCH, Param, Permission, Route
 from control_plane.web.takeover import begin_endless, leave, take_over
@@ -46,10 +47,12 @@ async def stream(request: web.Request) -> web.StreamResponse:
         request.headers.get(PUBLISHED_HEADER),
     )
     sync.admit(key)
+    address = client_address(request)
     await begin_endless(request, _STREAM_HEADERS)
     transport = take_over(request)
     try:
-        sync.stream(transport, key, held, chunked=request.version >= HttpVersion11)
+        chunked = request.version >= HttpVersion11
+        sync.stream(transport, key, held, chunked=chunked, address=address)
     except BaseException:
         transport.abort()
         raise

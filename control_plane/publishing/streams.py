@@ -25,7 +25,7 @@ import asyncio
 import random
 import socket
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple, cast
@@ -149,15 +149,23 @@ class Streams:
             )
 
     def open(
-        self, transport: asyncio.Transport, key: KeyRecord, held: Held, *, chunked: bool
+        self,
+        transport: asyncio.Transport,
+        key: KeyRecord,
+        held: Held,
+        *,
+        chunked: bool,
+        address: str = "",
     ) -> None:
         """Begin a stream, which was admitted, on a connection whose answer has begun.
+
+        `address` is where its reader is, as lists of networks see it.
 
         Raises:
             NotFound: the key's environment is gone.
         """
         audience = self._audience(key.project, key.environment)
-        stream = Stream(self, transport, audience, key.hash, chunked=chunked)
+        stream = Stream(self, transport, audience, key.hash, chunked=chunked, address=address)
         transport.set_protocol(stream)
         _bound_silence(transport)
         self._count += 1
@@ -180,9 +188,9 @@ class Streams:
         else:
             self._send(stream, [audience.event], "snapshot")
 
-    def cut(self, key_hash: str) -> int:
-        """Cut the streams of a key, and return how many there were."""
-        streams = list(self._by_key.get(key_hash, ()))
+    def cut(self, key_hash: str, stays: Callable[[str], bool] = lambda _address: False) -> int:
+        """Cut the streams of a key but those whose address may stay; return how many there were."""
+        streams = [s for s in self._by_key.get(key_hash, ()) if not stays(s.address)]
         for stream in streams:
             self._cut(stream, "key")
         return len(streams)
@@ -357,6 +365,7 @@ class Stream(asyncio.Protocol):
         "_chunked",
         "_received",
         "_streams",
+        "address",
         "audience",
         "ends_at",
         "key_hash",
@@ -373,6 +382,7 @@ class Stream(asyncio.Protocol):
         key_hash: str,
         *,
         chunked: bool,
+        address: str = "",
     ) -> None:
         self._streams = streams
         self._chunked = chunked
@@ -380,6 +390,7 @@ class Stream(asyncio.Protocol):
         self.transport = transport
         self.audience = audience
         self.key_hash = key_hash
+        self.address = address
         self.turn: set[Stream] = set()
         """Who has heartbeats when this one has."""
         self.ends_at = float("inf")

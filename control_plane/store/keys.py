@@ -149,6 +149,13 @@ KEYS = (
     ),
     KeyPattern("mf:{P}:keys", "hash", "for ever", "control_plane.access", "id -> KeyRecord"),
     KeyPattern(
+        "mf:{P}:keys_used",
+        "hash",
+        "as long as the key",
+        "control_plane.access",
+        "id of a key -> when it was used last, Unix milliseconds",
+    ),
+    KeyPattern(
         "mf:{P}:changes",
         "stream",
         f"about {MAX_CHANGES} entries",
@@ -320,6 +327,7 @@ class ProjectKeys:
         "environments",
         "flags",
         "keys",
+        "keys_used",
         "meta",
         "segments",
         "sessions",
@@ -335,6 +343,7 @@ class ProjectKeys:
         self.units = self._prefix + "units"
         self.environments = self._prefix + "environments"
         self.keys = self._prefix + "keys"
+        self.keys_used = self._prefix + "keys_used"
         self.users = self._prefix + "users"
         self.sessions = self._prefix + "sessions"
         self.changes = self._prefix + "changes"

@@ -324,13 +324,16 @@ class ProjectStore:
         )
         return [_change(entry) for entry in entries]
 
-    async def follow(self, after: Mapping[str, int]) -> dict[str, list[tuple[int, bytes]]]:
+    async def follow(
+        self, after: Mapping[str, int], wait_s: float = FOLLOW_BLOCK_S
+    ) -> dict[str, list[tuple[int, bytes]]]:
         """Return the changes after sequence numbers, by project, waiting a while for the first."""
+        block_ms = max(1, int(min(wait_s, FOLLOW_BLOCK_S) * 1000))  # 0 would be for ever
         streams = {ProjectKeys(name).changes: name for name in after}
         positions = {key: f"{after[name]}-0" for key, name in streams.items()}
         answer = await self._connections.run_long(
             "follow",
-            lambda: self._blocking.xread(positions, count=100, block=int(FOLLOW_BLOCK_S * 1000)),
+            lambda: self._blocking.xread(positions, count=100, block=block_ms),
         )
         return {streams[key.decode()]: [_change(e) for e in entries] for key, entries in answer}
 

@@ -247,9 +247,9 @@ class Directory:
 
     async def _follow(self) -> None:
         until = monotonic() + _VERIFY_S
-        while monotonic() < until:
+        while (left_s := until - monotonic()) > 0:
             after = {DIRECTORY: self._position.sequence}
-            for changes in (await self._store.steps.follow(after)).values():
+            for changes in (await self._store.steps.follow(after, left_s)).values():
                 async with self._lock:
                     await self._take(changes)
 

@@ -127,7 +127,7 @@ def _renamed(value: Any, names: Mapping[str, str]) -> Any:
             name = reference.rpartition("/")[2]
             renamed["$ref"] = _REF.format(name=names.get(name, name))
         return renamed
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # defaults of the types are tuples
         return [_renamed(item, names) for item in value]
     return value
 

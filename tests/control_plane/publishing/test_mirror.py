@@ -320,11 +320,13 @@ async def test_following_survives_an_exception_nobody_thought_of(
     follow = other.store.follow
     fail = asyncio.Event()
 
-    async def once_broken(after: dict[str, int]) -> dict[str, list[tuple[int, bytes]]]:
+    async def once_broken(
+        after: dict[str, int], wait_s: float
+    ) -> dict[str, list[tuple[int, bytes]]]:
         if not fail.is_set():
             fail.set()
             raise KeyError("surprise")
-        return await follow(after)
+        return await follow(after, wait_s)
 
     monkeypatch.setattr(other.store, "follow", once_broken)
     async with asyncio.timeout(WAIT_S):

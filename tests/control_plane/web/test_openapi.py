@@ -132,7 +132,7 @@ async def test_every_example_works_as_it_stands(api: Api) -> None:
         if "/environments/{key}" in path:
             path = path.replace("{key}", "staging")
         elif "{id}" in path:
-            path = path.replace("{id}", made["user"]["id"])
+            path = path.replace("{id}", made.get("user", made)["id"])
         elif "{key}" in path:
             path = path.replace("{key}", key)
         else:
