@@ -190,7 +190,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
             fronts.append(front)
 
         refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        watch = asyncio.create_task(_watch_for_keys(settings, holder, refusal))
+        watch = asyncio.create_task(_look_for_keys(settings, holder, refusal), name="first keys")
         stack.push_async_callback(_end, watch)
         sidecar = Running(urls(ofrep)[0], urls(admin)[0], holder, lifecycle, tuple(fronts), refusal)
         stack.callback(sidecar.stop)
@@ -285,6 +285,16 @@ async def _end(task: "asyncio.Task[None]") -> None:
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task
+
+
+async def _look_for_keys(
+    settings: ProxySettings, holder: Holder, refusal: "asyncio.Future[str]"
+) -> None:
+    """Watch for keys, and say it when that fails: nobody waits for this task."""
+    try:
+        await _watch_for_keys(settings, holder, refusal)
+    except Exception:
+        _log.exception("looking for evaluation keys failed; without any, evaluations get 401")
 
 
 async def _watch_for_keys(

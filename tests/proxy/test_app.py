@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -274,6 +275,33 @@ async def test_open_to_others_without_keys_is_refused() -> None:
             reason = await asyncio.wait_for(sidecar.refusal, 10)
             assert "--allow-anonymous" in reason
             assert (await evaluate(sidecar.ofrep))[0] == 401
+
+
+async def test_a_look_for_keys_that_fails_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is said, and who has no key is turned away all the same."""
+    logged = asyncio.Event()
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "looking for evaluation keys failed" in record.getMessage():
+                logged.set()
+
+    monkeypatch.setattr("proxy.app._watch_for_keys", broken)
+    handler = Handler()
+    logging.getLogger("proxy.app").addHandler(handler)
+    try:
+        async with control_plane() as fake:
+            fake.publish({"hello": True})
+            async with running(settings(fake.url, host="0.0.0.0")) as sidecar:
+                await asyncio.wait_for(logged.wait(), 10)
+                assert (await evaluate(sidecar.ofrep))[0] == 401
+    finally:
+        logging.getLogger("proxy.app").removeHandler(handler)
 
 
 @pytest.mark.parametrize(
