@@ -58,6 +58,7 @@ from control_plane.keys import (
     AUDIT,
     EVENTS,
     EXPOSURES,
+    FACTORS,
     FLEET,
     KEYS,
     LAG,
@@ -95,10 +96,15 @@ from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, stop, supervise
 from control_plane.usage import routes as usage_routes
 from control_plane.usage.service import UsageService
+from control_plane.users import factor_routes
 from control_plane.users import routes as user_routes
+from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory
+from control_plane.users.factors import FactorService
+from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
-from control_plane.users.service import Lifetimes, UserService
+from control_plane.users.sealing import Sealer
+from control_plane.users.service import Lifetimes, UserService, utc_now
 from control_plane.users.store import UserStore
 from control_plane.users.tokens import TokenMaker
 from control_plane.web import pages
@@ -126,6 +132,7 @@ ROUTES: tuple[Route, ...] = (
     *audit_routes.ROUTES,
     *access_routes.ROUTES,
     *user_routes.ROUTES,
+    *factor_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
     *event_routes.ROUTES,
@@ -215,7 +222,7 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         retention = Retention(settings.audit_days)
         log = AuditLog(replica, retention, settings.signing_keys, failed)
         app[AUDIT] = await stack.enter_async_context(log)
-        app[USERS] = await _wire_people(app, stack, limits, failed)
+        app[USERS], app[FACTORS] = await _wire_people(app, stack, limits, failed)
         app[UNITS] = UnitService(replica)
         sync = SyncService(replica, _pace(settings), failed=failed)
         app[SYNC] = await stack.enter_async_context(sync)
@@ -243,8 +250,8 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
 
 async def _wire_people(
     app: web.Application, stack: AsyncExitStack, limits: RedisLimits, failed: Failed
-) -> UserService:
-    """Make what knows people, their passwords and their sessions."""
+) -> tuple[UserService, FactorService]:
+    """Make what knows people, what they prove themselves with, and their sessions."""
     settings, metrics = app[SETTINGS], app[METRICS]
     connections = Connections(settings.redis_url, limits, metrics.observe_redis)
     stack.push_async_callback(connections.close)
@@ -255,7 +262,20 @@ async def _wire_people(
         round(settings.session_days * 86_400), round(settings.session_idle_days * 86_400)
     )
     directory = Directory(store, failed)
-    users = UserService(directory, store, passwords, TokenMaker(settings.secret_key), lifetimes)
+    sealer = Sealer(settings.secret_key)
+    challenges = Challenges(sealer, utc_now)
+    passkeys = Passkeys(settings.public_url, settings.cors_origins)
+    users = UserService(
+        directory,
+        store,
+        passwords,
+        TokenMaker(settings.secret_key),
+        challenges,
+        passkeys,
+        lifetimes,
+        settings.require_second_factor,
+    )
+    factors = FactorService(users, directory, store, passwords, sealer, challenges, passkeys)
 
     async def begin_and_sweep() -> None:
         await directory.loaded.wait()
@@ -265,13 +285,14 @@ async def _wire_people(
             logger.info("%s is the first administrator", settings.admin_email)
         while True:
             await users.sweep()
+            await factors.reseal()
             await asyncio.sleep(_SWEEP_SESSIONS_S)
 
     work = supervise("sessions", begin_and_sweep, failed)
     task = asyncio.create_task(work, name="sessions")
     await stack.enter_async_context(directory)
     stack.push_async_callback(stop, task)
-    return users
+    return users, factors
 
 
 async def _wire_last_used(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
     from control_plane.usage.service import UsageService
+    from control_plane.users.factors import FactorService
     from control_plane.users.service import UserService
     from control_plane.web.assets import Asset, Assets
 
@@ -32,6 +33,7 @@ __all__ = [
     "AUDIT",
     "EVENTS",
     "EXPOSURES",
+    "FACTORS",
     "FLEET",
     "KEYS",
     "LAG",
@@ -65,6 +67,8 @@ LAST_USED: web.AppKey["LastUsed"] = web.AppKey("last_used")
 """When keys were used last."""
 AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
 USERS: web.AppKey["UserService"] = web.AppKey("users")
+FACTORS: web.AppKey["FactorService"] = web.AppKey("factors")
+"""Second factors of people."""
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 UNITS: web.AppKey["UnitService"] = web.AppKey("units")

@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
+from control_plane.access.roles import Role
 from control_plane.limits.model import MAX_LIMIT
 from control_plane.networks import Network, networks
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
@@ -18,7 +20,7 @@ from control_plane.store.address import parse_address
 from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
 from control_plane.web.address import FORWARDED_HEADERS
-from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number
+from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
 from proxy.contract.settings import SettingsError, read, setting
 
 __all__ = ["Settings", "redis_address"]
@@ -48,6 +50,24 @@ def _secrets(text: str) -> tuple[str, ...]:
     if len(secrets) > 4:
         raise ValueError("holds more than four secrets")
     return secrets
+
+
+def _roles(text: str) -> tuple[Role, ...]:
+    try:
+        return tuple(Role(word.lower()) for word in words(text))
+    except ValueError:
+        raise ValueError(f"holds something else than {', '.join(Role)}") from None
+
+
+def _public_url(text: str) -> str:
+    """Return the origin of web pages that are served to people."""
+    found = origins(text.rstrip("/"))
+    if len(found) != 1 or found == ("*",):
+        raise ValueError("is not one address like https://flags.example.com")
+    parts = urlsplit(found[0])
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError("is not https, without which browsers keep no passkeys")
+    return found[0]
 
 
 @dataclass(frozen=True)
@@ -157,6 +177,18 @@ class Settings:
     )
     session_idle_days: float = setting(
         7.0, "Days without use after which a session ends.", parse=number(float, 0.01, 3650.0)
+    )
+    require_second_factor: tuple[Role, ...] = setting(
+        (),
+        "Roles, by commas, whose holders need a second factor: without one they can set one up, "
+        "and nothing else.",
+        parse=_roles,
+    )
+    public_url: str = setting(
+        "",
+        "Address at which people reach this control plane, as https://flags.example.com: passkeys "
+        "are made for its host. Without it there are none.",
+        parse=_public_url,
     )
     audit_days: int = setting(
         400,

@@ -16,7 +16,8 @@ never anything better, in dev mode neither. Keys are looked up in memory by thei
 while Redis is away; comparing hashes tells nothing about keys. A key that is not found is 503 while
 it may be a good one: until all definitions are read, and when Redis has been away for a while,
 because after a 401 sidecars stay away for minutes. Somebody without any role in a project is told
-that there is none of that name.
+that there is none of that name. Somebody who holds a role that needs a second factor, and is in a
+session without one, reaches what it takes to show one, and nothing else.
 """
 
 import hmac
@@ -97,6 +98,12 @@ class RequestGuard:
         # An empty list, or 404, would be a lie before the definitions have been read.
         if route.permission is not Permission.PUBLIC and not self._keys().loaded:
             raise _not_loaded()
+        if principal.lacks_factor and not route.without_factor:
+            raise Forbidden(
+                "a role of yours needs a second factor: set one up at /api/v1/me/factors, or show "
+                "the one you have at /api/v1/me/verify",
+                code="second_factor_needed",
+            )
         if route.permission in FOR_PEOPLE:
             principal = _granted(principal, route.permission, _project(request, route))
         request[PRINCIPAL] = principal

@@ -143,7 +143,8 @@ class Principal:
     `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`, `service:<id>`,
     `user:<address>`.
     `bindings` are the roles that it holds, `grant` what they give for this request. Of a sidecar,
-    `project` and `environment` are its key's; of a person, `user` and `session` are their ids.
+    `project` and `environment` are its key's; of a person, `user` and `session` are their ids, and
+    `lacks_factor` is whether a role of theirs needs a second factor that they have not shown.
     """
 
     kind: Literal["admin", "user", "service", "key", "anonymous"]
@@ -155,6 +156,7 @@ class Principal:
     grant: Grant = ALL
     user: str | None = None
     session: str | None = None
+    lacks_factor: bool = False
 
     def sees(self, project: str) -> bool:
         """Return whether definitions of a project may be read."""

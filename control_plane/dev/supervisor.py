@@ -97,6 +97,8 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
                 "REDIS_URL": redis_url,
                 "ADMIN_TOKEN": state.admin_token,
                 "SECRET_KEY": os.environ.get("SECRET_KEY") or state.secret_key,
+                "MATRIXFLAG_PUBLIC_URL": os.environ.get("MATRIXFLAG_PUBLIC_URL")
+                or f"http://localhost:{settings.port}",
                 "MATRIXFLAG_ADMIN_EMAIL": ADMIN_EMAIL,
                 "MATRIXFLAG_ADMIN_PASSWORD": state.admin_password,
             },

@@ -120,6 +120,13 @@ KEYS = (
         "control_plane.limits",
         "when it will be full, Unix microseconds by the clock of Redis",
     ),
+    KeyPattern(
+        "mf:{~login}:challenge:<id>",
+        "string",
+        "5 minutes",
+        "control_plane.users",
+        "answers to a challenge: six, which are never counted, when it was used up",
+    ),
     KeyPattern(PROJECTS, "set", "for ever", "control_plane.store", "names of projects"),
     KeyPattern(
         "mf:{P}:meta",

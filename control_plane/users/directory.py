@@ -278,10 +278,16 @@ class Directory:
 
 
 def _document(record: UserRecord | None) -> Any:
-    """Return what an audit entry compares of a person: not when they came last."""
+    """Return what an audit entry compares of a person: not when they came last.
+
+    Of second factors it says which there are, and nothing that proves anything.
+    """
     if record is None:
         return None
     built = msgspec.to_builtins(record)
     for name in ("version", "updated_at", "last_login_at"):
         built.pop(name)
+    built["totp"] = None if record.totp is None else record.totp.created_at
+    built["passkeys"] = [{"id": each.id, "name": each.name} for each in record.passkeys]
+    built["recovery"] = len(record.recovery)
     return built

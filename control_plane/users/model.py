@@ -19,17 +19,21 @@ __all__ = [
     "Credentials",
     "InvitationInput",
     "Invited",
+    "PasskeyRecord",
     "PasswordInput",
     "RefreshInput",
     "SessionRecord",
     "SessionResource",
     "Tokens",
+    "TotpRecord",
     "UserInput",
     "UserPatch",
     "UserRecord",
     "UserResource",
     "check_email",
     "check_roles",
+    "factors_of",
+    "is_proved",
     "plain_email",
     "user_resource",
 ]
@@ -38,14 +42,36 @@ MAX_BINDINGS = 100
 _MAX_EMAIL_CHARS = 254  # RFC 5321 leaves room for no more
 _MAX_NAME_CHARS = 200
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
+_SECOND = frozenset({"totp", "passkey", "recovery"})
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
+
+
+class TotpRecord(msgspec.Struct, frozen=True):
+    """An authenticator app: its sealed secret, and the last step a code was taken of."""
+
+    secret: str
+    used: int
+    created_at: str
+
+
+class PasskeyRecord(msgspec.Struct, frozen=True):
+    """A passkey: its id and public key (COSE), base64url, and how often it says it was used."""
+
+    id: str
+    name: str
+    key: str
+    count: int
+    created_at: str
+    transports: tuple[str, ...] = ()
+    last_used_at: str | None = None
 
 
 class UserRecord(msgspec.Struct, frozen=True):
     """A person as they are stored.
 
     `password` is an argon2id hash, empty until an invitation was taken or when another system
-    vouches for them. `invitation` is the hash of the token of an invitation.
+    vouches for them. `invitation` is the hash of the token of an invitation, `recovery` are the
+    hashes of the recovery codes that are left.
     """
 
     id: str
@@ -60,10 +86,17 @@ class UserRecord(msgspec.Struct, frozen=True):
     invitation: str | None = None
     invited_until: str | None = None
     last_login_at: str | None = None
+    totp: TotpRecord | None = None
+    passkeys: tuple[PasskeyRecord, ...] = ()
+    recovery: tuple[str, ...] = ()
 
 
 class SessionRecord(msgspec.Struct, frozen=True):
-    """A session as it is stored; it ends by being removed. `methods` are how it was begun."""
+    """A session as it is stored; it ends by being removed.
+
+    `methods` are how its person proved who they are, at its beginning and since; `proved_at` is
+    when they last did since.
+    """
 
     id: str
     user: str
@@ -72,6 +105,7 @@ class SessionRecord(msgspec.Struct, frozen=True):
     address: str
     agent: str
     methods: tuple[str, ...] = ("password",)
+    proved_at: str | None = None
 
 
 class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -92,7 +126,10 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class UserResource(msgspec.Struct, frozen=True):
-    """A person as the API shows them. `invited` until they have chosen a password."""
+    """A person as the API shows them. `invited` until they have chosen a password.
+
+    `factors` are the kinds of second factor they have: `totp`, `passkey`.
+    """
 
     id: str
     email: str
@@ -104,6 +141,7 @@ class UserResource(msgspec.Struct, frozen=True):
     disabled: bool
     invited: bool
     last_login_at: str | None
+    factors: tuple[str, ...]
 
 
 class Invited(msgspec.Struct, frozen=True):
@@ -179,7 +217,19 @@ def user_resource(record: UserRecord) -> UserResource:
         disabled=record.disabled,
         invited=record.invitation is not None,
         last_login_at=record.last_login_at,
+        factors=factors_of(record),
     )
+
+
+def factors_of(user: UserRecord) -> tuple[str, ...]:
+    """Return the kinds of second factor that a person has; recovery codes only stand in."""
+    totp = () if user.totp is None else ("totp",)
+    return (*totp, "passkey") if user.passkeys else totp
+
+
+def is_proved(session: SessionRecord) -> bool:
+    """Return whether more than a password stands behind a session."""
+    return not _SECOND.isdisjoint(session.methods)
 
 
 def plain_email(email: str) -> str:

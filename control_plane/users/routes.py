@@ -19,6 +19,7 @@ from control_plane.users.model import (
     UserPatch,
     UserResource,
 )
+from control_plane.users.proofs import SecondFactor
 from control_plane.users.service import UserService
 from control_plane.web.address import client_address
 from control_plane.web.documents import read_document
@@ -26,7 +27,7 @@ from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.respond import check_if_match, etag_of, json_response, no_content, page
 from control_plane.web.routing import CURSOR, IF_MATCH, LIMIT, Page, Param, Permission, Route
 
-__all__ = ["ROUTES"]
+__all__ = ["ROUTES", "TOKEN_LIFE", "oneself"]
 
 
 # Sessions
@@ -58,20 +59,20 @@ async def accept(request: web.Request) -> web.StreamResponse:
 
 async def logout(request: web.Request) -> web.StreamResponse:
     """End the session that asks."""
-    user, session = _self(request)
+    user, session = oneself(request)
     await _users(request).end_session(user, session, author_of(request))
     return no_content()
 
 
 async def who_am_i(request: web.Request) -> web.StreamResponse:
     """Answer who asks."""
-    return _one(_users(request).get(_self(request)[0]))
+    return _one(_users(request).get(oneself(request)[0]))
 
 
 async def change_password(request: web.Request) -> web.StreamResponse:
     """Give oneself another password."""
     document = await read_document(request, PasswordInput)
-    user, session = _self(request)
+    user, session = oneself(request)
     await _users(request).change_password(
         user, session, document.current, document.new, author_of(request)
     )
@@ -80,20 +81,20 @@ async def change_password(request: web.Request) -> web.StreamResponse:
 
 async def list_own_sessions(request: web.Request) -> web.StreamResponse:
     """Answer the sessions of who asks."""
-    user, session = _self(request)
+    user, session = oneself(request)
     return page(_users(request).sessions(user, session))
 
 
 async def end_own_session(request: web.Request) -> web.StreamResponse:
     """End one of one's own sessions."""
-    user, _ = _self(request)
+    user, _ = oneself(request)
     await _users(request).end_session(user, request.match_info["session"], author_of(request))
     return no_content()
 
 
 async def end_other_sessions(request: web.Request) -> web.StreamResponse:
     """End all of one's own sessions but the one that asks."""
-    user, session = _self(request)
+    user, session = oneself(request)
     await _users(request).end_sessions(user, author_of(request), but=session)
     return no_content()
 
@@ -164,7 +165,7 @@ def _users(request: web.Request) -> UserService:
     return request.app[USERS]
 
 
-def _self(request: web.Request) -> tuple[str, str]:
+def oneself(request: web.Request) -> tuple[str, str]:
     """Return the person and the session that ask; the permission `account` sees to it."""
     principal = request[PRINCIPAL]
     if principal.user is None or principal.session is None:
@@ -178,7 +179,7 @@ def _one(user: UserResource) -> web.Response:
 
 _ID = Param("id", "path", required=True, description="The id of a person, `u_...`.")
 _SESSION = Param("session", "path", required=True, description="The id of a session, `s_...`.")
-_TOKEN_LIFE = "The access token is good for ten minutes, the refresh token once."  # noqa: S105
+TOKEN_LIFE = "The access token is good for ten minutes, the refresh token once."  # noqa: S105
 
 ROUTES = (
     Route(
@@ -190,9 +191,11 @@ ROUTES = (
         tag="sessions",
         body=Credentials,
         example={"email": "admin@example.com", "password": "correct horse battery"},
-        responses={200: Tokens},
-        description=f"{_TOKEN_LIFE} 401 `login_failed` does not say what was wrong; 429 after "
-        "ten attempts to an account, thirty from an address, within a quarter of an hour.",
+        responses={200: (Tokens, SecondFactor)},
+        description=f"{TOKEN_LIFE} With `mfa_required` in the answer there are no tokens yet: "
+        "answer its challenge at `/api/v1/auth/verify`. 401 `login_failed` does not say what was "
+        "wrong; 429 after ten attempts to an account, thirty from an address, within a quarter "
+        "of an hour.",
     ),
     Route(
         method="POST",
@@ -204,7 +207,7 @@ ROUTES = (
         body=RefreshInput,
         example={"refresh_token": "mf_refresh_s_0123456789abcdef." + "x" * 43},
         responses={200: Tokens},
-        description=f"{_TOKEN_LIFE} One that was used before ends the session: somebody else has "
+        description=f"{TOKEN_LIFE} One that was used before ends the session: somebody else has "
         "it. The one just used is taken again for ten seconds, in case its answer was lost.",
     ),
     Route(
@@ -224,6 +227,7 @@ ROUTES = (
         handler=logout,
         summary="Log out",
         permission=Permission.ACCOUNT,
+        without_factor=True,
         tag="sessions",
         responses={204: None},
     ),
@@ -233,6 +237,7 @@ ROUTES = (
         handler=who_am_i,
         summary="Read who one is",
         permission=Permission.ACCOUNT,
+        without_factor=True,
         tag="sessions",
         responses={200: UserResource},
     ),

@@ -5,13 +5,15 @@
 - Whatever takes something from a person, a password that is changed, being disabled or deleted,
   ends their sessions in the same step.
 - There is always an administrator: the last one can be neither deleted, disabled nor made less.
+- A password alone begins no session of somebody who has a second factor (`users.factors`), and
+  takes no failed attempt back.
 """
 
 import hmac
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import NamedTuple
@@ -33,6 +35,7 @@ from control_plane.errors import (
 )
 from control_plane.networks import site_of
 from control_plane.store.connection import RedisError
+from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import (
     Credentials,
@@ -46,16 +49,20 @@ from control_plane.users.model import (
     UserResource,
     check_email,
     check_roles,
+    factors_of,
+    is_proved,
     plain_email,
     user_resource,
 )
+from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
 from control_plane.users.policy import check_password
-from control_plane.users.store import UserStore
+from control_plane.users.proofs import SecondFactor
+from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
 from proxy.contract.problems import Problem
 
-__all__ = ["MAX_USERS", "Lifetimes", "UserService"]
+__all__ = ["MAX_USERS", "Lifetimes", "UserService", "rfc3339", "stamp_of", "utc_now"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +83,8 @@ class Lifetimes(NamedTuple):
     idle_s: int = 7 * 24 * 3600
 
 
-def _now() -> datetime:
+def utc_now() -> datetime:
+    """Return what time it is."""
     return datetime.now(UTC)
 
 
@@ -89,13 +97,19 @@ class UserService:
         store: UserStore,
         passwords: Passwords,
         tokens: TokenMaker,
+        challenges: Challenges,
+        passkeys: Passkeys,
         lifetimes: Lifetimes | None = None,
-        now: Callable[[], datetime] = _now,
+        needing_factor: Collection[Role] = (),
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._directory = directory
         self._store = store
         self._passwords = passwords
         self._tokens = tokens
+        self._challenges = challenges
+        self._passkeys = passkeys
+        self._needing_factor = frozenset(needing_factor)
         self._lifetimes = lifetimes or Lifetimes()
         self._now = now
 
@@ -109,7 +123,7 @@ class UserService:
 
     def get(self, user: str) -> UserResource:
         """Return a person; raises NotFound."""
-        return user_resource(self._found(user))
+        return user_resource(self.found(user))
 
     async def create(self, document: UserInput, author: Author) -> Invited:
         """Make a person, invited unless a password is given.
@@ -134,11 +148,11 @@ class UserService:
             name=document.name,
             roles=tuple(document.roles),
             version=1,
-            created_at=_text(at),
-            updated_at=_text(at),
+            created_at=rfc3339(at),
+            updated_at=rfc3339(at),
             password=password,
             invitation=None if invitation is None else _hash(invitation),
-            invited_until=None if invitation is None else _text(at + _INVITED_FOR),
+            invited_until=None if invitation is None else rfc3339(at + _INVITED_FOR),
         )
 
         def build() -> DirectoryChange:
@@ -159,16 +173,16 @@ class UserService:
             NotFound; Conflict: `last_admin`, because until it is taken nobody could log in.
         """
         invitation = secrets.token_urlsafe(32)
-        until = _text(self._now() + _INVITED_FOR)
+        until = rfc3339(self._now() + _INVITED_FOR)
 
         def build() -> DirectoryChange:
-            old = self._found(user)
-            record = self._changed(
+            old = self.found(user)
+            record = self.changed(
                 old, password="", invitation=_hash(invitation), invited_until=until
             )
             self._keep_an_admin(old, None)
             return DirectoryChange(
-                "user.invite", author, {user: record}, self._without_sessions(user)
+                "user.invite", author, {user: record}, self.without_sessions(user)
             )
 
         change = await self._directory.commit(build)
@@ -197,11 +211,11 @@ class UserService:
             given["roles"] = tuple(document.roles)
 
         def build() -> DirectoryChange:
-            old = self._found(user)
+            old = self.found(user)
             precondition(old.version)
-            record = self._changed(old, **given)
+            record = self.changed(old, **given)
             self._keep_an_admin(old, record)
-            ended = self._without_sessions(user) if record.disabled and not old.disabled else {}
+            ended = self.without_sessions(user) if record.disabled and not old.disabled else {}
             return DirectoryChange("user.patch", author, {user: record}, ended)
 
         return _resource_of(await self._directory.commit(build), user)
@@ -210,11 +224,9 @@ class UserService:
         """Delete a person and end their sessions; raises NotFound, Conflict: `last_admin`."""
 
         def build() -> DirectoryChange:
-            old = self._found(user)
+            old = self.found(user)
             self._keep_an_admin(old, None)
-            return DirectoryChange(
-                "user.delete", author, {user: None}, self._without_sessions(user)
-            )
+            return DirectoryChange("user.delete", author, {user: None}, self.without_sessions(user))
 
         await self._directory.commit(build)
 
@@ -235,7 +247,7 @@ class UserService:
         Raises:
             Unauthorized: the invitation is not good, any more or at all; Invalid.
         """
-        self._check_loaded()
+        self.check_loaded()
         user = self._invited(token)
         about = (user.email.partition("@")[0], user.name)
         if problems := check_password(password, *about):
@@ -244,7 +256,7 @@ class UserService:
 
         def build() -> DirectoryChange:
             old = self._invited(token)
-            record = self._changed(old, password=hashed, invitation=None, invited_until=None)
+            record = self.changed(old, password=hashed, invitation=None, invited_until=None)
             author = Author(_actor(old), address)
             return DirectoryChange("user.accept", author, {old.id: record})
 
@@ -258,8 +270,8 @@ class UserService:
         Raises:
             Unauthorized: `wrong_password`; Invalid; TooManyRequests.
         """
-        record = self._found(user)
-        await self._attempt(author.address, record.email)
+        record = self.found(user)
+        await self.attempt(author.address, record.email)
         if not await self._passwords.check(record.password, current):
             raise Unauthorized("the password as it is now is another", code="wrong_password")
         if problems := check_password(new, record.email.partition("@")[0], record.name):
@@ -267,39 +279,41 @@ class UserService:
         hashed = await self._passwords.hash(new)
 
         def build() -> DirectoryChange:
-            changed = self._changed(self._found(user), password=hashed)
-            ended = self._without_sessions(user, but=session)
+            changed = self.changed(self.found(user), password=hashed)
+            ended = self.without_sessions(user, but=session)
             return DirectoryChange("user.password", author, {user: changed}, ended)
 
         await self._directory.commit(build)
-        await self._forgive(author.address, record.email)
+        await self.forgive(author.address, record.email)
 
     # Sessions
 
-    async def login(self, credentials: Credentials, address: str, agent: str) -> Tokens:
-        """Begin a session.
+    async def login(
+        self, credentials: Credentials, address: str, agent: str
+    ) -> Tokens | SecondFactor:
+        """Begin a session, or ask for the second factor of somebody who has one.
 
         Raises:
             Unauthorized: `login_failed`; TooManyRequests: `login_throttled`;
             Unavailable: no secret to sign with, too many at once, or Redis is away.
         """
-        self._check_loaded()
-        if not self._tokens.can_sign:
-            raise Unavailable("nobody can log in: SECRET_KEY is not set", code="login_unavailable")
+        self.check_can_begin()
         email = plain_email(credentials.email)[:320]
-        await self._attempt(address, email)
+        await self.attempt(address, email)
         user = self._directory.find(email)
         stored = "" if user is None else user.password
         right = await self._passwords.check(stored, credentials.password)
         if user is None or not right or user.disabled:
             why = "unknown" if user is None else "disabled" if right else "wrong_password"
-            await self._note_failure(user, why, address)
+            await self.note_failure(user, why, address)
             raise Unauthorized(_WRONG, code="login_failed")
         fresh = user.password
         if self._passwords.is_outdated(user.password):
             fresh = await self._passwords.hash(credentials.password)
-        tokens = await self._begin(user, stored, fresh, address, agent, ("password",))
-        await self._forgive(address, email)
+        if factors_of(user):
+            return await self._ask(user, stored, fresh, address)
+        tokens = await self.begin(user, stored, address, agent, ("password",), fresh=fresh)
+        await self.forgive(address, email)
         return tokens
 
     async def refresh(self, token: str, address: str) -> Tokens:
@@ -308,10 +322,10 @@ class UserService:
         Raises:
             Unauthorized: `refresh_failed`; the session ends if the token was used before.
         """
-        self._check_loaded()
+        self.check_loaded()
         match = _REFRESH.fullmatch(token)
         session = None if match is None else self._directory.sessions.get(match[1])
-        if session is None or self._is_over(session) or not self._tokens.can_sign:
+        if session is None or self.is_over(session) or not self._tokens.can_sign:
             raise _no_refresh()
         following = _new_refresh(session.id)
         try:
@@ -335,7 +349,7 @@ class UserService:
 
     def sessions(self, user: str, current: str | None) -> list[SessionResource]:
         """Return a person's sessions, newest first; raises NotFound."""
-        self._found(user)
+        self.found(user)
         records = [self._directory.sessions[s] for s in self._directory.sessions_of.get(user, ())]
         records.sort(key=lambda record: (record.created_at, record.id), reverse=True)
         return [
@@ -349,7 +363,7 @@ class UserService:
                 record.id == current,
             )
             for record in records
-            if not self._is_over(record)
+            if not self.is_over(record)
         ]
 
     async def end_session(self, user: str, session: str, author: Author) -> None:
@@ -360,7 +374,7 @@ class UserService:
 
     async def end_sessions(self, user: str, author: Author, but: str | None = None) -> None:
         """End all sessions of a person, or all but one; raises NotFound."""
-        self._found(user)
+        self.found(user)
         ids = [s for s in self._directory.sessions_of.get(user, ()) if s != but]
         if ids:
             await self._end(ids, "session.end", author)
@@ -371,7 +385,7 @@ class UserService:
         Raises:
             Unavailable: who there is has not been read yet.
         """
-        self._check_loaded()
+        self.check_loaded()
         claims = self._tokens.read(token)
         if claims is None:
             return None
@@ -379,15 +393,24 @@ class UserService:
         user = self._directory.users.get(claims.user)
         if session is None or user is None or session.user != user.id or user.disabled:
             return None
-        if self._is_over(session):
+        if self.is_over(session):
             return None
         return Principal(
-            "user", _actor(user), bindings=user.roles, user=user.id, session=session.id
+            "user",
+            _actor(user),
+            bindings=user.roles,
+            user=user.id,
+            session=session.id,
+            lacks_factor=self.needs_factor(user) and not (factors_of(user) and is_proved(session)),
         )
+
+    def needs_factor(self, user: UserRecord) -> bool:
+        """Return whether a role of theirs, wherever it is held, needs a second factor."""
+        return any(each.role in self._needing_factor for each in user.roles)
 
     async def sweep(self) -> int:
         """End the sessions that are over or were idle for too long; return how many that were."""
-        over = [s.id for s in self._directory.sessions.values() if self._is_over(s)]
+        over = [s.id for s in self._directory.sessions.values() if self.is_over(s)]
         left = sorted(self._directory.sessions.keys() - set(over))
         over += await self._store.idle(left)
         for start in range(0, len(over), 100):
@@ -400,26 +423,33 @@ class UserService:
         self, user: str, address: str, agent: str, methods: tuple[str, ...]
     ) -> Tokens:
         """Begin a session of somebody whom something else than a password has proved."""
-        record = self._found(user)
+        record = self.found(user)
         if record.disabled:
             raise Unauthorized(_WRONG, code="login_failed")
-        return await self._begin(record, record.password, record.password, address, agent, methods)
+        return await self.begin(record, record.password, address, agent, methods)
 
-    async def _begin(
+    async def begin(
         self,
         user: UserRecord,
         stored: str,
-        fresh: str,
         address: str,
         agent: str,
         methods: tuple[str, ...],
+        *,
+        fresh: str | None = None,
+        use: Callable[[UserRecord], UserRecord] = lambda user: user,
     ) -> Tokens:
+        """Begin a session of somebody who was proved while `stored` was their password.
+
+        `fresh` is a newer hash of it. `use` uses up what proved them, in the same step, or raises
+        because it is used up already.
+        """
         at = self._now()
         session = SessionRecord(
             id=f"s_{secrets.token_hex(8)}",
             user=user.id,
-            created_at=_text(at),
-            expires_at=_text(at + timedelta(seconds=self._lifetimes.session_s)),
+            created_at=rfc3339(at),
+            expires_at=rfc3339(at + timedelta(seconds=self._lifetimes.session_s)),
             address=address,
             agent=_printable(agent),
             methods=methods,
@@ -437,14 +467,42 @@ class UserService:
             now = self._directory.users.get(user.id)
             if now is None or now.disabled or now.password != stored:
                 raise Unauthorized(_WRONG, code="login_failed")  # changed in this very moment
-            record = msgspec.structs.replace(now, password=fresh, last_login_at=_text(at))
+            record = msgspec.structs.replace(
+                use(now), password=fresh or stored, last_login_at=rfc3339(at)
+            )
             ended = self._oldest_sessions(user.id)
             sessions = {**dict.fromkeys(ended), session.id: session}
             author = Author(_actor(now), address)
-            return DirectoryChange("session.begin", author, {user.id: record}, sessions)
+            targets = tuple(f"method:{method}" for method in methods)
+            return DirectoryChange("session.begin", author, {user.id: record}, sessions, targets)
 
         await self._directory.commit(build)
         return self._tokens_for(session, refresh)
+
+    async def _ask(self, user: UserRecord, stored: str, fresh: str, address: str) -> SecondFactor:
+        """Ask somebody for their second factor whose password was right."""
+
+        def build() -> DirectoryChange:
+            now = self._directory.users.get(user.id)
+            if now is None or now.disabled or now.password != stored:
+                raise Unauthorized(_WRONG, code="login_failed")  # changed in this very moment
+            author = Author(_actor(now), address)
+            if fresh == stored:
+                targets = (f"user:{user.id}",)
+                return DirectoryChange("session.challenge", author, targets=targets)
+            changed = msgspec.structs.replace(now, password=fresh)
+            return DirectoryChange("session.challenge", author, {user.id: changed})
+
+        await self._directory.commit(build)
+        text, challenge = self._challenges.make("login", user.id, stamp=stamp_of(fresh))
+        usable = user.passkeys if self._passkeys.can_be_used else ()
+        methods = [method for method in factors_of(user) if method != "passkey" or usable]
+        return SecondFactor(
+            challenge=text,
+            methods=(*methods, "recovery") if user.recovery else tuple(methods),
+            expires_in=CHALLENGE_S,
+            passkey=self._passkeys.request(usable, challenge.nonce) if usable else None,
+        )
 
     def _tokens_for(self, session: SessionRecord, refresh: str) -> Tokens:
         access = self._tokens.make(session.user, session.id)
@@ -470,7 +528,8 @@ class UserService:
             except (RedisError, TimeoutError):  # without its session it is good for nothing
                 return
 
-    async def _attempt(self, address: str, account: str) -> None:
+    async def attempt(self, address: str, account: str) -> None:
+        """Count an attempt to prove oneself; raises TooManyRequests, Unavailable."""
         try:
             wait_s = await self._store.attempt(site_of(address), _hash(account)[:32])
         except (RedisError, TimeoutError):
@@ -479,23 +538,33 @@ class UserService:
             detail = "too many attempts to log in, from here or to this account"
             raise TooManyRequests(detail, wait_s, code="login_throttled")
 
-    async def _forgive(self, address: str, account: str) -> None:
+    async def forgive(self, address: str, account: str, attempts: int = 1) -> None:
+        """Take attempts back that led somewhere, and the account's failed ones."""
         try:
-            await self._store.succeeded(site_of(address), _hash(account)[:32])
+            await self._store.succeeded(site_of(address), _hash(account)[:32], attempts)
         except (RedisError, TimeoutError):
             logger.warning("an attempt to log in that was right stays counted: no Redis")
 
-    async def _note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
+    async def note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
+        """Write down that somebody was not let in."""
         author = Author("anonymous", address, f"login failed: {why}")
         targets = () if user is None else (f"user:{user.id}",)
         change = DirectoryChange("session.refuse", author, targets=targets)
         await self._directory.commit(lambda: change)
 
-    def _check_loaded(self) -> None:
+    def check_can_begin(self) -> None:
+        """Raise Unavailable unless sessions can be begun."""
+        self.check_loaded()
+        if not self._tokens.can_sign:
+            raise Unavailable("nobody can log in: SECRET_KEY is not set", code="login_unavailable")
+
+    def check_loaded(self) -> None:
+        """Raise Unavailable until it is known who there is."""
         if not self._directory.loaded.is_set():
             raise Unavailable("who there is has not been read from Redis yet", code="not_loaded")
 
-    def _found(self, user: str) -> UserRecord:
+    def found(self, user: str) -> UserRecord:
+        """Return a person; raises NotFound."""
         record = self._directory.users.get(user)
         if record is None:
             raise NotFound(f"there is no user {user[:80]!r}", code="user_not_found")
@@ -503,7 +572,7 @@ class UserService:
 
     def _invited(self, token: str) -> UserRecord:
         presented = _hash(token)
-        now = _text(self._now())
+        now = rfc3339(self._now())
         for record in self._directory.users.values():
             if record.invitation is not None and hmac.compare_digest(record.invitation, presented):
                 if record.disabled or (record.invited_until or "") <= now:
@@ -511,12 +580,14 @@ class UserService:
                 return record
         raise Unauthorized("the invitation is not good, or not any more", code="invitation_failed")
 
-    def _changed(self, old: UserRecord, **members: object) -> UserRecord:
+    def changed(self, old: UserRecord, **members: object) -> UserRecord:
+        """Return the next version of a person."""
         return msgspec.structs.replace(
-            old, version=old.version + 1, updated_at=_text(self._now()), **members
+            old, version=old.version + 1, updated_at=rfc3339(self._now()), **members
         )
 
-    def _without_sessions(self, user: str, but: str | None = None) -> dict[str, None]:
+    def without_sessions(self, user: str, but: str | None = None) -> dict[str, None]:
+        """Return the end of all sessions of a person, or of all but one."""
         return {s: None for s in self._directory.sessions_of.get(user, ()) if s != but}
 
     def _keep_an_admin(self, old: UserRecord, new: UserRecord | None) -> None:
@@ -526,15 +597,22 @@ class UserService:
             detail = "this is the last administrator of all projects who can log in"
             raise Conflict(detail, code="last_admin")
 
-    def _is_over(self, session: SessionRecord) -> bool:
-        return session.expires_at <= _text(self._now())
+    def is_over(self, session: SessionRecord) -> bool:
+        """Return whether a session is past its end."""
+        return session.expires_at <= rfc3339(self._now())
 
 
 def _is_admin(user: UserRecord) -> bool:
     return _ADMINISTRATOR in user.roles and not user.disabled and user.invitation is None
 
 
+def stamp_of(password: str) -> str:
+    """Return what tells whether a stored password is still the same, and nothing more."""
+    return _hash(password)[:32]
+
+
 def _actor(user: UserRecord) -> str:
+    """Return what the audit log calls a person."""
     return f"user:{user.email}"
 
 
@@ -558,7 +636,8 @@ def _hash(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _text(at: datetime) -> str:
+def rfc3339(at: datetime) -> str:
+    """Return a time as records have it."""
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

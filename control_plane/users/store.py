@@ -13,7 +13,7 @@ from control_plane.store.keys import DIRECTORY, LOGIN, ProjectKeys
 from control_plane.store.projects import Position, ProjectStore
 from control_plane.users.model import SessionRecord, UserRecord
 
-__all__ = ["MAX_ATTEMPTS", "Loaded", "UserStore"]
+__all__ = ["CHALLENGE_S", "MAX_ATTEMPTS", "MAX_TRIES", "Loaded", "UserStore"]
 
 _KEYS = ProjectKeys(DIRECTORY)
 _WINDOW_S = 900
@@ -21,6 +21,12 @@ _AGAIN_MS = 10_000  # within which a token that was just used may be used again:
 
 MAX_ATTEMPTS = {"address": 30, "account": 10}
 """Attempts that failed, within a quarter of an hour; a success takes its own back."""
+
+CHALLENGE_S = 300
+"""How long a challenge is good."""
+
+MAX_TRIES = 5
+"""Answers to one challenge; after them it is over."""
 
 _ROTATE = """
 local now = tonumber(ARGV[3])
@@ -54,6 +60,16 @@ return wait
 and returns the seconds to wait, 0 for none."""
 
 
+_TRY = """
+local tries = tonumber(redis.call('GET', KEYS[1]) or '0')
+if tries >= tonumber(ARGV[1]) then return 0 end
+redis.call('SET', KEYS[1], ARGV[2] == '' and tries + 1 or ARGV[2], 'EX', ARGV[3])
+return 1
+"""
+"""KEYS: counter. ARGV: the bound, what it is set to (one more when empty), its life in s. Returns
+whether it was below the bound."""
+
+
 class Loaded(NamedTuple):
     """Everything of the directory at one moment."""
 
@@ -70,6 +86,7 @@ class UserStore:
         self._redis: Any = connections.commands
         self._rotate = self._redis.register_script(_ROTATE)
         self._attempt = self._redis.register_script(_ATTEMPT)
+        self._try = self._redis.register_script(_TRY)
         self.steps = ProjectStore(connections)
         """Positions, changes and commits; the directory's name is `DIRECTORY`."""
 
@@ -150,12 +167,24 @@ class UserStore:
         arguments = [_WINDOW_S, *MAX_ATTEMPTS.values()]
         return int(await self._connections.run("attempt", lambda: self._attempt(keys, arguments)))
 
-    async def succeeded(self, address: str, account: str) -> None:
-        """Take a counted attempt back that was right, and with it the account's others."""
+    async def try_challenge(self, challenge: str) -> bool:
+        """Count an answer to a challenge; return whether it may be looked at."""
+        return await self._count_try(challenge, MAX_TRIES, "")
+
+    async def spend_challenge(self, challenge: str) -> bool:
+        """Use a challenge up; return whether it was not yet: of all who ask, one is told so."""
+        return await self._count_try(challenge, MAX_TRIES + 1, str(MAX_TRIES + 1))
+
+    async def _count_try(self, challenge: str, bound: int, value: str) -> bool:
+        keys, arguments = [f"{LOGIN}challenge:{challenge}"], [bound, value, CHALLENGE_S]
+        return bool(await self._connections.run("attempt", lambda: self._try(keys, arguments)))
+
+    async def succeeded(self, address: str, account: str, attempts: int = 1) -> None:
+        """Take counted attempts back that were right, and with them the account's others."""
 
         async def write() -> None:
             async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.decr(f"{LOGIN}address:{address}")
+                pipe.decrby(f"{LOGIN}address:{address}", attempts)
                 pipe.delete(f"{LOGIN}account:{account}")
                 await pipe.execute()
 

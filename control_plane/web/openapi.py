@@ -110,7 +110,9 @@ def _types_of(routes: Iterable[Route]) -> list[Any]:
     found: list[Any] = [ErrorDocument]
     for route in routes:
         named = [param.type for param in route.params]
-        named += [a for a in route.responses.values() if a is not None and not isinstance(a, str)]
+        for answer in route.responses.values():
+            if answer is not None and not isinstance(answer, str):
+                named += answer if isinstance(answer, tuple) else (answer,)
         if route.body is not None:
             named.append(route.body)
         found += [kind for kind in named if kind not in found]
@@ -187,5 +189,7 @@ def _answer(status: int, answer: Any, types: _Types) -> dict[str, Any]:
         return {"description": meaning}
     if isinstance(answer, str):
         return {"description": answer}
-    content = {JSON: {"schema": types.schema(answer)}}
-    return {"description": meaning, "content": content}
+    several = answer if isinstance(answer, tuple) else (answer,)
+    schemas = [types.schema(kind) for kind in several]
+    schema = {"oneOf": schemas} if len(schemas) > 1 else schemas[0]
+    return {"description": meaning, "content": {JSON: {"schema": schema}}}

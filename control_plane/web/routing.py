@@ -101,9 +101,9 @@ class Route:
 
     `path` is an aiohttp pattern, `/api/v1/flags/{key:.+}`. `body` is the type of the request's
     body, in any of `media_types`, and `example` a body that works as it stands. `responses` maps a
-    status to the type of a JSON answer, to a description where the answer has no JSON, or to None
-    where it has no body; the errors every route may give need not be listed. `streaming` answers
-    last as long as the client stays: they are not timed, and have no HEAD.
+    status to the type of a JSON answer, or several, to a description where the answer has no JSON,
+    or to None where it has no body; the errors every route may give need not be listed. `streaming`
+    answers last as long as the client stays: they are not timed, and have no HEAD.
     """
 
     method: str
@@ -119,6 +119,8 @@ class Route:
     responses: Mapping[int, Any] = field(default_factory=dict)
     description: str = ""
     streaming: bool = False
+    without_factor: bool = False
+    """Whether a person may call it whose role needs a second factor that they have not shown."""
     project: Literal["query", "path"] = "query"
     """Where the project is named that it is about: `?project=`, or the path's `{key}`."""
 

@@ -1,12 +1,26 @@
 """People for tests: a control plane with a secret, and somebody who logs in."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pyotp
+
 from tests.support.api import PASSWORD, SECRET, Api, Reply, running_api
 
-__all__ = ["ADA", "PASSWORD", "SECRET", "add", "logged_in", "login", "people"]
+__all__ = [
+    "ADA",
+    "PASSWORD",
+    "SECRET",
+    "Totp",
+    "add",
+    "logged_in",
+    "login",
+    "people",
+    "set_up_totp",
+    "verify",
+]
 
 ADA = "ada@example.com"
 LOGIN = "/api/v1/auth/login"
@@ -39,3 +53,44 @@ async def logged_in(api: Api, email: str = ADA) -> dict[str, Any]:
     assert reply.status == 200, reply.body
     tokens: dict[str, Any] = reply.json
     return tokens
+
+
+async def verify(api: Api, challenge: str, **answer: Any) -> Reply:
+    """Answer a challenge."""
+    body = {"challenge": challenge, **answer}
+    return await api.ask("POST", "/api/v1/auth/verify", token=None, json=body)
+
+
+class Totp:
+    """An authenticator app that was set up in a session, whose access token is `token`.
+
+    `used` is the code that confirmed it, of the step that it was then. That leaves one at any
+    moment, of the next step, whenever a step ends.
+    """
+
+    def __init__(self, secret: str, token: str) -> None:
+        self.secret = secret
+        self.token = token
+        self.recovery: list[str] = []
+        self._totp = pyotp.TOTP(secret)
+        self._used = int(time.time() // 30)
+        self.used = self._totp.generate_otp(self._used)
+
+    def code(self) -> str:
+        """Return a code that is good once, of this step or the next one."""
+        return self._totp.generate_otp(max(self._used + 1, int(time.time() // 30)))
+
+
+async def set_up_totp(api: Api, email: str = ADA, token: str | None = None) -> Totp:
+    """Set an authenticator app up, in a new session unless there is one."""
+    if token is None:
+        token = (await logged_in(api, email))["access_token"]
+    path = "/api/v1/me/factors/totp"
+    began = await api.ask("POST", path, token=token)
+    assert began.status == 200, began.body
+    app = Totp(began.json["secret"], token)
+    body = {"challenge": began.json["challenge"], "code": app.used}
+    done = await api.ask("POST", path + "/confirm", token=token, json=body)
+    assert done.status == 200, done.body
+    app.recovery = done.json["recovery_codes"]
+    return app

@@ -126,7 +126,7 @@ async def test_every_example_works_as_it_stands(api: Api) -> None:
     key = ""
     made: Any = None
     for route in ROUTES:
-        if route.example is None or route.tag == "sessions":
+        if route.example is None or route.tag in ("sessions", "second factors"):
             continue  # nobody's password works as it stands
         path = plain_path(route.path)
         if "/environments/{key}" in path:
