@@ -63,7 +63,10 @@ class Challenges:
         content = self._sealer.open(text.removeprefix(_PREFIX), "challenge")
         if content is None or not text.startswith(_PREFIX):
             return None
-        challenge = msgspec.json.decode(content, type=Challenge)
+        try:
+            challenge = msgspec.json.decode(content, type=Challenge)
+        except msgspec.MsgspecError:  # of another version of this program
+            return None
         if challenge.purpose not in purposes or challenge.until <= self._now().timestamp():
             return None
         return challenge

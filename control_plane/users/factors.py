@@ -205,8 +205,8 @@ class FactorService:
             challenge = self._challenges.read(text, f"prove {session}")
             if challenge is None:
                 raise _over()
-        if document.password is not UNSET and factors_of(record) and not is_proved(held):
-            raise Forbidden("a password does not do here: show a factor", code="proof_needed")
+        if document.password is not UNSET:
+            _check_password_does(record, held)
         await self._users.attempt(author.address, record.email)
         if document.password is not UNSET:
             proof = await self._password_proof(record, document.password)
@@ -221,7 +221,10 @@ class FactorService:
             raise _over()
 
         def build() -> DirectoryChange:
-            changed = proof.use(self._users.found(user))
+            now = self._users.found(user)
+            if proof.method == "password":
+                _check_password_does(now, self._session(session))
+            changed = proof.use(now)
             sessions = {session: self._proved(session, proof.method)}
             targets = (f"method:{proof.method}",)
             return DirectoryChange("session.prove", author, {user: changed}, sessions, targets)
@@ -545,7 +548,7 @@ class FactorService:
 
     def _check_passkeys(self) -> None:
         if not self._passkeys.can_be_used:
-            detail = "there are no passkeys here: MATRIXFLAG_PUBLIC_URL is not set"
+            detail = "there are no passkeys here: MATRIXFLAG_PUBLIC_URL names no host"
             raise Conflict(detail, code="passkeys_unavailable")
 
     async def _counted(self, counting: Awaitable[bool]) -> bool:
@@ -588,6 +591,12 @@ def _handle(document: VerifyInput) -> str:
     if assertion is UNSET or assertion.response.user_handle is None:
         return ""
     return (decoded(assertion.response.user_handle) or b"").decode("ascii", "replace")
+
+
+def _check_password_does(user: UserRecord, session: SessionRecord) -> None:
+    """Raise Forbidden where a password alone proves nothing."""
+    if factors_of(user) and not is_proved(session):
+        raise Forbidden("a password does not do here: show a factor", code="proof_needed")
 
 
 def _passkey(user: UserRecord, passkey: str) -> PasskeyRecord:

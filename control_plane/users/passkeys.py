@@ -9,6 +9,7 @@ What is refused is refused without a reason: which part did not fit helps only w
 
 import asyncio
 import base64
+import ipaddress
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -30,11 +31,15 @@ _MAX_CHARS = 16_000
 """Of each part that a browser sends; attestations with certificates are a few thousand."""
 
 
+_MAX_KEPT_BYTES = 1_023
+"""Of an id, by the standard, and of a public key, of which RSA's of 4,096 bits takes half."""
+
+
 class Passkeys:
-    """The relying party; without a public address there is none."""
+    """The relying party; there is none without a public address, or at one that is no name."""
 
     def __init__(self, public_url: str, origins: Sequence[str] = ()) -> None:
-        self._host = urlsplit(public_url).hostname or ""
+        self._host = _name_of(public_url)
         own = [public_url.rstrip("/")] if public_url else []
         self._origins = own + [origin for origin in origins if self._is_below(origin)]
 
@@ -106,6 +111,8 @@ class Passkeys:
         except Exception as error:  # whatever a parser of foreign bytes stumbles over
             logger.info("a passkey was refused: %s", type(error).__name__)
             return None
+        if max(len(made.credential_id), len(made.credential_public_key)) > _MAX_KEPT_BYTES:
+            return None
         return PasskeyRecord(
             id=encoded(made.credential_id),
             name=name,
@@ -140,6 +147,15 @@ class Passkeys:
     def _is_below(self, origin: str) -> bool:
         host = urlsplit(origin).hostname or ""
         return bool(self._host) and (host == self._host or host.endswith("." + self._host))
+
+
+def _name_of(url: str) -> str:
+    host = urlsplit(url).hostname or ""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return ""  # browsers make no passkeys for numbers
 
 
 def encoded(data: bytes) -> str:

@@ -467,6 +467,9 @@ class UserService:
             now = self._directory.users.get(user.id)
             if now is None or now.disabled or now.password != stored:
                 raise Unauthorized(_WRONG, code="login_failed")  # changed in this very moment
+            if methods == ("password",) and factors_of(now):
+                # a factor came that this replica had not heard of when it did not ask for one
+                raise Unauthorized(_WRONG, code="login_failed")
             record = msgspec.structs.replace(
                 use(now), password=fresh or stored, last_login_at=rfc3339(at)
             )

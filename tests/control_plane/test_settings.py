@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.access.roles import Role
 from control_plane.settings import Settings
 from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, add_arguments, read, rows
@@ -174,3 +175,29 @@ def test_what_is_wrong_with_signing_keys_is_told(tmp_path: Path) -> None:
             Settings.load(environ, args)
         assert says in str(caught.value)
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("REQUIRE_SECOND_FACTOR", "admin,owner", "viewer, manager, admin"),
+        ("PUBLIC_URL", "http://flags.example.com", "not https"),
+        ("PUBLIC_URL", "flags.example.com", "origin"),
+        ("PUBLIC_URL", "*", "one address"),
+        ("PUBLIC_URL", "https://a.example.com,https://b.example.com", "one address"),
+        ("PUBLIC_URL", "https://flags.example.com/path", "origin"),
+    ],
+)
+def test_what_second_factors_cannot_go_by_is_refused(variable: str, text: str, said: str) -> None:
+    """A role that there is not, and a page that browsers keep no passkeys for."""
+    with pytest.raises(SettingsError, match=said):
+        read(Settings, {f"MATRIXFLAG_{variable}": text}, {})
+
+
+def test_second_factors_are_set_as_one_writes_them() -> None:
+    """With blanks, capitals, a slash at the end; on this machine without TLS."""
+    given = {"MATRIXFLAG_REQUIRE_SECOND_FACTOR": "Admin, manager"}
+    for url in ("https://Flags.example.com/", "http://localhost:8000"):
+        made = read(Settings, {**given, "MATRIXFLAG_PUBLIC_URL": url}, {})
+        assert made.require_second_factor == (Role.ADMIN, Role.MANAGER)
+        assert made.public_url == url.lower().rstrip("/")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,11 +12,15 @@ import pyotp
 import pytest
 import redis
 
+from control_plane.app import ROUTES
 from control_plane.keys import FACTORS
 from control_plane.store.keys import ProjectKeys
+from control_plane.supervise import stop
 from control_plane.users import challenges
 from control_plane.users.sealing import Sealer
 from control_plane.users.store import MAX_ATTEMPTS, MAX_TRIES
+from control_plane.web.openapi import plain_path
+from control_plane.web.routing import Permission
 from tests.control_plane.users.people import (
     ADA,
     PASSWORD,
@@ -384,6 +389,7 @@ async def test_a_session_that_was_begun_without_shows_one(redis_url: str) -> Non
         app = await set_up_totp(api)
         tokens = await api.app[FACTORS]._users.begin_for(made["id"], "local", "", ("oidc",))
         token = tokens.access_token
+        other = await api.app[FACTORS]._users.begin_for(made["id"], "local", "", ("oidc",))
         assert code_of(await api.ask("GET", "/api/v1/flags", token=token))[0] == 403
         assert code_of(await api.ask("DELETE", TOTP_PATH, token=token))[0] == 403
         reply = await api.ask("POST", PROVE, token=token, json={"password": PASSWORD})
@@ -391,17 +397,66 @@ async def test_a_session_that_was_begun_without_shows_one(redis_url: str) -> Non
         reply = await api.ask("POST", PROVE, token=token, json={"code": app.code()})
         assert reply.status == 204
         assert (await api.ask("GET", "/api/v1/flags", token=token)).status == 200
+        reply = await api.ask("GET", "/api/v1/flags", token=other.access_token)
+        assert code_of(reply) == (403, "second_factor_needed"), "no session lifts another"
+
+
+async def test_a_session_that_lacks_a_factor_reaches_no_other_route(redis_url: str) -> None:
+    """Of all there are, an administrator of everything: what the table says, and nothing else."""
+    async with people(redis_url, require_second_factor=("admin",)) as api:
+        await add(api)
+        token = (await logged_in(api))["access_token"]
+        reached = set()
+        for route in sorted(ROUTES, key=lambda route: route.path.endswith("/logout")):
+            if route.permission is Permission.PUBLIC or route.streaming:
+                continue
+            path = plain_path(route.path).replace("{", "").replace("}", "")
+            body = {} if route.body is None else {"json": {"nonsense": True}}
+            reply = await api.ask(route.method, path, token=token, **body)
+            if reply.status != 403 or reply.json["code"] not in (
+                "second_factor_needed",
+                "forbidden",
+            ):
+                reached.add((route.method, route.path))
+        assert reached == {(r.method, r.path) for r in ROUTES if r.without_factor}
+        assert ("DELETE", "/api/v1/me/factors/totp") not in reached
+
+
+async def test_a_replica_that_had_not_heard_of_a_factor_lets_nobody_in(redis_url: str) -> None:
+    """It finds out when it writes the session down."""
+    async with people(redis_url) as one, people(redis_url) as deaf:
+        await add(one)
+        await until(lambda: _has_user(deaf))
+        directory = deaf.app[FACTORS]._directory
+        await stop(directory._task)
+        app = await set_up_totp(one)
+        assert not directory.find(ADA).totp
+        assert code_of(await login(deaf)) == (401, "login_failed")
+        assert (await login(deaf)).json["mfa_required"], "now it has"
+        listed = (await one.ask("GET", "/api/v1/me/sessions", token=app.token)).json["items"]
+        assert len(listed) == 1
+
+
+async def _has_user(api: Api) -> bool:
+    return bool(api.app[FACTORS]._directory.users)
 
 
 # Kept
 
 
 async def test_nothing_that_proves_somebody_is_shown_or_kept_plain(
-    api: Api, ada: Totp, redis_url: str
+    api: Api, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Not in Redis, the audit log, what the API shows, or a log."""
-    await verify(api, await challenge(api), code=ada.code())
+    caplog.set_level(logging.DEBUG)
+    ada = await set_up_totp(api)
+    one, code = await challenge(api), ada.code()
+    await verify(api, one, code=code, passkey=None)
+    await verify(api, one, code=code)
+    await verify(api, one, code=code)
     await verify(api, await challenge(api), recovery_code=ada.recovery[0])
+    for secret in (ada.secret, code, one, *ada.recovery):
+        assert secret not in caplog.text
     with redis.Redis.from_url(redis_url) as client:
         stored = client.hgetall(KEYS.users)
         hashes = [str(h) for v in stored.values() for h in json.loads(v)["recovery"]]

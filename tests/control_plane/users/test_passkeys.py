@@ -284,9 +284,10 @@ async def test_somebody_proves_it_again_with_a_passkey(
     assert code_of(reply) == (401, "challenge_failed")
 
 
-async def test_without_a_public_address_there_are_none(redis_url: str) -> None:
+@pytest.mark.parametrize("public_url", ["", "http://127.0.0.1:8000", "https://[2001:db8::1]"])
+async def test_without_a_public_name_there_are_none(redis_url: str, public_url: str) -> None:
     """It says which setting is missing."""
-    async with people(redis_url) as api:
+    async with people(redis_url, public_url=public_url) as api:
         await add(api)
         token = (await logged_in(api))["access_token"]
         for path in (PATH, ALONE):
