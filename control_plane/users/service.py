@@ -268,7 +268,7 @@ class UserService:
         """Give a person another password, and end their sessions but the one that asks.
 
         Raises:
-            Unauthorized: `wrong_password`; Invalid; TooManyRequests.
+            Unauthorized: `wrong_password`, `invalid_token`; Invalid; TooManyRequests.
         """
         record = self.found(user)
         await self.attempt(author.address, record.email)
@@ -279,7 +279,11 @@ class UserService:
         hashed = await self._passwords.hash(new)
 
         def build() -> DirectoryChange:
-            changed = self.changed(self.found(user), password=hashed)
+            old = self.found(user)
+            if old.password != record.password or session not in self._directory.sessions:
+                detail = "the password or the session was taken away in this very moment"
+                raise Unauthorized(detail, code="invalid_token")
+            changed = self.changed(old, password=hashed)
             ended = self.without_sessions(user, but=session)
             return DirectoryChange("user.password", author, {user: changed}, ended)
 

@@ -46,18 +46,24 @@ return 1
 good, life in s. Returns 1 used up, 0 there is none, -1 it was used before."""
 
 _ATTEMPT = """
-local wait = 0
 for i = 1, #KEYS do
   local count = redis.call('INCR', KEYS[i])
   if count == 1 then redis.call('EXPIRE', KEYS[i], ARGV[1]) end
-  if count > tonumber(ARGV[i + 1]) then
-    wait = math.max(wait, redis.call('TTL', KEYS[i]))
-  end
+  -- the last half second of a window is 0 s of TTL
+  if count > tonumber(ARGV[i + 1]) then return math.max(1, redis.call('TTL', KEYS[i])) end
 end
-return wait
+return 0
 """
-"""KEYS: counters. ARGV: the window in s, then the bound of each. Counts an attempt in all of them
-and returns the seconds to wait, 0 for none."""
+"""KEYS: counters. ARGV: the window in s, then the bound of each. Counts an attempt in each until
+one is full, so that an address without room locks no accounts; returns the seconds to wait, 0 for
+none."""
+
+_FORGIVE = """
+if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECRBY', KEYS[1], ARGV[1]) end
+redis.call('DEL', KEYS[2])
+"""
+"""KEYS: counters of the address and of the account. ARGV: how many attempts are taken back. Without
+its window a counter is not made."""
 
 
 _TRY = """
@@ -87,6 +93,7 @@ class UserStore:
         self._rotate = self._redis.register_script(_ROTATE)
         self._attempt = self._redis.register_script(_ATTEMPT)
         self._try = self._redis.register_script(_TRY)
+        self._forgive = self._redis.register_script(_FORGIVE)
         self.steps = ProjectStore(connections)
         """Positions, changes and commits; the directory's name is `DIRECTORY`."""
 
@@ -181,11 +188,5 @@ class UserStore:
 
     async def succeeded(self, address: str, account: str, attempts: int = 1) -> None:
         """Take counted attempts back that were right, and with them the account's others."""
-
-        async def write() -> None:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.decrby(f"{LOGIN}address:{address}", attempts)
-                pipe.delete(f"{LOGIN}account:{account}")
-                await pipe.execute()
-
-        await self._connections.run("attempt", write)
+        keys = [f"{LOGIN}address:{address}", f"{LOGIN}account:{account}"]
+        await self._connections.run("attempt", lambda: self._forgive(keys, [attempts]))

@@ -1,9 +1,9 @@
 """Request bodies: from bytes to one of the contract's types, or to everything that is wrong.
 
-The order is fixed: media type (415), size (413), JSON at all (400), duplicate members and depth
-(422), shape (422). Decoding is msgspec's, which is fast and stops at the first wrong thing; only
-when it fails is the JSON Schema of the same type run, to list them all. What a document means is
-not looked at here.
+The order is fixed: media type (415), size (413), still let in (401, 403), JSON at all (400),
+duplicate members and depth (422), shape (422). Decoding is msgspec's, which is fast and stops at
+the first wrong thing; only when it fails is the JSON Schema of the same type run, to list them all.
+What a document means is not looked at here.
 
 Long work leaves the event loop: a large body is decoded, and any refused one is explained, in a
 thread.
@@ -27,7 +27,7 @@ from control_plane.errors import (
     UnsupportedMediaType,
 )
 from control_plane.keys import SETTINGS
-from control_plane.web.routing import JSON, ROUTE
+from control_plane.web.routing import ADMIT, JSON, ROUTE
 from control_plane.web.salvage import Kind, salvaged
 from control_plane.web.shapes import shape_problems
 from proxy.contract import strict_json
@@ -203,6 +203,7 @@ async def _read_body(
         raise BadRequest("the body does not decompress") from None
     if inflate and not inflate.eof:
         raise BadRequest("the compressed body breaks off")
+    _admit_again(request)
     return b"".join(pieces)
 
 
@@ -241,6 +242,13 @@ async def body_pieces(request: web.Request, max_bytes: int) -> AsyncIterator[byt
             timed, until = size, loop.time() + patience_s
     if inflate and not inflate.eof:
         raise BadRequest("the compressed body breaks off")
+    _admit_again(request)
+
+
+def _admit_again(request: web.Request) -> None:
+    """Raise what the guard raises by now: who sends slowly is not let in for longer by it."""
+    if admit := request.get(ADMIT):
+        admit()
 
 
 def _inflated(inflate: "zlib._Decompress | None", raw: bytes) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ import difflib
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ from aiohttp import hdrs, web
 from control_plane.errors import BadRequest
 
 __all__ = [
+    "ADMIT",
     "CURSOR",
     "ENVIRONMENT",
     "IF_MATCH",
@@ -128,6 +130,10 @@ class Route:
 ROUTE: web.RequestKey[Route] = web.RequestKey("route")
 """The row a request was matched with; absent for paths that nobody serves."""
 
+ADMIT: web.RequestKey[Callable[[], None]] = web.RequestKey("admit")
+"""Authorises the request as its guard did; asked again when its body is there, which may take long
+enough for a key, a session or a role to be taken away."""
+
 PROJECT = Param("project", description="The project; `default` when absent.")
 ENVIRONMENT = Param("environment", description="The environment; `production` when absent.")
 LIMIT = Param("limit", type=int, description="Items a page, 1 to 500; 50 when absent.")
@@ -164,6 +170,7 @@ def _guarded(route: Route, guard: Guard, limit: Limit | None) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
+        request[ADMIT] = partial(guard, request, route)
         guard(request, route)
         if limit is not None:
             await limit(request)

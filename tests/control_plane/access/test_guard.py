@@ -1,11 +1,16 @@
 """Tests of the guard over HTTP: each credential at each kind of route."""
 
+import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
+from aiohttp import web
 
+from control_plane.access.guard import RequestGuard
 from control_plane.store.keys import ProjectKeys
+from control_plane.web.routing import Route
 from tests.support.api import ADMIN_TOKEN, Api, running_api, until
 from tests.support.redis import RedisServer
 
@@ -64,6 +69,48 @@ async def test_a_deleted_key_is_a_wrong_one(api: Api) -> None:
     made = await api.make_key("sidecar")
     assert (await api.ask("DELETE", f"/api/v1/keys/{made['id']}")).status == 204
     assert (await api.ask(*SYNC, token=made["key"])).status == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "kind", "body"),
+    [
+        ("POST", "flags", "application/json", b'{"key": "g", "type": "boolean", "value": true}'),
+        ("PATCH", "segments/s", "application/merge-patch+json", b'{"description": "x"}'),
+        ("PUT", "segments/s/units", "application/x-ndjson", b'{"include": "u"}'),
+    ],
+    ids=lambda value: value.replace("/", "-") if isinstance(value, str) else "",
+)
+async def test_a_slow_body_keeps_no_key_alive(
+    api: Api, monkeypatch: pytest.MonkeyPatch, method: str, path: str, kind: str, body: bytes
+) -> None:
+    """It may be sent for minutes: who was let in at its beginning is asked again at its end."""
+    await api.ask("POST", "/api/v1/segments", json={"key": "s", "included": ["v"]})
+    made = await api.make_key("service", role="manager")
+    before = (await api.ask("GET", "/api/v1/audit")).json["items"]
+    let_in = asyncio.Event()
+    guarded = RequestGuard.__call__
+
+    def seen(self: RequestGuard, request: web.Request, route: Route) -> None:
+        guarded(self, request, route)
+        let_in.set()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:5]
+        await let_in.wait()
+        assert (await api.ask("DELETE", f"/api/v1/keys/{made['id']}")).status == 204
+        yield body[5:]
+
+    monkeypatch.setattr(RequestGuard, "__call__", seen)
+    reply = await api.ask(
+        method,
+        f"/api/v1/{path}",
+        token=made["key"],
+        headers={"Content-Type": kind},
+        data=slowly(),
+    )
+    assert reply.status == 401, reply.body
+    after = (await api.ask("GET", "/api/v1/audit")).json["items"]
+    assert [entry["action"] for entry in after[: len(after) - len(before)]] == ["key.delete"]
 
 
 async def test_an_expired_key_is_refused_and_says_so(api: Api) -> None:

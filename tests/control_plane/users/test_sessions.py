@@ -11,7 +11,9 @@ import jwt
 import pytest
 import redis
 
-from control_plane.store.keys import ProjectKeys
+from control_plane.keys import USERS as USERS_KEY
+from control_plane.store.keys import LOGIN, ProjectKeys
+from control_plane.users.passwords import Passwords
 from control_plane.users.store import MAX_ATTEMPTS
 from control_plane.users.tokens import _derived, _key_id
 from tests.control_plane.users.people import ADA, PASSWORD, SECRET, add, logged_in, login, people
@@ -128,6 +130,31 @@ async def test_too_many_attempts_from_an_address_are_stopped(api: Api) -> None:
     for number in range(MAX_ATTEMPTS["address"]):
         await login(api, f"u{number}@example.com", "wrong horse battery")
     assert (await login(api)).status == 429
+
+
+async def test_an_address_without_room_locks_no_accounts(api: Api) -> None:
+    """Else one machine could keep everybody out."""
+    for number in range(MAX_ATTEMPTS["address"]):
+        await login(api, f"u{number}@example.com", "wrong horse battery")
+    store = api.app[USERS_KEY]._store
+    for _ in range(MAX_ATTEMPTS["account"] + 1):
+        assert await store.attempt("127.0.0.1", "bob") > 0
+    assert await store.attempt("127.0.0.2", "bob") == 0
+
+
+async def test_an_attempt_too_many_waits_to_the_end_of_its_window(api: Api, redis_url: str) -> None:
+    """Also when that is less than half a second away."""
+    store = api.app[USERS_KEY]._store
+    with redis.Redis.from_url(redis_url) as client:
+        client.set(f"{LOGIN}address:a", MAX_ATTEMPTS["address"], px=400)
+        assert await store.attempt("a", "ada") == 1
+
+
+async def test_a_success_makes_no_counter_without_an_end(api: Api, redis_url: str) -> None:
+    """The window may be over by the time that the password was found right."""
+    await api.app[USERS_KEY]._store.succeeded("a", "ada")
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.keys(f"{LOGIN}*") == []
 
 
 async def test_a_success_takes_the_failures_back(api: Api) -> None:
@@ -328,6 +355,32 @@ async def test_another_password_ends_all_other_sessions(api: Api) -> None:
     assert await me(api, other["access_token"]) == 401
     assert (await login(api)).status == 401
     assert (await login(api, ADA, new["new"])).status == 200
+
+
+@pytest.mark.parametrize("taken", ["session", "password"])
+async def test_what_is_taken_away_while_a_password_is_changed_stays_so(
+    api: Api, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """Hashes take their time; who resets an account meanwhile means it."""
+    await add(api, "bob@example.com")
+    tokens = await logged_in(api)
+    user = (await api.ask("GET", ME, token=tokens["access_token"])).json["id"]
+    ways = {"session": ("DELETE", "sessions"), "password": ("POST", "invite")}
+    real = Passwords.hash
+
+    async def late(self: Passwords, password: str) -> str:
+        hashed = await real(self, password)
+        method, what = ways[taken]
+        reply = await api.ask(method, f"/api/v1/users/{user}/{what}")
+        assert reply.status in (200, 204)
+        return hashed
+
+    monkeypatch.setattr(Passwords, "hash", late)
+    new = {"current": PASSWORD, "new": "staple apple window rain"}
+    path = "/api/v1/me/password"
+    reply = await api.ask("POST", path, token=tokens["access_token"], json=new)
+    assert (reply.status, reply.json["code"]) == (401, "invalid_token")
+    assert (await login(api, ADA, new["new"])).status == 401
 
 
 async def test_of_too_many_sessions_the_oldest_ends(api: Api) -> None:
