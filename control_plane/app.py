@@ -78,7 +78,7 @@ from control_plane.lag import LoopLag
 from control_plane.limits.model import Kind as RequestKind
 from control_plane.limits.model import kind_of
 from control_plane.limits.service import RateLimiter
-from control_plane.limits.store import BucketStore
+from control_plane.limits.store import QuotaStore
 from control_plane.metrics import EnvironmentFigures, Figures, Metrics, RedisFigures
 from control_plane.publishing import routes as sync_routes
 from control_plane.publishing.replica import Replica
@@ -181,6 +181,8 @@ def create_app(settings: Settings) -> web.Application:
         people=lambda: app[USERS],
         # A wildcard opens answers to pages; it does not make their requests the local user's.
         allows_origin=lambda origin: origin in settings.cors_origins,
+        allowed_networks=tuple(map(str, settings.allowed_networks)),
+        denied_networks=tuple(map(str, settings.denied_networks)),
         used=lambda key: app[LAST_USED].note(key),
     )
     app.middlewares.extend((timing, errors, cors.preflight))
@@ -323,7 +325,7 @@ def _wire_limits(app: web.Application, stack: AsyncExitStack, limits: RedisLimit
     connections = Connections(settings.redis_url, few, metrics.observe_redis)
     stack.push_async_callback(connections.close)
     return RateLimiter(
-        BucketStore(connections),
+        QuotaStore(connections),
         {
             RequestKind.READ: settings.rate_limit_read,
             RequestKind.WRITE: settings.rate_limit_write,

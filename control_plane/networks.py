@@ -29,6 +29,7 @@ __all__ = [
     "Network",
     "check_networks",
     "contains",
+    "in_one_form",
     "networks",
     "parse_network",
     "permits",
@@ -95,6 +96,14 @@ def check_networks(texts: Iterable[str], name: str) -> list[Problem]:
             place, message = pointer(name, index), f"{text[:60]!r} {error}"
             problems.append(Problem(place, ProblemCode.INVALID_NETWORK, message, _HINT))
     return problems
+
+
+def in_one_form(texts: Iterable[str]) -> tuple[str, ...]:
+    """Return networks as they are stored, each once; none when one is not a network."""
+    try:
+        return tuple(dict.fromkeys(str(parse_network(text)) for text in texts))
+    except ValueError:
+        return ()
 
 
 def plain_address(text: str) -> str | None:

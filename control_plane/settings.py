@@ -212,6 +212,16 @@ class Settings:
         "The header they say it in, x-forwarded-for or forwarded; the other one is not read.",
         parse=one_of(*FORWARDED_HEADERS),
     )
+    allowed_networks: tuple[Network, ...] = setting(
+        (),
+        "Networks, comma-separated, that requests are taken from; from everywhere when empty.",
+        parse=networks,
+    )
+    denied_networks: tuple[Network, ...] = setting(
+        (),
+        "Networks, comma-separated, that none are taken from, whatever is allowed.",
+        parse=networks,
+    )
     rate_limit_read: int = setting(
         30_000,
         "Requests a minute of one key or person that read; 0 is no limit.",

@@ -17,7 +17,9 @@ while Redis is away; comparing hashes tells nothing about keys. A key that is no
 it may be a good one: until all definitions are read, and when Redis has been away for a while,
 because after a 401 sidecars stay away for minutes. Somebody without any role in a project is told
 that there is none of that name. Somebody who holds a role that needs a second factor, and is in a
-session without one, reaches what it takes to show one, and nothing else.
+session without one, reaches what it takes to show one, and nothing else. Networks are looked at of
+the settings first, for all but probes and pages; of a key when it is known to be good; of a project
+when it is known that the caller may see it, and only for people and service keys.
 """
 
 import hmac
@@ -59,6 +61,8 @@ class KeyLookup(Protocol):
 
     def find_key(self, key_hash: str) -> KeyRecord | None: ...
 
+    def networks_of(self, project: str) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
+
 
 class People(Protocol):
     """Who stands behind an access token; the user service."""
@@ -77,6 +81,8 @@ class RequestGuard:
         keys: Callable[[], KeyLookup],
         people: Callable[[], People],
         allows_origin: Callable[[str], bool],
+        allowed_networks: tuple[str, ...] = (),
+        denied_networks: tuple[str, ...] = (),
         used: Callable[[KeyRecord], None] = lambda _key: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -85,6 +91,7 @@ class RequestGuard:
         self._keys = keys
         self._people = people
         self._allows_origin = allows_origin
+        self._networks = allowed_networks, denied_networks
         self._used = used
         self._now_ms = now_ms
 
@@ -94,6 +101,8 @@ class RequestGuard:
         Raises:
             Unauthorized, Forbidden, NotFound, Unavailable: as the module's text says.
         """
+        if self._networks != ((), ()) and not _is_open(route):
+            _check_address(request, self._networks, "requests are not")
         principal = self._principal(request, route.permission)
         # An empty list, or 404, would be a lie before the definitions have been read.
         if route.permission is not Permission.PUBLIC and not self._keys().loaded:
@@ -105,7 +114,12 @@ class RequestGuard:
                 code="second_factor_needed",
             )
         if route.permission in FOR_PEOPLE:
-            principal = _granted(principal, route.permission, _project(request, route))
+            project = _project(request, route)
+            principal = _granted(principal, route.permission, project)
+            # not ADMIN_TOKEN, which is the way out when nobody is let in
+            if route.permission in _IN_A_PROJECT and principal.kind in ("user", "service"):
+                networks = self._keys().networks_of(project)
+                _check_address(request, networks, f"requests about project {project!r} are not")
         request[PRINCIPAL] = principal
 
     def _principal(self, request: web.Request, permission: Permission) -> Principal:
@@ -139,9 +153,8 @@ class RequestGuard:
 
     def _take(self, request: web.Request, key: KeyRecord) -> None:
         """Take a key that is good for a route, from where it may come."""
-        allowed, denied = key.allowed_networks, key.denied_networks
-        if (allowed or denied) and not permits(allowed, denied, client_address(request)):
-            raise _address_denied(f"the key {key.prefix}... is not", client_address(request))
+        networks = key.allowed_networks, key.denied_networks
+        _check_address(request, networks, f"the key {key.prefix}... is not")
         self._used(key)
 
     def _person(self, token: str, permission: Permission) -> Principal:
@@ -220,8 +233,18 @@ def _project(request: web.Request, route: Route) -> str:
     return request.query.get("project", DEFAULT_PROJECT)
 
 
-def _address_denied(what: str, address: str) -> Forbidden:
-    return Forbidden(f"{what} taken from {address}", code="address_denied")
+def _is_open(route: Route) -> bool:
+    """Return whether a route is for whoever comes: probes and pages, which tell nothing."""
+    return route.permission is Permission.PUBLIC and route.method == hdrs.METH_GET
+
+
+def _check_address(
+    request: web.Request, networks: tuple[tuple[str, ...], tuple[str, ...]], what: str
+) -> None:
+    allowed, denied = networks
+    if (allowed or denied) and not permits(allowed, denied, client_address(request)):
+        detail = f"{what} taken from {client_address(request)}"
+        raise Forbidden(detail, code="address_denied")
 
 
 def _not_loaded() -> Unavailable:

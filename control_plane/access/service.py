@@ -27,7 +27,7 @@ from control_plane.access.roles import ANYWHERE, Role
 from control_plane.audit.model import Author
 from control_plane.documents import invalid
 from control_plane.errors import Conflict, NotFound
-from control_plane.networks import check_networks, parse_network, permits
+from control_plane.networks import check_networks, in_one_form, permits
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from proxy.contract.access import hash_key, key_prefix
@@ -105,8 +105,8 @@ class KeyService:
             created_at=now_rfc3339(),
             expires_at=_in_utc(document.expires_at),
             role=None if document.role is UNSET else document.role,
-            allowed_networks=_in_one_form(document.allowed_networks),
-            denied_networks=_in_one_form(document.denied_networks),
+            allowed_networks=in_one_form(document.allowed_networks),
+            denied_networks=in_one_form(document.denied_networks),
         )
 
         def build(state: ProjectState) -> Change:
@@ -262,7 +262,7 @@ def _changed(old: KeyRecord, document: KeyPatch) -> KeyRecord:
     for name in ("allowed_networks", "denied_networks"):
         listed = getattr(document, name)
         if listed is not UNSET:
-            changes[name] = _in_one_form(listed)
+            changes[name] = in_one_form(listed)
     return msgspec.structs.replace(old, **changes)
 
 
@@ -296,14 +296,6 @@ def _network_problems(
         else:
             problems += check_networks(listed, name)
     return problems
-
-
-def _in_one_form(listed: tuple[str, ...]) -> tuple[str, ...]:
-    """Return networks as they are stored; what is none is refused later, with all the rest."""
-    try:
-        return tuple(dict.fromkeys(str(parse_network(text)) for text in listed))
-    except ValueError:
-        return ()
 
 
 def _shown_once(record: KeyRecord, key: str) -> CreatedKey:

@@ -21,6 +21,7 @@ __all__ = [
     "EnvironmentRecord",
     "EnvironmentResource",
     "Project",
+    "ProjectInput",
     "ProjectRecord",
     "ProjectResource",
     "check_name",
@@ -88,26 +89,46 @@ class EnvironmentResource(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A set of flags, segments and environments that change together."""
+    """A set of flags, segments and environments that change together.
+
+    `allowed_networks` and `denied_networks` are those that people and service keys may see and
+    change it from, see `networks`; sidecars are held by the networks of their keys.
+    """
 
     key: str
     name: str = ""
     description: str = ""
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
+
+
+class ProjectInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What can be changed of a project; `key` may be there and is the same."""
+
+    key: str | UnsetType = UNSET
+    name: str = ""
+    description: str = ""
+    allowed_networks: tuple[str, ...] = ()
+    denied_networks: tuple[str, ...] = ()
 
 
 class ProjectRecord(msgspec.Struct, frozen=True):
-    """A project as it is stored, in the fields of its `meta`."""
+    """A project as it is stored. Its `version` is of what is itself, not of what is in it."""
 
     project: Project
     created_at: str
+    version: int = 1
+    updated_at: str = ""
 
 
 class ProjectResource(msgspec.Struct, frozen=True):
-    """A project as the API shows it. Nothing changes a project itself yet, so its version is 1."""
+    """A project as the API shows it, with how much there is in it."""
 
     key: str
     name: str
     description: str
+    allowed_networks: tuple[str, ...]
+    denied_networks: tuple[str, ...]
     version: int
     created_at: str
     updated_at: str

@@ -13,6 +13,7 @@ from control_plane.environments.model import (
     EnvironmentInput,
     EnvironmentResource,
     Project,
+    ProjectInput,
     ProjectResource,
 )
 from control_plane.environments.service import EnvironmentService
@@ -21,7 +22,7 @@ from control_plane.flags.responses import REBUCKET, query_rebucket, written_resp
 from control_plane.keys import REPLICA
 from control_plane.web.documents import decode_document, read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
-from control_plane.web.params import query_scope
+from control_plane.web.params import query_bool, query_scope
 from control_plane.web.respond import (
     check_if_match,
     check_if_match_content,
@@ -64,6 +65,31 @@ async def get_project(request: web.Request) -> web.StreamResponse:
     """Answer one project."""
     found = _environments(request).get_project(request.match_info["key"])
     return content_response(request, found)
+
+
+async def replace_project(request: web.Request) -> web.StreamResponse:
+    """Replace a project's name, description and networks."""
+    changed = await _environments(request).replace_project(
+        request.match_info["key"],
+        await read_document(request, ProjectInput),
+        author_of(request),
+        partial(check_if_match_content, request),
+        stays_in=_stays_in(request),
+    )
+    return content_response(request, changed)
+
+
+async def patch_project(request: web.Request) -> web.StreamResponse:
+    """Apply a merge patch to a project."""
+    changed = await _environments(request).patch_project(
+        request.match_info["key"],
+        await read_document(request, dict[str, Any]),
+        partial(decode_document, kind=ProjectInput),
+        author_of(request),
+        partial(check_if_match_content, request),
+        stays_in=_stays_in(request),
+    )
+    return content_response(request, changed)
 
 
 async def list_environments(request: web.Request) -> web.StreamResponse:
@@ -135,9 +161,20 @@ def _environments(request: web.Request) -> EnvironmentService:
     return EnvironmentService(request.app[REPLICA])
 
 
+def _stays_in(request: web.Request) -> bool:
+    """Return whether who asks is to be told when they would lock themselves out."""
+    return request[PRINCIPAL].kind != "admin" and not query_bool(request, "force")
+
+
+_FORCE = Param("force", type=bool, description="Also when it locks out who asks.")
 _MERGE_PATCH = "application/merge-patch+json"
 _PROJECT_KEY = Param("key", "path", required=True, description="The project's key.")
 _KEY = Param("key", "path", required=True, description="The environment's key.")
+_NETWORKS = (
+    "From elsewhere than `allowed_networks`, when there are any, and from `denied_networks` people "
+    "and service keys are answered 403 `address_denied`; the token of ADMIN_TOKEN and sidecars are "
+    "not held by them. Networks that would lock out who sets them are 409 `lockout`."
+)
 
 ROUTES = (
     Route(
@@ -172,6 +209,35 @@ ROUTES = (
         project="path",
         params=(_PROJECT_KEY, IF_NONE_MATCH),
         responses={200: ProjectResource, 304: None},
+    ),
+    Route(
+        method="PUT",
+        path="/api/v1/projects/{key}",
+        handler=replace_project,
+        summary="Replace a project",
+        permission=Permission.MANAGE,
+        tag="projects",
+        project="path",
+        params=(_PROJECT_KEY, _FORCE, IF_MATCH),
+        body=ProjectInput,
+        example={"name": "The shop"},
+        responses={200: ProjectResource},
+        description=f"Members left out are as in a new one. {_NETWORKS}",
+    ),
+    Route(
+        method="PATCH",
+        path="/api/v1/projects/{key}",
+        handler=patch_project,
+        summary="Change parts of a project",
+        permission=Permission.MANAGE,
+        tag="projects",
+        project="path",
+        params=(_PROJECT_KEY, _FORCE, IF_MATCH),
+        body=dict[str, Any],
+        example={"description": "All that is sold"},
+        media_types=(_MERGE_PATCH, JSON),
+        responses={200: ProjectResource},
+        description=f"A JSON merge patch (RFC 7396). {_NETWORKS}",
     ),
     Route(
         method="GET",

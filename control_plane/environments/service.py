@@ -19,6 +19,8 @@ from control_plane.environments.model import (
     EnvironmentRecord,
     EnvironmentResource,
     Project,
+    ProjectInput,
+    ProjectRecord,
     ProjectResource,
     check_name,
 )
@@ -32,6 +34,7 @@ from control_plane.flags.service import (
     new_salt,
     new_salts,
 )
+from control_plane.networks import check_networks, in_one_form, permits
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
@@ -71,12 +74,91 @@ class EnvironmentService:
 
     async def create_project(self, document: Project, author: Author) -> ProjectResource:
         """Create a project with the default environments; raises Invalid, Conflict."""
-        problems = check_name(document.key)
+        problems = check_name(document.key) + _network_problems(document)
         if problems:
             raise invalid(problems)
+        document = _in_one_form(document)
         if len(self._replica.projects) >= MAX_PROJECTS:
             raise Conflict(f"{MAX_PROJECTS} projects are all there can be", code="too_many")
         return _project(await self._replica.create_project(document, author))
+
+    async def replace_project(
+        self,
+        name: str,
+        document: ProjectInput,
+        author: Author,
+        precondition: Callable[[ProjectResource], None],
+        *,
+        stays_in: bool,
+    ) -> ProjectResource:
+        """Replace what a project is called, and the networks that it is managed from.
+
+        `stays_in` has it checked that other networks let the author in.
+
+        Raises:
+            NotFound, PreconditionFailed; Invalid: with all problems, or it would get another key;
+            Conflict: `lockout`.
+        """
+        return await self._change_project(
+            name, "project.replace", author, precondition, lambda _before: document, stays_in
+        )
+
+    async def patch_project(
+        self,
+        name: str,
+        changes: Mapping[str, Any],
+        decode: Callable[[bytes], ProjectInput],
+        author: Author,
+        precondition: Callable[[ProjectResource], None],
+        *,
+        stays_in: bool,
+    ) -> ProjectResource:
+        """Apply a merge patch; raises as `replace_project`, and what `decode` raises."""
+
+        def merged(before: Project) -> ProjectInput:
+            return decode(merge_patch(before, changes))
+
+        return await self._change_project(
+            name, "project.patch", author, precondition, merged, stays_in
+        )
+
+    async def _change_project(
+        self,
+        name: str,
+        action: str,
+        author: Author,
+        precondition: Callable[[ProjectResource], None],
+        change: Callable[[Project], ProjectInput],
+        stays_in: bool,
+    ) -> ProjectResource:
+        def build(state: ProjectState) -> Change:
+            precondition(_project(state))
+            record = state.record
+            wanted = change(record.project)
+            changed = Project(
+                name,
+                wanted.name,
+                wanted.description,
+                wanted.allowed_networks,
+                wanted.denied_networks,
+            )
+            problems = _network_problems(changed)
+            if wanted.key not in (UNSET, name):
+                message = f"key is {name!r} and cannot become {wanted.key[:80]!r}"
+                problems.append(Problem("/key", ProblemCode.READ_ONLY, message))
+            if problems:
+                raise invalid(problems)
+            changed = _in_one_form(changed)
+            now = now_rfc3339()
+            if changed == record.project:
+                return Change(action, author, now)
+            if stays_in and _networks(changed) != _networks(record.project):
+                _check_lets_in(changed, author.address)
+            made = ProjectRecord(changed, record.created_at, record.version + 1, now)
+            return Change(action, author, now, (Edit(RecordKind.PROJECT, name, made),))
+
+        await self._replica.commit(name, build)
+        return self.get_project(name)
 
     def page(
         self, project: str, after: str | None, limit: int
@@ -254,14 +336,42 @@ def _copied_to(
     return FlagRecord(flag, record.version + 1, record.created_at, now)
 
 
+def _networks(project: Project) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    return project.allowed_networks, project.denied_networks
+
+
+def _network_problems(project: Project) -> list[Problem]:
+    return [
+        *check_networks(project.allowed_networks, "allowed_networks"),
+        *check_networks(project.denied_networks, "denied_networks"),
+    ]
+
+
+def _in_one_form(project: Project) -> Project:
+    allowed, denied = map(in_one_form, _networks(project))
+    return msgspec.structs.replace(project, allowed_networks=allowed, denied_networks=denied)
+
+
+def _check_lets_in(project: Project, address: str) -> None:
+    if not permits(*_networks(project), address):
+        raise Conflict(
+            f"with these networks you would not be let in from {address} any more; say force=true "
+            "when that is meant",
+            code="lockout",
+        )
+
+
 def _project(state: ProjectState) -> ProjectResource:
+    record = state.record
     return ProjectResource(
         key=state.name,
-        name=state.record.project.name,
-        description=state.record.project.description,
-        version=1,
-        created_at=state.record.created_at,
-        updated_at=state.record.created_at,
+        name=record.project.name,
+        description=record.project.description,
+        allowed_networks=record.project.allowed_networks,
+        denied_networks=record.project.denied_networks,
+        version=record.version,
+        created_at=record.created_at,
+        updated_at=record.updated_at or record.created_at,
         environments=sorted(state.environments),
         flags=len(state.flags),
         segments=len(state.segments),

@@ -1,8 +1,8 @@
 """Kinds of requests, their quotas, and what a caller is told of them. Pure.
 
-A quota is a bucket of `limit` requests that fills up again evenly within `window_s` (the generic
-cell rate algorithm): a burst may use all of it, and what is used comes back one by one, so that no
-edge of a window lets twice as much through.
+A quota is `limit` requests that come back evenly within `window_s` (the generic cell rate
+algorithm): a burst may use all of it, and what is used comes back one by one, so that no edge of a
+window lets twice as much through.
 """
 
 import math
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 
 
 class Quota(NamedTuple):
-    """A bucket: what callers are told it is, whose it is, how much it holds, how fast it fills.
+    """What callers are told it is, whose it is, how much it is, how fast it comes back.
 
     `whom` is made of our own ids and of addresses in plain form, never of names that people give.
     """
@@ -42,7 +42,7 @@ class Quota(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """How a bucket stands after a request that was taken, or instead of one that was not."""
+    """How a quota stands after a request that was taken, or instead of one that was not."""
 
     quota: Quota
     remaining: int

@@ -32,7 +32,7 @@ ADDRESS = "address"
 _PAUSE_S = 1.0
 
 
-class Buckets(Protocol):
+class Quotas(Protocol):
     """Where is counted; `limits.store`."""
 
     async def take(self, quotas: Sequence[Quota]) -> list[Standing]: ...
@@ -43,7 +43,7 @@ class RateLimiter:
 
     def __init__(
         self,
-        buckets: Buckets,
+        store: Quotas,
         limits: Mapping[Kind, int],
         of_address: int,
         *,
@@ -52,7 +52,7 @@ class RateLimiter:
         refused: Callable[[str], None],
         unchecked: Callable[[], None],
     ) -> None:
-        self._buckets = buckets
+        self._store = store
         self._limits = limits
         self._of_address = of_address
         self._wait_s = wait_s
@@ -99,13 +99,13 @@ class RateLimiter:
         return found
 
     async def _in_time(self, quotas: list[Quota]) -> list[Standing] | None:
-        """Return how the buckets stand, None when that is not known in time."""
+        """Return how quotas stand, None when that is not known in time."""
         now = monotonic()
         if now < self._asked_from:
             return None
         if self._is_down:
             self._asked_from = now + _PAUSE_S  # this one asks, others do not wait for it
-        asking = asyncio.create_task(self._buckets.take(quotas), name="rate")
+        asking = asyncio.create_task(self._store.take(quotas), name="rate")
         # It goes on when it is late: what was sent is answered, and the connection stays good.
         self._late.add(asking)
         asking.add_done_callback(self._done)

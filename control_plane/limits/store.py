@@ -1,6 +1,6 @@
-"""Buckets in Redis: all that concern a request are looked at, and taken from, in one step.
+"""Quotas in Redis: all that concern a request are looked at, and taken from, in one step.
 
-Of a bucket its theoretical arrival time is kept: when it would be full if nobody came any more. The
+Of a quota its theoretical arrival time is kept: when it would be whole if nobody came any more. The
 time is Redis' own, so that replicas whose clocks differ count alike.
 """
 
@@ -11,7 +11,7 @@ from control_plane.limits.model import Quota, Standing
 from control_plane.store.connection import Connections
 from control_plane.store.keys import RATE
 
-__all__ = ["BucketStore"]
+__all__ = ["QuotaStore"]
 
 _US = 1_000_000
 
@@ -37,20 +37,20 @@ for i = 1, #KEYS do
 end
 return answer
 """
-"""KEYS: buckets. ARGV: of each the microseconds in which one request comes back, and those in which
-all do. Takes one of each, or none of any. Returns of each in how many microseconds it will be full,
-and in how many it has room."""
+"""KEYS: quotas. ARGV: of each the microseconds in which one request comes back, and those in which
+all do. Takes one of each, or none of any. Returns of each in how many microseconds it will be
+whole, and in how many it has room."""
 
 
-class BucketStore:
-    """The buckets of all callers, on one Redis. They may be lost: then all are full."""
+class QuotaStore:
+    """The quotas of all callers, on one Redis. They may be lost: then all are whole."""
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
         self._take: Any = connections.commands.register_script(_TAKE, waited=False)
 
     async def take(self, quotas: Sequence[Quota]) -> list[Standing]:
-        """Take a request from each bucket, or from none if one is empty; return how they stand.
+        """Take a request from each quota, or from none if one is used up; return how they stand.
 
         One round trip. Raises RedisError.
         """

@@ -59,7 +59,11 @@ __all__ = [
     "reload_message",
 ]
 
+_RECORD = "record"
+"""The field of a project's `meta` that holds the record of itself."""
+
 _TABLES = {
+    RecordKind.PROJECT: "meta",
     RecordKind.FLAG: "flags",
     RecordKind.SEGMENT: "segments",
     RecordKind.ENVIRONMENT: "environments",
@@ -179,7 +183,9 @@ def commit_of(
         record = None if edit.record is None else encode_record(edit.record)
         entry = _history_entry(state, change, edit, revisions)
         history = None if entry is None else prefix + _encoder.encode(entry)
-        writes.append(Write(_TABLES[edit.kind], edit.key, record, history))
+        # a project may have the name of any field
+        field = _RECORD if edit.kind is RecordKind.PROJECT else edit.key
+        writes.append(Write(_TABLES[edit.kind], field, record, history))
         if edit.kind is RecordKind.KEY and record is None:
             writes.append(Write("keys_used", edit.key, None))
         if record is None:
@@ -210,7 +216,6 @@ def load_project(
     meta = stored.meta
     if meta.get("schema") != SCHEMA:
         raise StoredDataError(f"project {name!r} has schema {meta.get('schema')}, not {SCHEMA}")
-    project = Project(name, meta.get("name", ""), meta.get("description", ""))
     published = {
         environment: Published(
             int(meta.get(f"revision:{environment}", 0)), meta.get(f"published_at:{environment}", "")
@@ -227,7 +232,12 @@ def load_project(
         )
     )
     step = Step(int(meta["sequence"]), meta["head"], published)
-    record = ProjectRecord(project, meta["created_at"])
+    if _RECORD in meta:
+        record = decode_record(RecordKind.PROJECT, name, meta[_RECORD].encode())
+    else:  # it was made before it could be changed
+        about = Project(name, meta.get("name", ""), meta.get("description", ""))
+        record = ProjectRecord(about, meta["created_at"])
+    assert isinstance(record, ProjectRecord)  # noqa: S101 - by its kind
     return (yield from ProjectState.load(record, meta["epoch"], step, records, sign))
 
 
@@ -243,8 +253,7 @@ def new_project(
         "sequence": "1",
         "head": link(GENESIS, audit),
         "created_at": at,
-        "name": document.name,
-        "description": document.description,
+        _RECORD: encode_record(ProjectRecord(document, at, 1, at)).decode(),
     }
     environments = {}
     for key in DEFAULT_ENVIRONMENTS:
@@ -300,7 +309,7 @@ def audited(state: ProjectState, change: Change) -> Generator[None, None, bytes]
         if len(found) >= _MAX_DIFFERENCES or size > _MAX_DIFFERENCE_BYTES:
             omitted += 1  # at least; it is not looked at any more
             continue
-        before = getattr(state, _TABLES[edit.kind]).get(edit.key)
+        before = state.find(edit.kind, edit.key)
         more, left = differences(_target(edit), _document(before), _document(edit.record))
         room = _MAX_DIFFERENCES - len(found)
         found += more[:room]
@@ -321,7 +330,7 @@ def _document(record: Record | None) -> object:
             return None
         case FlagRecord(flag=document) | SegmentRecord(segment=document):
             return msgspec.to_builtins(document)
-        case EnvironmentRecord(environment=document):
+        case ProjectRecord(project=document) | EnvironmentRecord(environment=document):
             return msgspec.to_builtins(document)
         case _:
             return msgspec.to_builtins(record)

@@ -196,6 +196,14 @@ class Replica:
                 return record
         return None
 
+    def networks_of(self, project: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the networks that a project is managed from, allowed and denied; none of none."""
+        state = self._mirror.projects.get(project)
+        if state is None:
+            return (), ()
+        document = state.record.project
+        return document.allowed_networks, document.denied_networks
+
     def environment(self, project: str, environment: str) -> EnvironmentSnapshot:
         """Return what is current in an environment.
 

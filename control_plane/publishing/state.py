@@ -69,8 +69,9 @@ class StoredDataError(Exception):
 
 
 class RecordKind(StrEnum):
-    """The kinds of records of a project, as changes name them."""
+    """The kinds of records of a project, as changes name them; `PROJECT` is itself."""
 
+    PROJECT = "project"
     FLAG = "flag"
     SEGMENT = "segment"
     ENVIRONMENT = "environment"
@@ -95,9 +96,10 @@ class SegmentRecord(msgspec.Struct, frozen=True):
     updated_at: str
 
 
-Record = FlagRecord | SegmentRecord | EnvironmentRecord | KeyRecord
+Record = ProjectRecord | FlagRecord | SegmentRecord | EnvironmentRecord | KeyRecord
 
 _TYPES: dict[RecordKind, type[Record]] = {
+    RecordKind.PROJECT: ProjectRecord,
     RecordKind.FLAG: FlagRecord,
     RecordKind.SEGMENT: SegmentRecord,
     RecordKind.ENVIRONMENT: EnvironmentRecord,
@@ -307,7 +309,7 @@ class ProjectState:
         named: Counter[str] = Counter()
         new: set[str] = set()
         for edit in edits:
-            old = self._record(edit.kind, edit.key)
+            old = self.find(edit.kind, edit.key)
             for environment, kind, line in self._lines_of(edit.record or old, self.snapshots):
                 wanted = None if edit.record is None else line
                 if self.snapshots[environment].line(kind, edit.key) != wanted:
@@ -449,11 +451,14 @@ class ProjectState:
         key_id = self._key_ids.get(key_hash)
         return None if key_id is None else self.keys[key_id]
 
-    def _record(self, kind: RecordKind, key: str) -> Record | None:
+    def find(self, kind: RecordKind, key: str) -> Record | None:
+        """Return a record; of the kind `PROJECT` there is one, under the project's name."""
         return self._table(kind).get(key)
 
     def _table(self, kind: RecordKind) -> Mapping[str, Record]:
         match kind:
+            case RecordKind.PROJECT:
+                return {self.name: self.record}
             case RecordKind.FLAG:
                 return self.flags
             case RecordKind.SEGMENT:
@@ -465,6 +470,9 @@ class ProjectState:
 
     def _set(self, edit: Edit, uses: frozenset[Name]) -> None:
         """Store a record, or remove it, with what it refers to."""
+        if isinstance(edit.record, ProjectRecord):
+            self.record = edit.record
+            return
         table = self._table(edit.kind)
         old = table.get(edit.key)
         _count_blobs(self._blob_uses, old, edit.record)
@@ -517,7 +525,7 @@ class ProjectState:
                         lines[entry_kind, key] = line
                 yield
         for name, record in edited.items():
-            if self._record(name.kind, name.key) is None:
+            if self.find(name.kind, name.key) is None:
                 for _, entry_kind, line in self._lines_of(record, (environment,)):
                     if line is not None:
                         lines[entry_kind, name.key] = line

@@ -48,7 +48,7 @@ LOGIN = "mf:{~login}:"
 """Begins the counters of attempts to log in."""
 
 RATE = "mf:{~rate}:"
-"""Begins the buckets of rate limits: of one tag, because those of a request are asked together."""
+"""Begins the quotas of rate limits: of one tag, because those of a request are asked together."""
 
 HISTORY_VERSIONS = 100
 HISTORY_DAYS = 90
@@ -116,9 +116,9 @@ KEYS = (
     KeyPattern(
         "mf:{~rate}:<kind>:<whom>",
         "string",
-        "until the bucket is full again, a minute at most",
+        "until the quota is whole again, a minute at most",
         "control_plane.limits",
-        "when it will be full, Unix microseconds by the clock of Redis",
+        "when it will be whole, Unix microseconds by the clock of Redis",
     ),
     KeyPattern(
         "mf:{~login}:challenge:<id>",
@@ -133,7 +133,7 @@ KEYS = (
         "hash",
         "for ever",
         "control_plane.store",
-        "schema, epoch, sequence, head, created_at, name, description, audit_checkpoint; "
+        "schema, epoch, sequence, head, created_at, record: ProjectRecord, audit_checkpoint; "
         "revision:<environment> and published_at:<environment>",
     ),
     KeyPattern("mf:{P}:flags", "hash", "for ever", "control_plane.flags", "key -> FlagRecord"),

@@ -177,7 +177,7 @@ async def test_without_redis_reads_go_on(redis_server: RedisServer) -> None:
 
 
 async def test_names_that_people_give_do_not_get_into_redis(api: Api, redis_url: str) -> None:
-    """Whoever calls, and whatever their key is called: buckets have our ids alone."""
+    """Whoever calls, and whatever their key is called: quotas have our ids alone."""
     names = ["a/b", "}{~rate}", "'; redis.call('FLUSHALL') --", "x\ny", "{P}", "\u202e", "🔑"]
     for name in names:
         made = await api.make_key("service", role="viewer", name=name)

@@ -1,4 +1,4 @@
-"""Tests of buckets on a real Redis."""
+"""Tests of quotas on a real Redis."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from control_plane.limits.model import MAX_LIMIT, Quota
-from control_plane.limits.store import BucketStore
+from control_plane.limits.store import QuotaStore
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.keys import RATE
 
@@ -16,20 +16,21 @@ HOUR_S = 3600
 
 
 @pytest.fixture
-async def two(store_url: str) -> AsyncIterator[tuple[BucketStore, BucketStore]]:
-    """The buckets as two replicas see them."""
-    both = [Connections(store_url, RedisLimits(command_s=10)) for _ in range(2)]
-    yield BucketStore(both[0]), BucketStore(both[1])
+async def two(store_url: str) -> AsyncIterator[tuple[QuotaStore, QuotaStore]]:
+    """The quotas as two replicas see them."""
+    limits = RedisLimits(connect_s=10, command_s=10, connections=8)  # a busy machine is slow
+    both = [Connections(store_url, limits) for _ in range(2)]
+    yield QuotaStore(both[0]), QuotaStore(both[1])
     for connections in both:
         await connections.close()
 
 
 def quota(limit: int, whom: str = "key:k", name: str = "write") -> Quota:
-    """Return a bucket that hardly fills while a test runs."""
+    """Return a quota that hardly comes back while a test runs."""
     return Quota(name, whom, limit, HOUR_S)
 
 
-async def test_exactly_as_many_pass_as_may(two: tuple[BucketStore, BucketStore]) -> None:
+async def test_exactly_as_many_pass_as_may(two: tuple[QuotaStore, QuotaStore]) -> None:
     """Of many at once, over two replicas."""
     taken = await asyncio.gather(*(two[n % 2].take([quota(37)]) for n in range(200)))
     passed = [standing for (standing,) in taken if standing.wait_s == 0]
@@ -39,8 +40,8 @@ async def test_exactly_as_many_pass_as_may(two: tuple[BucketStore, BucketStore])
     assert all(s.remaining == 0 and s.wait_s <= HOUR_S / 37 + 1 for s in refused)
 
 
-async def test_of_several_buckets_all_are_taken_from_or_none(
-    two: tuple[BucketStore, BucketStore],
+async def test_of_several_quotas_all_are_taken_from_or_none(
+    two: tuple[QuotaStore, QuotaStore],
 ) -> None:
     """Who is refused by one has not used up another."""
     small, large = quota(3), quota(10, "192.0.2.1", "address")
@@ -54,7 +55,7 @@ async def test_of_several_buckets_all_are_taken_from_or_none(
 
 
 async def test_what_was_used_comes_back_one_by_one(
-    two: tuple[BucketStore, BucketStore], store_url: str
+    two: tuple[QuotaStore, QuotaStore], store_url: str
 ) -> None:
     """Redis' own clock tells when; what is stored says that there is nothing left."""
     fast = Quota("read", "key:k", 600, 60)  # one in 100 ms
@@ -71,7 +72,7 @@ async def test_what_was_used_comes_back_one_by_one(
 
 
 async def test_clocks_of_replicas_do_not_matter(
-    two: tuple[BucketStore, BucketStore], monkeypatch: pytest.MonkeyPatch
+    two: tuple[QuotaStore, QuotaStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One that is an hour ahead gets no more than others."""
     real = time.time
@@ -81,8 +82,8 @@ async def test_clocks_of_replicas_do_not_matter(
     assert sum(standing.wait_s == 0 for standing in taken) == 5
 
 
-async def test_a_bucket_goes_when_it_is_full(
-    two: tuple[BucketStore, BucketStore], store_url: str
+async def test_a_quota_goes_when_it_is_whole(
+    two: tuple[QuotaStore, QuotaStore], store_url: str
 ) -> None:
     """Nothing is left of callers that come no more."""
     await two[0].take([quota(60), Quota("read", "key:k", 6_000)])
@@ -91,9 +92,33 @@ async def test_a_bucket_goes_when_it_is_full(
         assert client.pttl(f"{RATE}read:key:k") in (-2, *range(11))  # in 10 ms, or gone
 
 
+async def test_it_is_one_round_trip(two: tuple[QuotaStore, QuotaStore], store_url: str) -> None:
+    """However many quotas concern a request."""
+    quotas = [quota(100), quota(100, "192.0.2.1", "address")]
+    await two[0].take(quotas)  # connects, and sends the script
+    with redis.Redis.from_url(store_url) as client:
+
+        def sent() -> dict[str, int]:
+            stats = client.info("commandstats")
+            inside = ("time", "get", "set", "info")  # of the script, and of this test
+            return {
+                name: counts["calls"]
+                for name, counts in stats.items()
+                if name.removeprefix("cmdstat_") not in inside
+            }
+
+        before = sent()
+        for _ in range(10):
+            await two[0].take(quotas)
+        after = sent()
+    assert {n: c - before.get(n, 0) for n, c in after.items() if c != before.get(n, 0)} == {
+        "cmdstat_evalsha": 10
+    }
+
+
 @pytest.mark.parametrize("limit", [1, 7, 999, 30_001, MAX_LIMIT])
-async def test_a_bucket_holds_what_it_says(
-    two: tuple[BucketStore, BucketStore], store_url: str, limit: int
+async def test_a_quota_holds_what_it_says(
+    two: tuple[QuotaStore, QuotaStore], store_url: str, limit: int
 ) -> None:
     """Also where a minute is not a multiple of it: full up to the last one, and no further."""
     one = Quota("read", "key:k", limit)
