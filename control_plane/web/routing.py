@@ -170,8 +170,9 @@ def _guarded(route: Route, guard: Guard, limit: Limit | None) -> Handler:
 
     async def handle(request: web.Request) -> web.StreamResponse:
         request[ROUTE] = route
-        request[ADMIT] = partial(guard, request, route)
-        guard(request, route)
+        admit: Callable[[], None] = partial(guard, request, route)
+        request[ADMIT] = admit
+        admit()
         if limit is not None:
             await limit(request)
         _check_query(request, known)
