@@ -196,6 +196,45 @@ async def test_while_redis_is_away_writes_are_503_and_reads_go_on(
         redis_server.restart()
 
 
+FROM_REDIS = (
+    "/api/v1/audit",
+    "/api/v1/events/summary?name=purchase",
+    "/api/v1/exposures/summary?experiment=e",
+    "/api/v1/exposures/summary?flag=checkout",
+    "/api/v1/usage",
+    "/api/v1/usage?flag=checkout",
+    "/api/v1/usage?unused_since=2040-01-01T00:00:00Z",
+)
+"""What lies in Redis alone."""
+
+
+@pytest.mark.parametrize("frozen", [False, True], ids=["killed", "frozen"])
+async def test_while_redis_is_away_no_read_is_500(redis_server: RedisServer, frozen: bool) -> None:
+    """What lies in Redis alone is 503, the rest is answered from memory or is not there."""
+    async with running_api(redis_server.url, redis_timeout_s=0.5) as api:
+        flag = {"key": "checkout", "type": "boolean", "value": True, "enabled": True}
+        assert (await api.ask("POST", "/api/v1/flags", json=flag)).status == 201
+        reads = [r for r in ROUTES if r.method == "GET" and not r.streaming]
+        one_of_each = {r.permission: r for r in reads}
+        tokens = {kind: await credential(api, r) for kind, r in one_of_each.items()}
+        if frozen:
+            redis_server.freeze()
+        else:
+            redis_server.kill()
+        try:
+            for route in reads:
+                reply = await api.ask("GET", path_of(route), token=tokens[route.permission])
+                assert reply.status != 500, route.path
+            for path in FROM_REDIS:
+                document = check_shape(await api.ask("GET", path), 503)
+                assert document["code"] == "redis_unavailable", path
+        finally:
+            if frozen:
+                redis_server.thaw()
+            else:
+                redis_server.restart()
+
+
 async def test_the_id_of_a_request_is_the_callers_if_it_gave_one(api: Api) -> None:
     """So that a log line here can be found from there; only plain ids are taken."""
     reply = await api.ask("GET", "/none-such", headers={"X-Request-Id": "from-the-caller.1"})

@@ -47,6 +47,7 @@ _GATHER_S = 0.2  # from a batch to counting it: others come meanwhile, and are c
 _LOOK_S = 5.0  # how often is looked for what nobody told of
 _NOT_CURRENT_S = 0.25
 _BACKOFF_S = (0.2, 2.0)  # while Redis is away; it is asked by each shard
+_SAY_AGAIN_S = 30.0  # while it is away, for all shards together
 _FINISH_S = 5.0  # for what is being counted when the process is told to stop
 _FIGURES_S = 5.0
 _FIGURES_PAUSE_S = 0.01  # for each environment: figures of many are not read all at once
@@ -80,6 +81,7 @@ class Aggregation:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._turn = asyncio.Semaphore(_COUNTING_AT_ONCE)
+        self._say_at = 0.0
         # Shard
         shards = max(SHARDS[kind] for kind in counts)
         self._due: list[set[Place]] = [set() for _ in range(shards)]
@@ -130,8 +132,13 @@ class Aggregation:
             try:
                 await work()
             except RedisError as error:
-                logger.warning("reports cannot be counted: %s", error)
+                self._say(error)
                 await self._rest(random.uniform(*_BACKOFF_S))  # noqa: S311 - spreads retries
+
+    def _say(self, error: RedisError) -> None:
+        if (now := monotonic()) >= self._say_at:
+            self._say_at = now + _SAY_AGAIN_S
+            logger.warning("reports cannot be counted: %s", error)
 
     async def _rest(self, duration_s: float) -> None:
         with suppress(TimeoutError):

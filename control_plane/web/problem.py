@@ -2,8 +2,8 @@
 
 The members are `type`, `title`, `status`, `detail`, `code`, `request_id` and `problems`, always all
 of them. `code` tells causes apart and is for programs; `type` is `about:blank`, which RFC 9457 has
-for "the status says it". A surprise is logged with its trace under the request id, and the caller
-is told that id and nothing else.
+for "the status says it". Redis that is away is 503, whatever needed it. A surprise is logged with
+its trace under the request id, and the caller is told that id and nothing else.
 """
 
 import logging
@@ -22,10 +22,13 @@ from control_plane.errors import (
     MethodNotAllowed,
     NotFound,
     TooLarge,
+    Unavailable,
 )
+from control_plane.store.connection import RedisError
 from control_plane.web.address import client_address
 from control_plane.web.respond import MORE_HEADERS
 from control_plane.web.routing import ROUTE, Permission
+from control_plane.web.takeover import leave
 from proxy.contract.problems import Problem
 
 __all__ = [
@@ -111,7 +114,13 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as error:
         answer = _of_aiohttp(error, request, request_id)
     except ConnectionResetError:
-        raise  # the client is gone, there is nobody to answer
+        leave()  # the client is gone, there is nobody to answer
+    except RedisError as error:
+        _log.warning("request %s: Redis: %s", request_id, error)
+        if _STARTED in request:
+            raise  # half an answer is out: the connection has to break for the client to see
+        unavailable = Unavailable("Redis does not answer", code="redis_unavailable")
+        answer = problem_response(unavailable, request_id)
     except Exception:
         _log.exception("request %s: %s %s failed", request_id, request.method, request.path)
         if _STARTED in request:

@@ -39,5 +39,5 @@ def take_over(request: web.Request) -> asyncio.Transport:
 
 
 def leave() -> NoReturn:
-    """End the handler of a connection that was taken over."""
+    """End the handler of a connection that was taken over, or whose client has gone."""
     raise asyncio.CancelledError  # as if the client had gone, which is all that aiohttp knows of it

@@ -194,8 +194,10 @@ async def test_what_redis_interrupts_is_counted_at_once_when_it_is_back(
         await delivered(store, 2)
 
 
-async def test_a_redis_that_restarts_interrupts_only(redis_server: RedisServer) -> None:
-    """What it kept is counted."""
+async def test_a_redis_that_restarts_interrupts_only(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What it kept is counted; all shards together say once that they wait."""
     connections = Connections(redis_server.url, RedisLimits())
     store = ReportStore(connections)
     count = Counting(store)
@@ -203,12 +205,16 @@ async def test_a_redis_that_restarts_interrupts_only(redis_server: RedisServer) 
     async with aggregation(store, count) as running:
         await delivered(store, 2)
         redis_server.kill()
-        await asyncio.sleep(0.2)
+        async with asyncio.timeout(20):
+            while not caplog.records:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(1)  # the others
         redis_server.restart()
         await put(store, b"b")
         running.stored(PLACE, SHARD)
         assert await delivered(store, 4) == Balance(4, 0, 4, 0, 0, 0)
     await connections.close()
+    assert [r.name for r in caplog.records].count(module.__name__) == 1
 
 
 async def test_stopping_ends_what_is_under_way(store: ReportStore) -> None:

@@ -24,12 +24,18 @@ async def broken_stream(request: web.Request) -> web.StreamResponse:
     raise RuntimeError("the other half")
 
 
+async def gone(request: web.Request) -> web.StreamResponse:
+    """Notice that the client has gone, before anything was sent."""
+    raise aiohttp.ClientConnectionResetError("Cannot write to closing transport")
+
+
 def served() -> TestServer:
-    """Return a server with two defective handlers."""
+    """Return a server with handlers that fail."""
     app = web.Application(middlewares=[errors])
     app.on_response_prepare.append(mark_answer)
     app.router.add_get("/surprise", surprise)
     app.router.add_get("/stream", broken_stream)
+    app.router.add_post("/gone", gone)
     return TestServer(app)
 
 
@@ -49,6 +55,14 @@ async def test_a_surprise_is_500_without_its_text(caplog: pytest.LogCaptureFixtu
     assert "hunter2" in logged
     assert document["request_id"] in logged
     assert "token=secret" not in logged
+
+
+async def test_a_client_that_has_gone_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever stops reading makes no noise in the log."""
+    async with served() as server, aiohttp.ClientSession() as session:
+        with pytest.raises(aiohttp.ServerDisconnectedError):
+            await session.post(server.make_url("/gone"))
+    assert [r for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 async def test_half_an_answer_breaks_the_connection() -> None:
