@@ -9,7 +9,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 SPACE := $() $()
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak clean
+.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak fuzz clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,10 @@ chaos: $(INSTALLED_DEV) ## every fault of docs/reliability.md, long; prints its 
 
 soak: $(INSTALLED_DEV) ## MINUTES=30 of load, changes and restarts of Redis; prints what grows
 	$(BIN)/python -m tests.chaos.soak --minutes $(or $(MINUTES),30)
+
+fuzz: $(INSTALLED_DEV) ## the API against requests made up from its description, long; prints its seed
+	MATRIXFLAG_FUZZ_EXAMPLES=200 MATRIXFLAG_FUZZ_SEED=$${MATRIXFLAG_FUZZ_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest tests/fuzz -s $(ARGS)
 
 clean: ## remove what was installed and built, not the data
 	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

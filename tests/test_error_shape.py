@@ -95,6 +95,27 @@ async def test_an_unknown_query_parameter_is_400(api: Api, route: Route) -> None
     assert check_shape(reply, 400)["code"] == "unknown_parameter"
 
 
+@pytest.mark.parametrize(
+    "route",
+    [r for r in API_ROUTES if any(p.where == "query" and p.type is bool for p in r.params)],
+    ids=name,
+)
+async def test_a_parameter_that_is_neither_true_nor_false_is_400(api: Api, route: Route) -> None:
+    """Also where this request would not need it, unless what it is about is looked for first."""
+    made = await api.make_key("server")
+    path = path_of(route)
+    if route.path == "/api/v1/keys/{id}":
+        path = f"/api/v1/keys/{made['id']}"
+    names = [p.name for p in route.params if p.where == "query" and p.type is bool]
+    example = {} if route.example is None else {"json": route.example}
+    for parameter in names:
+        reply = await api.ask(route.method, f"{path}?{parameter}=AAA", **example)
+        assert check_shape(reply, None)["code"] in {"invalid_parameter", *_MISSING}
+
+
+_MISSING = {"flag_not_found", "segment_not_found"}
+
+
 @pytest.mark.parametrize("path", sorted({path_of(r) for r in ROUTES}))
 async def test_an_unknown_method_is_405_with_allow(api: Api, path: str) -> None:
     """`Allow` names the methods that there are."""

@@ -70,15 +70,13 @@ async def patch_key(request: web.Request) -> web.StreamResponse:
     """Change a key's name, end or networks."""
     document = await read_document(request, KeyPatch)
     project, key_id = query_scope(request).project, request.match_info["id"]
-    asked_with = request[PRINCIPAL].key
+    asked_with, force = request[PRINCIPAL].key, query_bool(request, "force")
     changed = await request.app[KEYS].patch(
         project,
         key_id,
         document,
         author_of(request),
-        presented=asked_with is not None
-        and asked_with.id == key_id
-        and not query_bool(request, "force"),
+        presented=asked_with is not None and asked_with.id == key_id and not force,
     )
     return json_response((await request.app[LAST_USED].told(project, [changed]))[0])
 

@@ -59,6 +59,7 @@ ROUTES = (
         body=EvaluationInput,
         example={"context": {"targetingKey": "user-1", "country": "DE"}},
         responses={200: EvaluationAnswer},
+        answers_text=True,
         description="What a sidecar of the environment would answer, by the same engine. `at` asks "
         "about another time; `definition` about a draft, which is validated and not saved, "
         "`version` or `revision` about the flag as it was. Counts nothing, and exposes nobody.",

@@ -15,6 +15,7 @@ from control_plane.web.paging import decode_cursor, encode_cursor, query_limit
 from control_plane.web.params import invalid_parameter, query_scope
 from control_plane.web.respond import json_response, no_content
 from control_plane.web.routing import (
+    CONTENT_ENCODING,
     CURSOR,
     ENVIRONMENT,
     JSON,
@@ -132,7 +133,7 @@ ROUTES = (
         summary="Tell what a sidecar serves",
         permission=Permission.SYNC,
         tag="sidecars",
-        params=(Param("Content-Encoding", "header", description="`gzip`, or none."),),
+        params=(CONTENT_ENCODING,),
         body=Standing,
         responses={204: None},
         description="Of an instance the last standing counts. It is told after each swap, every "

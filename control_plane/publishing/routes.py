@@ -120,7 +120,7 @@ def _accepts_gzip(header: str) -> bool:
 
 _HELD = (
     Param(INSTANCE_HEADER, "header", description="What the sidecar calls itself."),
-    Param(REVISION_HEADER, "header", type=int, description="The revision it serves."),
+    Param(REVISION_HEADER, "header", description="The revision it serves."),
     Param(DIGEST_HEADER, "header", description="The digest it serves."),
 )
 

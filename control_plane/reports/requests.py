@@ -12,7 +12,7 @@ from control_plane.keys import REPLICA
 from control_plane.web.documents import check_media_type, read_packed
 from control_plane.web.params import Scope, query_scope
 from control_plane.web.respond import json_response
-from control_plane.web.routing import JSON, Param, Permission, Route
+from control_plane.web.routing import CONTENT_ENCODING, JSON, Permission, Route
 from proxy.contract.reports import MAX_BATCH_BYTES, Receipt
 
 __all__ = ["answer_report", "query_environment", "report_route"]
@@ -51,7 +51,7 @@ def report_route(
         summary=summary,
         permission=Permission.REPORT,
         tag="sidecars",
-        params=(Param("Content-Encoding", "header", description="`gzip`, or none."),),
+        params=(CONTENT_ENCODING,),
         body=body,
         responses={200: Receipt},
         description="A batch is applied once per `id`, however often it is sent, and the answer "

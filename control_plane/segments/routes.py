@@ -202,6 +202,9 @@ def _segments(request: web.Request) -> SegmentService:
     return SegmentService(request.app[REPLICA])
 
 
+_ONE = "/api/v1/segments/{key:.+(?<!/units)(?<!/units/)}"
+"""Where a segment is: never where the units of another are, whatever it is called."""
+
 _KEY = Param("key", "path", required=True, description="The segment's key; may contain slashes.")
 
 ROUTES = (
@@ -281,7 +284,7 @@ ROUTES = (
     ),
     Route(
         method="GET",
-        path="/api/v1/segments/{key:.+}",
+        path=_ONE,
         handler=get_segment,
         summary="Read a segment",
         permission=Permission.READ,
@@ -291,7 +294,7 @@ ROUTES = (
     ),
     Route(
         method="PUT",
-        path="/api/v1/segments/{key:.+}",
+        path=_ONE,
         handler=replace_segment,
         summary="Replace a segment",
         permission=Permission.WRITE,
@@ -307,7 +310,7 @@ ROUTES = (
     ),
     Route(
         method="PATCH",
-        path="/api/v1/segments/{key:.+}",
+        path=_ONE,
         handler=patch_segment,
         summary="Change parts of a segment",
         permission=Permission.WRITE,
@@ -322,7 +325,7 @@ ROUTES = (
     ),
     Route(
         method="DELETE",
-        path="/api/v1/segments/{key:.+}",
+        path=_ONE,
         handler=delete_segment,
         summary="Delete a segment",
         permission=Permission.WRITE,

@@ -129,6 +129,7 @@ def _factors(request: web.Request) -> FactorService:
 
 _PROVED_LATELY = "403 `proof_needed` unless the session began, or was at `/api/v1/me/verify`, "
 _PROVED_LATELY += "within ten minutes."
+_ONE_PASSKEY = "/api/v1/me/factors/passkeys/{passkey:(?!confirm$)[^/]+}"
 _PASSKEY = Param("passkey", "path", required=True, description="The id of a passkey.")
 
 ROUTES = (
@@ -262,7 +263,7 @@ ROUTES = (
     ),
     Route(
         method="PATCH",
-        path="/api/v1/me/factors/passkeys/{passkey}",
+        path=_ONE_PASSKEY,
         handler=rename_passkey,
         summary="Name one of one's passkeys",
         permission=Permission.ACCOUNT,
@@ -274,7 +275,7 @@ ROUTES = (
     ),
     Route(
         method="DELETE",
-        path="/api/v1/me/factors/passkeys/{passkey}",
+        path=_ONE_PASSKEY,
         handler=remove_passkey,
         summary="Remove one of one's passkeys",
         permission=Permission.ACCOUNT,

@@ -176,14 +176,16 @@ def _responses(route: Route, types: _Types) -> dict[str, Any]:
     answers: dict[int, Any] = dict(route.responses)
     if any(param.name == "If-None-Match" for param in route.params):
         answers = {**_NOT_MODIFIED, **answers}
-    described = {str(status): _answer(status, a, types) for status, a in sorted(answers.items())}
+    described = {
+        str(status): _answer(status, a, types, route) for status, a in sorted(answers.items())
+    }
     return described | {"default": {"$ref": "#/components/responses/Error"}}
 
 
 _MEANINGS = {200: "Done.", 201: "Made.", 202: "Taken.", 204: "Done, nothing to say.", 304: "Same."}
 
 
-def _answer(status: int, answer: Any, types: _Types) -> dict[str, Any]:
+def _answer(status: int, answer: Any, types: _Types, route: Route) -> dict[str, Any]:
     meaning = _MEANINGS.get(status, "An answer.")
     if answer is None:
         return {"description": meaning}
@@ -192,4 +194,7 @@ def _answer(status: int, answer: Any, types: _Types) -> dict[str, Any]:
     several = answer if isinstance(answer, tuple) else (answer,)
     schemas = [types.schema(kind) for kind in several]
     schema = {"oneOf": schemas} if len(schemas) > 1 else schemas[0]
-    return {"description": meaning, "content": {JSON: {"schema": schema}}}
+    content: dict[str, Any] = {JSON: {"schema": schema}}
+    if route.answers_text:
+        content["text/plain"] = {"schema": {"type": "string"}}
+    return {"description": meaning, "content": content}

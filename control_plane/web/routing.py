@@ -27,6 +27,7 @@ from control_plane.errors import BadRequest
 
 __all__ = [
     "ADMIT",
+    "CONTENT_ENCODING",
     "CURSOR",
     "ENVIRONMENT",
     "IF_MATCH",
@@ -120,6 +121,8 @@ class Route:
     media_types: tuple[str, ...] = (JSON,)
     responses: Mapping[int, Any] = field(default_factory=dict)
     description: str = ""
+    answers_text: bool = False
+    """Whether an answer of JSON comes as `text/plain` to who asks for that."""
     streaming: bool = False
     without_factor: bool = False
     """Whether a person may call it whose role needs a second factor that they have not shown."""
@@ -139,6 +142,9 @@ ENVIRONMENT = Param("environment", description="The environment; `production` wh
 LIMIT = Param("limit", type=int, description="Items a page, 1 to 500; 50 when absent.")
 CURSOR = Param("cursor", description="`next_cursor` of the page before.")
 IF_MATCH = Param("If-Match", "header", description="Only if this is still the version.")
+CONTENT_ENCODING = Param(
+    "Content-Encoding", "header", Literal["gzip", "identity"], description="`gzip`, or none."
+)
 IF_NONE_MATCH = Param("If-None-Match", "header", description="304 if this is still the version.")
 
 

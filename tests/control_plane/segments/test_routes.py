@@ -38,6 +38,15 @@ async def test_a_segment_is_created_read_and_listed(api: Api) -> None:
     assert listed.json == {"items": [read.json], "next_cursor": None}
 
 
+async def test_the_path_of_units_means_units_for_each_method(api: Api) -> None:
+    """It is never the path of a segment: none can be called so."""
+    await create(api, "a", included=["u"])
+    for path in (f"{SEGMENTS}/a/units", f"{SEGMENTS}/a/units/"):
+        for method in ("PATCH", "DELETE"):
+            assert (await api.ask(method, path, json={"name": "x"})).status == 405
+    assert b'"u"' in (await api.ask("GET", f"{SEGMENTS}/a/units")).body
+
+
 async def test_a_put_of_what_was_read_changes_nothing(api: Api) -> None:
     """Neither does a patch of it."""
     created = await create(api)
