@@ -87,6 +87,9 @@ class _Command:
             sys.stderr.write(f"matrixflag audit: --public-key {error}\n")
             return 2
         breaks = _verify(beginning, links, keys, seen)
+        if args.project not in (None, beginning.project):
+            what = f"the log is of project {beginning.project[:80]!r}"
+            breaks.insert(0, Break(beginning.sequence, what))
         for each in breaks:
             sys.stdout.write(f"entry {each.sequence}: {each.what}\n")
         begins = beginning.checkpoint
@@ -116,7 +119,11 @@ def _verify(
         breaks += _untrusted(beginning, beginning.checkpoint, keys)
     elif links and not links[0].head:
         breaks.append(Break(links[0].sequence, "it is of before there was a chain"))
-    breaks += check(links, start, beginning.head).breaks
+    verdict = check(links, start, beginning.head)
+    breaks += verdict.breaks
+    if links and verdict.sequence != beginning.sequence:
+        what = f"the log ends with entry {verdict.sequence}, the project is at {beginning.sequence}"
+        breaks.append(Break(verdict.sequence, what))
     there = {each.sequence: each.head for each in links}
     oldest = min(there, default=0)
     for sequence, head in seen:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,9 +13,9 @@ from control_plane.access.page import with_tables
 from control_plane.access.roles import ANYWHERE, ROLES, Binding, Grant, Role, grant
 from control_plane.app import ROUTES
 from control_plane.web.openapi import plain_path
-from control_plane.web.routing import Permission, Route
+from control_plane.web.routing import PROJECT, Permission, Route
 from proxy.contract.codes import KeyKind
-from tests.support.api import ADMIN_TOKEN, Api, running_api
+from tests.support.api import ADMIN_TOKEN, Api, Reply, running_api
 
 PAGE = Path(__file__).parents[3] / "docs/access.md"
 _IN_A_PROJECT = (Permission.READ, Permission.WRITE, Permission.MANAGE)
@@ -102,6 +103,42 @@ async def test_a_role_in_one_project_sees_nothing_of_another(api: Api) -> None:
         missing = await api.ask("GET", f"/api/v1/{path.replace('shop', 'none')}", token=key)
         assert there.status == missing.status == 404
         assert there.json["detail"].replace("shop", "none") == missing.json["detail"]
+
+
+async def test_no_route_reaches_into_another_project(api: Api) -> None:
+    """Whatever the role, and whether there is one or not: the same words."""
+    assert (await api.ask("POST", "/api/v1/projects", json={"key": "shop"})).status == 201
+    key = (await api.make_key("service", role="admin"))["key"]
+    for route in ROUTES:
+        if route.permission not in _IN_A_PROJECT:
+            continue
+        assert route.project == "path" or PROJECT in route.params, route.path
+        told = []
+        for project in ("shop", "none", "~access", ANYWHERE):
+            reply = await _of_project(api, route, project, key)
+            told.append((reply.status, reply.json["detail"].replace(project, "none", 1)))
+        assert told == [(404, "there is no project 'none'")] * 4, (route.method, route.path)
+
+
+async def test_people_are_a_project_to_the_audit_log_alone(api: Api) -> None:
+    """Also for who may do everything."""
+    for route in ROUTES:
+        if route.permission in _IN_A_PROJECT and not route.path.startswith("/api/v1/audit"):
+            reply = await _of_project(api, route, "~access", ADMIN_TOKEN)
+            assert reply.status == 404, (route.method, route.path, reply.body)
+
+
+async def _of_project(api: Api, route: Route, project: str, token: str) -> Reply:
+    """Ask a route about a project, with a body that works as it stands."""
+    path = plain_path(route.path)
+    if route.project == "path":
+        path = path.replace("{key}", project)
+    else:
+        needed = [p.name for p in route.params if p.required and p.where == "query"]
+        path = f"{_path(route)}?project={project}" + "".join(f"&{name}=x" for name in needed)
+    body = b"" if route.example is None else msgspec.json.encode(route.example)
+    headers = {"Content-Type": route.media_types[0]} if route.body is not None else None
+    return await api.ask(route.method, path, token=token, headers=headers, data=body)
 
 
 FLAG = {"key": "f", "type": "boolean", "value": True, "enabled": False}

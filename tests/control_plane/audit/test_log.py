@@ -248,6 +248,31 @@ async def test_who_changes_the_log_in_redis_is_found_out(
 
 
 @pytest.mark.parametrize(
+    ("member", "value", "said"),
+    [
+        ("sequence", 3, "the log ends with entry 4, the project is at 3"),
+        ("project", "other", "the log is of project 'other'"),
+    ],
+)
+async def test_what_a_log_says_of_itself_is_looked_at(
+    api: Api,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    member: str,
+    value: object,
+    said: str,
+) -> None:
+    """The number it ends with, which is written down for `--seen`, and whose it is."""
+    await changes(api)
+    path = await exported(api, tmp_path / "log")
+    first, *others = path.read_bytes().splitlines(keepends=True)
+    begins = json.loads(first) | {member: value}
+    path.write_bytes(json.dumps(begins).encode() + b"\n" + b"".join(others))
+    assert await verify(path, "--project", "default") == 1
+    assert said in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
     "content", [b"", b"[]", b'{"audit":"other/1","project":"p","sequence":1,"head":"x"}', b"\xff"]
 )
 async def test_a_file_that_is_no_export_is_told(
