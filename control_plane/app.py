@@ -117,7 +117,7 @@ from control_plane.web.routing import Limit, Route, register
 from control_plane.web.timing import timing
 from proxy import __version__
 from proxy.contract.parsers import is_loopback
-from proxy.contract.settings import SettingsError, add_arguments
+from proxy.contract.settings import SettingsError, add_arguments, secrets
 
 __all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "make_runner", "run", "serve"]
 
@@ -546,7 +546,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, on uvloop; return the exit status."""
-    logs.configure(settings.log_level, settings.log_format)
+    logs.configure(settings.log_level, settings.log_format, secrets(settings))
     # They are a series more for each counter, which nothing reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
     try:

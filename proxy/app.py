@@ -34,7 +34,7 @@ from aiohttp import web
 from proxy import __version__, logs
 from proxy.admin import AdminHandler, create_admin_app
 from proxy.admission import Admission
-from proxy.contract.settings import SettingsError, add_arguments
+from proxy.contract.settings import SettingsError, add_arguments, secrets
 from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
@@ -237,7 +237,7 @@ class _ProxyCommand:
         """Serve until told to stop."""
         try:
             settings = ProxySettings.load(os.environ, vars(args))
-            logs.set_up(settings.log_level, settings.log_format)
+            logs.set_up(settings.log_level, settings.log_format, secrets(settings))
             return uvloop.run(serve(settings))
         except SettingsError as error:
             for problem in error.problems:

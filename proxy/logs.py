@@ -7,9 +7,12 @@ import json
 import logging
 import sys
 import time
+from collections.abc import Iterable
 
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web import RequestPayloadError
+
+from proxy.contract.redaction import Redactor
 
 __all__ = ["set_up"]
 
@@ -30,6 +33,18 @@ class _JsonLines(logging.Formatter):
         return json.dumps(line, default=str, ensure_ascii=False)
 
 
+class _WithoutSecrets(logging.Formatter):
+    """What another formatter makes of a record, without the secrets in it."""
+
+    def __init__(self, inner: logging.Formatter, redact: Redactor) -> None:
+        super().__init__()
+        self._inner = inner
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(self._inner.format(record))
+
+
 def _is_ours(record: logging.LogRecord) -> bool:
     """Return whether a record tells of a defect here.
 
@@ -40,12 +55,15 @@ def _is_ours(record: logging.LogRecord) -> bool:
     return not isinstance(error, (HttpProcessingError, RequestPayloadError))
 
 
-def set_up(level: str, log_format: str) -> None:
-    """Send all logging to standard error. Members of `extra={"fields": {...}}` stand in JSON."""
+def set_up(level: str, log_format: str, secrets: Iterable[str] = ()) -> None:
+    """Send all logging to standard error. Members of `extra={"fields": {...}}` stand in JSON.
+
+    Neither `secrets` nor what has the form of one is ever in it.
+    """
     handler = logging.StreamHandler(sys.stderr)
     formatter = _JsonLines() if log_format == "json" else logging.Formatter(_TEXT)
     formatter.converter = time.gmtime  # UTC, as the control plane's, so that lines can be compared
-    handler.setFormatter(formatter)
+    handler.setFormatter(_WithoutSecrets(formatter, Redactor(secrets)))
     handler.addFilter(_is_ours)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # It tells of each connection that ends in the middle of a request; clients come and go.

@@ -13,8 +13,18 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
 
-__all__ = ["SettingRow", "SettingsError", "add_arguments", "boolean", "read", "rows", "setting"]
+__all__ = [
+    "SettingRow",
+    "SettingsError",
+    "add_arguments",
+    "boolean",
+    "read",
+    "rows",
+    "secrets",
+    "setting",
+]
 
 T = TypeVar("T")
 _PREFIX = "MATRIXFLAG_"
@@ -80,6 +90,23 @@ def rows(kind: type) -> Iterator[SettingRow]:
         meta = field.metadata
         flag = "--" + field.name.replace("_", "-") if meta["flag"] else None
         yield SettingRow(field.name, env, flag, field.default, meta["doc"], meta["secret"])
+
+
+def secrets(settings: Any) -> Iterator[str]:
+    """Yield the values of the secret settings that are text; of an address, the password alone."""
+    for row in rows(type(settings)):
+        if not row.secret:
+            continue
+        held = getattr(settings, row.field)
+        for value in held if isinstance(held, tuple) else (held,):
+            if not isinstance(value, str):
+                continue
+            _, is_address, rest = value.partition("://")
+            if not is_address:
+                yield value
+            elif "@" in rest:
+                password = rest.rpartition("@")[0].partition(":")[2]
+                yield from (password, unquote(password))
 
 
 def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
