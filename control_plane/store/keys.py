@@ -109,9 +109,9 @@ KEYS = (
     KeyPattern(
         "mf:{~login}:<kind>:<whom>",
         "string",
-        "15 minutes",
+        "15 minutes; of codes a day",
         "control_plane.users",
-        "attempts to log in from an address, or to an account",
+        "attempts to log in from an address, or to an account; codes that a person showed",
     ),
     KeyPattern(
         "mf:{~rate}:<kind>:<whom>",

@@ -3,8 +3,10 @@
 - What proves somebody is used up in the step that begins their session: a code by its step, a
   recovery code by its removal, a passkey by its counter, a challenge in Redis before. So of two
   replicas that are given the same, one refuses it.
-- Whoever has a second factor has no session that was begun without one: setting up the first one
-  ends all others.
+- Whoever has a second factor has no session that a password alone began: setting up the first
+  one ends all others.
+- Codes are what can be guessed, so they are counted by the day besides; recovery codes and
+  passkeys go on when that is used up.
 - Factors change only in a session whose person proved who they are within ten minutes, by
   beginning it or at `prove`. A password counts there only where it is all there is.
 - Recovery codes come with the first factor and go with the last.
@@ -15,7 +17,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -26,6 +28,7 @@ from control_plane.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
@@ -70,6 +73,8 @@ from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
 
 __all__ = ["MAX_PASSKEYS", "FactorService"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -417,7 +422,7 @@ class FactorService:
         if alone:
             return None
         if document.code is not UNSET:
-            return self._code_proof(user, document.code)
+            return await self._code_proof(user, document.code)
         if document.recovery_code is not UNSET:
             return _recovery_proof(user, document.recovery_code)
         return None
@@ -433,10 +438,14 @@ class FactorService:
 
         return _Proof("password", use)
 
-    def _code_proof(self, user: UserRecord, code: str) -> _Proof | None:
+    async def _code_proof(self, user: UserRecord, code: str) -> _Proof | None:
         totp = user.totp
         if totp is None:
             return None
+        wait_s = await self._counted(self._store.guess(user.id))
+        if wait_s:
+            detail = "too many codes in a day: a recovery code or a passkey is still taken"
+            raise TooManyRequests(detail, wait_s, code="login_throttled")
         secret = self._sealer.open(totp.secret, "totp", user.id)
         if secret is None:
             logger.error(
@@ -447,6 +456,7 @@ class FactorService:
         step = step_of(secret.decode(), code, self._now().timestamp(), totp.used)
         if step is None:
             return None
+        await self._counted(self._store.guessed(user.id))
 
         def use(now: UserRecord) -> UserRecord:
             if now.totp is None or now.totp.created_at != totp.created_at or now.totp.used >= step:
@@ -551,7 +561,7 @@ class FactorService:
             detail = "there are no passkeys here: MATRIXFLAG_PUBLIC_URL names no host"
             raise Conflict(detail, code="passkeys_unavailable")
 
-    async def _counted(self, counting: Awaitable[bool]) -> bool:
+    async def _counted(self, counting: Awaitable[T]) -> T:
         try:
             return await counting
         except (RedisError, TimeoutError):

@@ -13,7 +13,7 @@ from control_plane.store.keys import DIRECTORY, LOGIN, ProjectKeys
 from control_plane.store.projects import Position, ProjectStore
 from control_plane.users.model import SessionRecord, UserRecord
 
-__all__ = ["CHALLENGE_S", "MAX_ATTEMPTS", "MAX_TRIES", "Loaded", "UserStore"]
+__all__ = ["CHALLENGE_S", "MAX_ATTEMPTS", "MAX_GUESSES", "MAX_TRIES", "Loaded", "UserStore"]
 
 _KEYS = ProjectKeys(DIRECTORY)
 _WINDOW_S = 900
@@ -27,6 +27,12 @@ CHALLENGE_S = 300
 
 MAX_TRIES = 5
 """Answers to one challenge; after them it is over."""
+
+MAX_GUESSES = 30
+"""Codes of one person in a day until one was right: of a million, three are. NIST SP 800-63B allows
+a hundred in a row."""
+
+_GUESSES_S = 24 * 3600
 
 _ROTATE = """
 local now = tonumber(ARGV[3])
@@ -173,6 +179,16 @@ class UserStore:
         keys = [f"{LOGIN}address:{address}", f"{LOGIN}account:{account}"]
         arguments = [_WINDOW_S, *MAX_ATTEMPTS.values()]
         return int(await self._connections.run("attempt", lambda: self._attempt(keys, arguments)))
+
+    async def guess(self, user: str) -> int:
+        """Count a code, and return the seconds to wait instead of looking at it, 0 for none."""
+        keys, arguments = [f"{LOGIN}code:{user}"], [_GUESSES_S, MAX_GUESSES]
+        return int(await self._connections.run("attempt", lambda: self._attempt(keys, arguments)))
+
+    async def guessed(self, user: str) -> None:
+        """Forget a person's codes: one was right."""
+        key = f"{LOGIN}code:{user}"
+        await self._connections.run("attempt", lambda: self._redis.delete(key))
 
     async def try_challenge(self, challenge: str) -> bool:
         """Count an answer to a challenge; return whether it may be looked at."""
