@@ -154,8 +154,8 @@ class Settings:
     )
     fleet_missing_s: float = setting(
         300.0,
-        "A sidecar that was silent for so long is missing: ten times that it did not tell what it "
-        "serves.",
+        "A sidecar that was silent for so long is missing: it tells what it serves "
+        "each half minute.",
         parse=number(float, 1.0, 1800.0),
     )
     secret_key: tuple[str, ...] = setting(

@@ -23,7 +23,10 @@ def author_of(request: web.Request) -> Author:
     Raises:
         BadRequest: the reason is too long, or no text.
     """
-    reason = unquote(request.headers.get(REASON_HEADER, ""), errors="replace").strip()
+    try:
+        reason = unquote(request.headers.get(REASON_HEADER, ""), errors="strict").strip()
+    except UnicodeDecodeError:
+        reason = "\n"
     if len(reason) > MAX_REASON_CHARS or not reason.isprintable():
         detail = f"{REASON_HEADER} takes {MAX_REASON_CHARS} printable characters, percent-encoded"
         raise BadRequest(detail, code="invalid_reason")

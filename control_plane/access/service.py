@@ -203,6 +203,9 @@ class KeyService:
         if is_service and document.role is UNSET:
             message = "a service key needs a role"
             problems.append(Problem("/role", ProblemCode.MISSING_FIELD, message, _ROLES))
+        elif is_service and document.role is Role.ADMIN and environment != ANYWHERE:
+            message = "an admin is of a whole project; a manager may be of one environment"
+            problems.append(Problem("/environment", ProblemCode.VALUE_DISAGREES, message))
         elif not is_service and document.role is not UNSET:
             message = f"a {document.kind} key has no role; it is for a service key"
             problems.append(Problem("/role", ProblemCode.UNKNOWN_FIELD, message))

@@ -99,6 +99,11 @@ class _Command:
             f" {beginning.project!r}, {removed} before them removed;"
             f" it ends with {beginning.sequence}:{beginning.head}\n"
         )
+        if args.file is not None and not args.seen:
+            sys.stdout.write(
+                "a file can be cut off at its end; hold this against the control plane, or give"
+                " --seen\n"
+            )
         return 1 if breaks else 0
 
 
@@ -124,6 +129,7 @@ def _verify(
     if links and verdict.sequence != beginning.sequence:
         what = f"the log ends with entry {verdict.sequence}, the project is at {beginning.sequence}"
         breaks.append(Break(verdict.sequence, what))
+    breaks += _of_others(beginning.project, links)
     there = {each.sequence: each.head for each in links}
     oldest = min(there, default=0)
     for sequence, head in seen:
@@ -132,6 +138,22 @@ def _verify(
         elif sequence < oldest:
             breaks.append(Break(sequence, "it was seen before, and is not in the log any more"))
     return breaks
+
+
+class _Named(msgspec.Struct):
+    project: str = ""
+
+
+def _of_others(project: str, links: list[Link]) -> list[Break]:
+    """Return the first entry that is another project's; older ones do not say whose they are."""
+    for each in links:
+        try:
+            named = msgspec.json.decode(each.entry, type=_Named).project
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            continue  # `check` tells
+        if named not in ("", project):
+            return [Break(each.sequence, f"it is of project {named[:80]!r}")]
+    return []
 
 
 def _untrusted(

@@ -30,8 +30,9 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     """One change. `targets` are `<kind>:<key>`, at most a hundred; `count` says how many in all.
 
     `sequence` is the project's after it. `differences` are what it changed, secrets left out, as
-    far as they fit; `omitted` is how many more there are. `nonce` is random, so that two histories
-    of equal changes are told apart.
+    far as they fit; `omitted` is how many more there are. `project` is named, so that the log of
+    one is not taken for that of another. `nonce` is random, so that two histories of equal changes
+    are told apart.
     """
 
     sequence: int = 0
@@ -45,6 +46,7 @@ class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[Difference] = []
     omitted: int = 0
     nonce: str = ""
+    project: str = ""
 
 
 class AuditResource(msgspec.Struct, frozen=True):

@@ -246,7 +246,7 @@ def new_project(
 ) -> tuple[str, dict[str, str], dict[str, bytes], bytes]:
     """Return what is stored of a new project: its name, `meta`, environments and audit entry."""
     at = now_rfc3339()
-    audit = audit_entry(Change("project.create", author, at), 1)
+    audit = audit_entry(document.key, Change("project.create", author, at), 1)
     meta = {
         "schema": SCHEMA,
         "epoch": secrets.token_hex(8),
@@ -282,7 +282,11 @@ def position_of(state: ProjectState) -> Position:
 
 
 def audit_entry(
-    change: Change, sequence: int, found: list[Difference] | None = None, omitted: int = 0
+    project: str,
+    change: Change,
+    sequence: int,
+    found: list[Difference] | None = None,
+    omitted: int = 0,
 ) -> bytes:
     """Return what the audit log keeps of a change, which is the project's number `sequence`."""
     entry = AuditEntry(
@@ -297,6 +301,7 @@ def audit_entry(
         differences=found or [],
         omitted=omitted,
         nonce=secrets.token_hex(8),
+        project=project,
     )
     return _encoder.encode(entry)
 
@@ -316,7 +321,7 @@ def audited(state: ProjectState, change: Change) -> Generator[None, None, bytes]
         omitted += left + len(more[room:])
         size += len(_encoder.encode(more))
         yield
-    return audit_entry(change, state.sequence + 1, found, omitted)
+    return audit_entry(state.name, change, state.sequence + 1, found, omitted)
 
 
 def _target(edit: Edit) -> str:

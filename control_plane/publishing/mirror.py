@@ -211,7 +211,7 @@ class Mirror:
             if before is None or before.epoch != epoch:
                 break
             change = Change("epoch.renew", _SYSTEM, self._after_all(name, later_than))
-            audit = audit_entry(change, before.sequence + 1)
+            audit = audit_entry(name, change, before.sequence + 1)
             after = Position(renewed, before.sequence + 1, link(before.head, audit))
             message = reload_message(ANY_HEAD, after.head, change.at)
             if await self._store.renew(name, before, after, message, audit, change.at):

@@ -81,7 +81,7 @@ COMMAND = _Command()
 def _administrator(email: str, name: str, password: str) -> UserInput:
     """Return the document; raises _Unusable with all that is wrong."""
     email = plain_email(email)
-    problems = check_email(email, name) + check_password(password, email.partition("@")[0], name)
+    problems = check_email(email, name) + check_password(password, email, name)
     if problems:
         raise _Unusable("; ".join(f"{p.pointer[1:]}: {p.message}" for p in problems))
     return UserInput(email=email, name=name, roles=[Binding(Role.ADMIN)], password=password)

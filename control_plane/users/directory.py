@@ -168,6 +168,7 @@ class Directory:
             differences=found,
             omitted=omitted,
             nonce=secrets.token_hex(8),
+            project=DIRECTORY,
         )
         return _encode(entry)
 
@@ -226,6 +227,7 @@ class Directory:
                 targets=[],
                 count=0,
                 nonce=secrets.token_hex(8),
+                project=DIRECTORY,
             )
             audit = _encode(made)
             meta = {

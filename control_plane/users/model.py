@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from control_plane.access.roles import ANYWHERE, Binding
+from control_plane.access.roles import ANYWHERE, Binding, Role
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
 
@@ -260,7 +260,11 @@ def check_roles(roles: Iterable[Binding]) -> list[Problem]:
                 message = f"{value[:80]!r} cannot be the key of a {member}"
                 where = pointer("roles", count - 1, member)
                 problems.append(Problem(where, ProblemCode.INVALID_KEY, message))
-        if each.project == ANYWHERE and each.environment != ANYWHERE:
+        if each.role is Role.ADMIN and each.environment != ANYWHERE:
+            where = pointer("roles", count - 1, "environment")
+            message = "an admin is of a whole project; a manager may be of one environment"
+            problems.append(Problem(where, ProblemCode.VALUE_DISAGREES, message))
+        elif each.project == ANYWHERE and each.environment != ANYWHERE:
             where = pointer("roles", count - 1, "environment")
             message = "an environment is of a project; name it"
             problems.append(Problem(where, ProblemCode.VALUE_DISAGREES, message))

@@ -17,8 +17,8 @@ _COMMON = frozenset(
 )
 
 
-def check_password(password: str, *about: str) -> list[Problem]:
-    """Return what is wrong with a new password; `about` are texts that everybody knows of them.
+def check_password(password: str, email: str = "", name: str = "") -> list[Problem]:
+    """Return what is wrong with a new password; `email` and `name` are what everybody knows.
 
     Length is what counts; no rule asks for digits or signs, which only make `Password1234!`.
     """
@@ -31,7 +31,10 @@ def check_password(password: str, *about: str) -> list[Problem]:
         message = "hardly any different characters"
     elif plain in _COMMON:
         message = "one of the first that anybody tries"
-    elif any(len(text) > 3 and text.lower() in plain for text in about):
+    elif any(
+        len(text) > 3 and text in plain
+        for text in (email.lower(), email.lower().partition("@")[0], name.lower())
+    ):
         message = "it holds the address or the name"
     if not message:
         return []

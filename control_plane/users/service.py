@@ -135,7 +135,7 @@ class UserService:
         problems = check_email(email, document.name) + check_roles(document.roles)
         password = ""
         if document.password is not UNSET:
-            problems += check_password(document.password, email.partition("@")[0], document.name)
+            problems += check_password(document.password, email, document.name)
         if problems:
             raise _invalid(problems)
         if document.password is not UNSET:
@@ -249,8 +249,7 @@ class UserService:
         """
         self.check_loaded()
         user = self._invited(token)
-        about = (user.email.partition("@")[0], user.name)
-        if problems := check_password(password, *about):
+        if problems := check_password(password, user.email, user.name):
             raise _invalid(problems)
         hashed = await self._passwords.hash(password)
 
@@ -274,7 +273,7 @@ class UserService:
         await self.attempt(author.address, record.email)
         if not await self._passwords.check(record.password, current):
             raise Unauthorized("the password as it is now is another", code="wrong_password")
-        if problems := check_password(new, record.email.partition("@")[0], record.name):
+        if problems := check_password(new, record.email, record.name):
             raise _invalid(problems)
         hashed = await self._passwords.hash(new)
 

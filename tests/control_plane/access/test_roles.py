@@ -40,6 +40,8 @@ async def _callers(api: Api) -> Mapping[str, Caller]:
     for role, gives in ROLES.items():
         key = (await api.make_key("service", role=role))["key"]
         callers[f"service {role}"] = Caller(key, gives | {Permission.MEMBER})
+        if role is Role.ADMIN:
+            continue  # of a whole project, always
         key = (await api.make_key("service", role=role, environment="staging"))["key"]
         member = {Permission.MEMBER} | (gives - {Permission.MANAGE})
         callers[f"service {role} of staging"] = Caller(key, frozenset(member))
@@ -205,6 +207,7 @@ async def test_a_manager_of_one_environment_changes_nothing_else(
         ({"kind": "server", "role": "admin"}, "/role"),
         ({"kind": "service", "role": "viewer", "environment": "nowhere"}, "/environment"),
         ({"kind": "server", "environment": "*"}, "/environment"),
+        ({"kind": "service", "role": "admin", "environment": "staging"}, "/environment"),
     ],
 )
 async def test_a_key_with_a_role_that_makes_no_sense_is_refused(

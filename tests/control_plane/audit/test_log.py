@@ -99,7 +99,7 @@ async def test_no_secret_is_in_it(api: Api, redis_url: str) -> None:
     assert b"(not shown)" in text
 
 
-@pytest.mark.parametrize("reason", ["x" * 501, "a%0Ab", "%00"])
+@pytest.mark.parametrize("reason", ["x" * 501, "a%0Ab", "%00", "gr%FCn"])
 async def test_a_reason_that_is_none_is_refused(api: Api, reason: str) -> None:
     """Before anything is changed; a line break in it could be taken for an entry."""
     body = {"key": "g", "type": "boolean", "value": True}
@@ -194,7 +194,7 @@ async def test_a_log_that_was_left_alone_holds(
     assert await verify(path) == 0
     said = capsys.readouterr().out
     assert said.startswith("OK: 4 entries of project 'default'")
-    seen = said.split()[-1]
+    seen = said.splitlines()[0].split()[-1]
     await api.ask("PATCH", "/api/v1/flags/f", json={"enabled": False})
     monkeypatch.setenv("MATRIXFLAG_URL", api.url)
     monkeypatch.setenv("MATRIXFLAG_TOKEN", ADMIN_TOKEN)
@@ -245,6 +245,18 @@ async def test_who_changes_the_log_in_redis_is_found_out(
         await api.ask("PATCH", "/api/v1/flags/f", json={"description": "x"})
     assert await verify(await exported(api, tmp_path / "log")) == 1
     assert "BROKEN" in capsys.readouterr().out
+
+
+async def test_the_log_of_another_project_is_no_proof(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither asked for by name, nor with its own first line changed."""
+    await changes(api)
+    path = await exported(api, tmp_path / "log")
+    assert await verify(path, "--project", "other") == 1
+    path.write_bytes(path.read_bytes().replace(b'"project":"default"', b'"project":"other"', 1))
+    assert await verify(path) == 1
+    assert "it is of project 'default'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -48,11 +48,16 @@ async def test_who_is_made_is_listed_and_shows_no_secret(api: Api) -> None:
         ({"email": "a@b", "password": "password1234"}, {"/password"}),
         ({"email": "somebody@b", "password": "somebody is here"}, {"/password"}),
         ({"email": "a@b", "password": "aaaaaaaaaaaaaaaa"}, {"/password"}),
+        ({"email": "ada@example.com", "password": "Ada@Example.com"}, {"/password"}),
         ({"email": "a@b", "password": "x" * 257}, {"/password"}),
         ({"email": "a@b", "roles": [{"role": "owner"}]}, {"/roles/0/role"}),
         ({"email": "a@b", "roles": [{"role": "admin", "project": "a b"}]}, {"/roles/0/project"}),
         (
             {"email": "a@b", "roles": [{"role": "viewer", "environment": "staging"}]},
+            {"/roles/0/environment"},
+        ),
+        (
+            {"email": "a@b", "roles": [{"role": "admin", "project": "p", "environment": "e"}]},
             {"/roles/0/environment"},
         ),
         ({"email": {"$gt": ""}}, {"/email"}),
