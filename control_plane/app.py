@@ -110,6 +110,7 @@ from control_plane.users.tokens import TokenMaker
 from control_plane.web import pages
 from control_plane.web.address import PROXIES, Proxies
 from control_plane.web.assets import Asset, Assets
+from control_plane.web.browsers import protect
 from control_plane.web.cors import Cors
 from control_plane.web.openapi import describe
 from control_plane.web.problem import errors, mark_answer
@@ -186,7 +187,7 @@ def create_app(settings: Settings) -> web.Application:
         used=lambda key: app[LAST_USED].note(key),
     )
     app.middlewares.extend((timing, errors, cors.preflight))
-    app.on_response_prepare.extend((mark_answer, cors.mark))
+    app.on_response_prepare.extend((mark_answer, protect(settings.hsts_s), cors.mark))
     app.on_shutdown.append(_end_streams)
     app.cleanup_ctx.append(_wire)
 

@@ -201,6 +201,12 @@ class Settings:
         "Origins, comma-separated, whose pages may call the API; none by default.",
         parse=origins,
     )
+    hsts_s: int = setting(
+        0,
+        "Seconds for which browsers that came by https shall come by nothing else; 0 says nothing. "
+        "31536000 where this name is served by https alone.",
+        parse=number(int, 0, 63_072_000),
+    )
     trusted_proxies: tuple[Network, ...] = setting(
         (),
         "Networks, comma-separated, of the proxies that say where a request comes from; others are "

@@ -60,7 +60,7 @@ _REDOC = (
 
 
 def _page(text: str) -> web.Response:
-    headers = {"Content-Security-Policy": _POLICY, "Referrer-Policy": "no-referrer"}
+    headers = {"Content-Security-Policy": _POLICY}
     return web.Response(text=text, content_type="text/html", headers=headers)
 
 

@@ -136,7 +136,6 @@ async def mark_answer(request: web.BaseRequest, answer: web.StreamResponse) -> N
     if _STARTED not in request:
         request[_STARTED] = True
     answer.headers.setdefault(_REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
-    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
     answer.headers.update(request.get(MORE_HEADERS, {}))
     answer.headers[hdrs.SERVER] = "matrix-flag"  # and not which version of what
     # Answers depend on the credential, and some show a secret once.
