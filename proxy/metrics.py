@@ -233,6 +233,12 @@ METRICS: tuple[MetricRow, ...] = (
         (),
         "Tracked evaluations whose context names no unit: of nobody.",
     ),
+    MetricRow(
+        "matrixflag_exposures_rejected_total",
+        "counter",
+        (),
+        "Reported exposures that cannot be taken; the answer says why. Not among the received.",
+    ),
     *_balance("events", "Events whose id came before, within an hour."),
     MetricRow(
         "matrixflag_events_rejected_total",
@@ -433,6 +439,8 @@ class Metrics:
         if self._exposures is not None:
             name = "matrixflag_exposures_without_unit_total"
             yield _metric(name, [((), self._exposures.without_unit)])
+            name = "matrixflag_exposures_rejected_total"
+            yield _metric(name, [((), self._exposures.rejected)])
         if self._events is not None:
             yield _metric("matrixflag_events_rejected_total", [((), self._events.rejected)])
             yield _metric("matrixflag_events_clamped_total", [((), self._events.clamped)])

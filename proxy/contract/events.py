@@ -8,6 +8,8 @@ it for an hour.
 
 import msgspec
 
+from proxy.contract.reports import Rejected
+
 __all__ = [
     "EVENTS_PATH",
     "MAX_EVENT_ID_CHARS",
@@ -20,7 +22,6 @@ __all__ = [
     "EventBatch",
     "EventReport",
     "PropertyValue",
-    "RejectedEvent",
     "ReportedEvent",
 ]
 
@@ -81,13 +82,6 @@ class EventReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     events: list[ReportedEvent]
 
 
-class RejectedEvent(msgspec.Struct, frozen=True):
-    """An event that was not taken: its place within the report, from 0, and why."""
-
-    place: int
-    reason: str
-
-
 class EventAnswer(msgspec.Struct, frozen=True):
     """The sidecar's answer to a report of events.
 
@@ -100,4 +94,4 @@ class EventAnswer(msgspec.Struct, frozen=True):
     duplicates: int
     ignored: int
     clamped: int
-    rejected: list[RejectedEvent]
+    rejected: list[Rejected]

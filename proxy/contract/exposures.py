@@ -6,6 +6,8 @@ that evaluated in bulk report to the sidecar what they used, in the shapes at th
 
 import msgspec
 
+from proxy.contract.reports import Rejected
+
 __all__ = [
     "EXPOSURES_PATH",
     "Exposure",
@@ -72,10 +74,10 @@ class ExposureReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ReportAnswer(msgspec.Struct, frozen=True):
     """The sidecar's answer. `ignored` counts those of flags that are not tracked.
 
-    `rejected` are the places, within the report, of those that name no flag or variant served here,
-    or whose unit is empty, or that have a member above its bound.
+    `rejected` are those of a wrong shape, that name no flag or variant the caller can see, whose
+    unit is empty, or that have a member above its bound.
     """
 
     accepted: int
     ignored: int
-    rejected: list[int]
+    rejected: list[Rejected]

@@ -12,6 +12,7 @@ __all__ = [
     "MAX_COUNTED_AGE_DAYS",
     "MAX_LABEL_CHARS",
     "Receipt",
+    "Rejected",
 ]
 
 MAX_BATCH_ITEMS = 5_000
@@ -21,6 +22,13 @@ MAX_LABEL_CHARS = 256
 """Longest attribute, reason and rule id that a client may report; definitions have none longer."""
 MAX_COUNTED_AGE_DAYS = 7
 """A batch made earlier, by its id, is parked: nobody could tell whether it was counted before."""
+
+
+class Rejected(msgspec.Struct, frozen=True):
+    """An item of an application's report that was not taken: its place, from 0, and why."""
+
+    place: int
+    reason: str
 
 
 class Receipt(msgspec.Struct, frozen=True):

@@ -390,6 +390,7 @@ def _compiled(
     )
     static = p.is_constant(program)
     parts: list[CompiledSegment | CompiledFlag] = [] if static else [*segments, *flags]
+    served = {answer.variant for answer in maker.made}
     return CompiledFlag(
         key,
         made.function,
@@ -399,6 +400,7 @@ def _compiled(
         static=static,
         attributes=joined([made.reads, *(part.attributes for part in parts)]),
         timing=together([made.timing, *(part.timing for part in parts)]),
+        unserved=tuple(name for name in translation.variants if name not in served),
         line=uses.line,
         segments=uses.segments,
         prerequisites=uses.flags,

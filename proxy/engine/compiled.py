@@ -81,6 +81,8 @@ class CompiledFlag(msgspec.Struct, frozen=True, eq=False, gc=False):
     attributes: frozenset[str] | None = frozenset()
     timing: Timing = NEVER
     problems: tuple[Problem, ...] = ()
+    unserved: tuple[str, ...] = ()
+    """The variants it has that none of `answers` names: nothing leads to them as it is now."""
     line: bytes = b""
     """The line of the snapshot it was made from; empty when it was made alone."""
     segments: tuple[tuple[str, CompiledSegment | None], ...] = ()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from proxy.contract.codes import ProblemCode
 from proxy.contract.decode import decode
 from proxy.contract.events import (
     MAX_EVENT_ID_CHARS,
@@ -21,24 +20,22 @@ from proxy.contract.events import (
     MAX_PROPERTY_CHARS,
     Event,
     EventAnswer,
-    RejectedEvent,
     ReportedEvent,
 )
 from proxy.contract.problems import Problem
-from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_COUNTED_AGE_DAYS, MAX_LABEL_CHARS
+from proxy.contract.reports import MAX_COUNTED_AGE_DAYS, MAX_LABEL_CHARS, Rejected
 from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import parse_moment
 from proxy.events.buffer import EventBuffer, Written
+from proxy.reporting.items import read_items, rejected, wrong_length
 from proxy.reporting.room import Room
 
 __all__ = ["EventRecorder", "read_events"]
 
 _OLDEST_MS = MAX_COUNTED_AGE_DAYS * 86_400_000
 _NEWEST_MS = 300_000  # ahead: clocks of phones are wrong by minutes
-_MAX_REASON_CHARS = 200
 _SHOWN_CHARS = 40
 
-_decode = msgspec.json.Decoder(ReportedEvent).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -56,10 +53,7 @@ def read_events(body: bytes) -> tuple[list[ReportedEvent | str] | None, list[Pro
     report, problems = decode(body, _Report)
     if report is None:
         return None, problems
-    if (count := len(report.events)) > MAX_BATCH_ITEMS:
-        message = f"{count} items, at most {MAX_BATCH_ITEMS} are taken"
-        return None, [Problem("/events", ProblemCode.TOO_MANY, message, "send several reports")]
-    return [_read(raw) for raw in report.events], []
+    return read_items("events", report.events, ReportedEvent)
 
 
 class EventRecorder:
@@ -88,23 +82,23 @@ class EventRecorder:
     ) -> EventAnswer | Room:
         """Record what was read of a report. `now_ms` is Unix time, `now_s` monotonic."""
         good: list[Written] = []
-        rejected: list[RejectedEvent] = []
+        refused: list[Rejected] = []
         for place, event in enumerate(events):
             checked = event if isinstance(event, str) else self._checked(event, now_ms)
             if isinstance(checked, str):
-                rejected.append(RejectedEvent(place, checked[:_MAX_REASON_CHARS]))
+                refused.append(rejected(place, checked))
             else:
                 good.append(checked)
         buffer = self.buffer
         if buffer is not None and not buffer.room_for(good):
             return Room.NONE_NOW if buffer.room_for(good, ever=True) else Room.NONE_EVER
-        self.rejected += len(rejected)
+        self.rejected += len(refused)
         if buffer is None:
-            return EventAnswer(0, 0, len(good), 0, rejected)
+            return EventAnswer(0, 0, len(good), 0, refused)
         accepted = [event for event in good if buffer.add(event, now_s)]
         clamped = sum(event.clamped for event in accepted)
         self.clamped += clamped
-        return EventAnswer(len(accepted), len(good) - len(accepted), 0, clamped, rejected)
+        return EventAnswer(len(accepted), len(good) - len(accepted), 0, clamped, refused)
 
     def _checked(self, event: ReportedEvent, now_ms: int) -> Written | str:
         """Return an event as it is sent, or what is wrong with it."""
@@ -128,22 +122,13 @@ class EventRecorder:
         return Written(sent.id, _encode(sent), within_ms != time_ms)
 
 
-def _read(raw: msgspec.Raw) -> ReportedEvent | str:
-    try:
-        return _decode(raw)
-    except msgspec.MsgspecError:
-        _, problems = decode(raw, ReportedEvent)
-    first = problems[0]
-    return f"{first.pointer}: {first.message}" if first.pointer else first.message
-
-
 def _wrong_with(event: ReportedEvent) -> str | None:
     """Return what is beyond the bounds of an event, None for nothing."""
     wrong = (
-        _length("name", event.name, MAX_EVENT_NAME_CHARS)
-        or _length("unit", event.unit, MAX_UNIT_CHARS)
-        or _length("unit_attribute", event.unit_attribute, MAX_LABEL_CHARS)
-        or (None if event.id is None else _length("id", event.id, MAX_EVENT_ID_CHARS))
+        wrong_length("name", event.name, MAX_EVENT_NAME_CHARS)
+        or wrong_length("unit", event.unit, MAX_UNIT_CHARS)
+        or wrong_length("unit_attribute", event.unit_attribute, MAX_LABEL_CHARS)
+        or (None if event.id is None else wrong_length("id", event.id, MAX_EVENT_ID_CHARS))
     )
     if wrong is not None:
         return wrong
@@ -152,19 +137,12 @@ def _wrong_with(event: ReportedEvent) -> str | None:
     if len(event.properties) > MAX_PROPERTIES:
         return f"properties: {len(event.properties)} of them, at most {MAX_PROPERTIES} are taken"
     for name, value in event.properties.items():
-        if wrong := _length("properties: a name", name, MAX_PROPERTY_CHARS):
+        if wrong := wrong_length("properties: a name", name, MAX_PROPERTY_CHARS):
             return wrong
         if isinstance(value, str) and len(value) > MAX_PROPERTY_CHARS:
             shown = name[:_SHOWN_CHARS]
             return f"properties: {shown!r} has more than {MAX_PROPERTY_CHARS} characters"
     return None
-
-
-def _length(what: str, text: str, most: int) -> str | None:
-    if 0 < len(text) <= most:
-        return None
-    how = f"{len(text)} characters, at most {most} are taken" if text else "is empty"
-    return f"{what}: {how}"
 
 
 def _time_ms(time: int | str) -> int | None:

@@ -5,33 +5,43 @@ unit there is nobody to attribute it to, and it is counted as one of nobody. Wha
 held against the snapshot, so that a page cannot fill an experiment with flags that are not there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.contract.codes import ProblemCode
+import msgspec
+
 from proxy.contract.decode import decode
 from proxy.contract.definitions import TARGETING_KEY
-from proxy.contract.exposures import ExposureReport, ReportAnswer, UsedVariant
+from proxy.contract.exposures import ReportAnswer, UsedVariant
 from proxy.contract.problems import Problem
-from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_LABEL_CHARS
+from proxy.contract.reports import MAX_LABEL_CHARS, Rejected
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.contract.units import MAX_UNIT_CHARS
 from proxy.engine import Answer, CompiledFlag
 from proxy.engine.bucketing import unit_bytes
 from proxy.engine.paths import split_path, walk
 from proxy.exposures.buffer import ExposureBuffer, Seen
+from proxy.reporting.items import read_items, rejected, wrong_length
 from proxy.reporting.room import Room
 
 __all__ = ["Recorder", "read_report"]
 
 
+class _Report(msgspec.Struct, forbid_unknown_fields=True):
+    """`ExposureReport`, its exposures as they are written: each is read by itself."""
+
+    exposures: list[msgspec.Raw]
+
+
 class Recorder:
     """Records into `buffer`; None while there is nobody to report to, and then all is ignored."""
 
-    __slots__ = ("buffer", "without_unit")
+    __slots__ = ("buffer", "rejected", "without_unit")
 
     def __init__(self, buffer: ExposureBuffer | None) -> None:
         self.buffer = buffer
+        # of the process
+        self.rejected = 0
         self.without_unit = 0
 
     def evaluated(
@@ -58,20 +68,26 @@ class Recorder:
 
     def reported(
         self,
-        report: ExposureReport,
+        report: Sequence[UsedVariant | str],
         flags: Mapping[str, CompiledFlag],
         header: SnapshotHeader,
         now_ms: int,
     ) -> ReportAnswer | Room:
-        """Record what a client used, all that is sound or nothing; `flags` are what it may see."""
+        """Record what was read of a report, all that is sound or nothing.
+
+        `flags` are what the client may see.
+        """
         ignored = 0
-        rejected: list[int] = []
+        refused: list[Rejected] = []
         accepted: list[Seen] = []
-        for place, used in enumerate(report.exposures):
+        for place, used in enumerate(report):
+            if isinstance(used, str):
+                refused.append(rejected(place, used))
+                continue
             flag = flags.get(used.flag)
-            if flag is None or not _serves(flag.answers, used.variant) or not _is_sound(used):
-                rejected.append(place)
-            elif not flag.track or self.buffer is None:
+            if wrong := _wrong_with(used, flag):
+                refused.append(rejected(place, wrong))
+            elif flag is None or not flag.track or self.buffer is None:
                 ignored += 1
             else:
                 accepted.append(_seen(used, header))
@@ -81,26 +97,46 @@ class Recorder:
                 return Room.NONE_NOW if ever else Room.NONE_EVER
             for seen in accepted:
                 self.buffer.add(seen, now_ms)
-        return ReportAnswer(len(accepted), ignored, rejected)
+        self.rejected += len(refused)
+        return ReportAnswer(len(accepted), ignored, refused)
 
 
-def read_report(body: bytes) -> tuple[ExposureReport | None, list[Problem]]:
-    """Return a client's report, or None and what is wrong with it."""
-    report, problems = decode(body, ExposureReport)
-    if report is not None and len(report.exposures) > MAX_BATCH_ITEMS:
-        message = f"{len(report.exposures)} items, at most {MAX_BATCH_ITEMS} are taken"
-        return None, [Problem("/exposures", ProblemCode.TOO_MANY, message, "send several reports")]
-    return report, problems
+def read_report(body: bytes) -> tuple[list[UsedVariant | str] | None, list[Problem]]:
+    """Return the exposures of a client's report, or why there is none, at the place of each.
+
+    None and problems for a body that is no report.
+    """
+    report, problems = decode(body, _Report)
+    if report is None:
+        return None, problems
+    return read_items("exposures", report.exposures, UsedVariant)
 
 
-def _serves(answers: tuple[Answer, ...], variant: str) -> bool:
-    return bool(variant) and any(answer.variant == variant for answer in answers)
+def _wrong_with(used: UsedVariant, flag: CompiledFlag | None) -> str | None:
+    """Return why an exposure cannot be one, or would make its record large; None for nothing.
+
+    What a client was shown a moment ago it may not be shown any more: all variants are taken.
+    """
+    if flag is None:
+        return "flag: there is none of this key"
+    if not _has(flag, used.variant):
+        return "variant: the flag has none of this name"
+    return (
+        wrong_length("unit", used.unit, MAX_UNIT_CHARS)
+        or _too_long("unit_attribute", used.unit_attribute)
+        or _too_long("reason", used.reason)
+        or _too_long("rule_id", used.rule_id or "")
+    )
 
 
-def _is_sound(used: UsedVariant) -> bool:
-    """Return whether there is a unit, and nothing that makes a record, kept until sent, large."""
-    labels = (used.unit_attribute, used.reason, used.rule_id or "")
-    return 0 < len(used.unit) <= MAX_UNIT_CHARS and max(map(len, labels)) <= MAX_LABEL_CHARS
+def _has(flag: CompiledFlag, variant: str) -> bool:
+    if not variant:
+        return False
+    return variant in flag.unserved or any(answer.variant == variant for answer in flag.answers)
+
+
+def _too_long(what: str, text: str) -> str | None:
+    return wrong_length(what, text, MAX_LABEL_CHARS) if text else None
 
 
 def _seen(used: UsedVariant, header: SnapshotHeader) -> Seen:

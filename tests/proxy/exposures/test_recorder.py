@@ -7,7 +7,7 @@ import pytest
 
 from proxy.contract.decode import decode
 from proxy.contract.definitions import FlagDefinition
-from proxy.contract.exposures import ExposureReport, ReportAnswer, UsedVariant
+from proxy.contract.exposures import ReportAnswer, UsedVariant
 from proxy.contract.reports import MAX_BATCH_ITEMS, MAX_LABEL_CHARS
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.contract.units import MAX_UNIT_CHARS
@@ -105,18 +105,50 @@ def test_a_report_cannot_make_records_large(member: str) -> None:
         UsedVariant("f", "on", f"u-{extra}", **{member: "x" * (MAX_LABEL_CHARS + extra)})
         for extra in (0, 1)
     ]
-    answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    answer = recorder.reported(used, {"f": tracked()}, HEADER, 5)
     assert isinstance(answer, ReportAnswer)
-    assert (answer.accepted, answer.rejected) == (1, [1])
+    assert (answer.accepted, [each.place for each in answer.rejected]) == (1, [1])
+
+
+@pytest.mark.parametrize(
+    ("enabled", "rest"),
+    [
+        (False, {"fallthrough": {"variant": "on"}}),
+        (True, {"fallthrough": {"variant": "on"}}),
+        (True, {"fallthrough": {"rollout": {"arms": [{"variant": "on", "weight": 100_000}]}}}),
+    ],
+)
+def test_what_was_shown_a_moment_ago_is_taken(enabled: bool, rest: dict[str, Any]) -> None:
+    """The flag was switched off since, or its rollout ended; the unit saw what it saw."""
+    document = {
+        "type": "string",
+        "variants": {"on": "a", "off": "b", "ended": "c"},
+        "off_variant": "off",
+        "salt": "s",
+        "enabled": enabled,
+        "track": True,
+    }
+    definition, problems = decode(msgspec.json.encode(document | rest), FlagDefinition)
+    assert definition is not None, problems
+    flag = compile_flag("f", definition, {})
+    assert not flag.problems
+    served = {answer.variant for answer in flag.answers if answer.variant}
+    assert sorted([*flag.unserved, *served]) == ["ended", "off", "on"]
+    recorder = Recorder(ExposureBuffer(10))
+    used = [UsedVariant("f", variant, "u") for variant in ("on", "off", "ended", "never", "")]
+    answer = recorder.reported(used, {"f": flag}, HEADER, 5)
+    assert isinstance(answer, ReportAnswer)
+    assert (answer.accepted, [each.place for each in answer.rejected]) == (3, [3, 4])
+    assert recorder.rejected == 2
 
 
 def test_a_report_of_a_unit_that_is_too_long_is_not_said_to_be_accepted() -> None:
     """It would be lost."""
     recorder = Recorder(ExposureBuffer(10))
     used = [UsedVariant("f", "on", "u" * (MAX_UNIT_CHARS + extra)) for extra in (0, 1)]
-    answer = recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+    answer = recorder.reported(used, {"f": tracked()}, HEADER, 5)
     assert isinstance(answer, ReportAnswer)
-    assert (answer.accepted, answer.rejected) == (1, [1])
+    assert (answer.accepted, [each.place for each in answer.rejected]) == (1, [1])
 
 
 def test_without_room_nothing_of_a_report_is_taken() -> None:
@@ -126,7 +158,7 @@ def test_without_room_nothing_of_a_report_is_taken() -> None:
 
     def report(first: int, count: int) -> ReportAnswer | Room:
         used = [UsedVariant("f", "on", f"u-{first + n}") for n in range(count)]
-        return recorder.reported(ExposureReport(used), {"f": tracked()}, HEADER, 5)
+        return recorder.reported(used, {"f": tracked()}, HEADER, 5)
 
     assert report(0, 11) is Room.NONE_EVER
     assert report(0, 6) == ReportAnswer(6, 0, [])

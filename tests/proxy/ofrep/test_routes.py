@@ -1000,7 +1000,7 @@ async def report(server: Server, *items: Any, **headers: str) -> Any:
 
 
 async def test_clients_report_what_they_used(server: Server) -> None:
-    """What names no flag or variant is rejected by its place, what is not tracked is ignored."""
+    """What cannot be one is rejected by its place, and why; what is not tracked is ignored."""
     reply = await report(
         server,
         {"flag": "tracked", "variant": "on", "unit": "u-2", "reason": "SPLIT"},
@@ -1008,9 +1008,17 @@ async def test_clients_report_what_they_used(server: Server) -> None:
         {"flag": "tracked", "variant": "onn", "unit": "u-2"},
         {"flag": "split", "variant": "on", "unit": "u-2"},
         {"flag": "tracked", "variant": "on", "unit": ""},
+        {"flag": "tracked", "variant": "on"},
+        {"flag": "tracked", "variant": "on", "unit": "u-2", "nme": 1},
+        {"flag": "tracked", "variant": "on", "unit": 2},
     )
     assert reply.status == 200
-    assert reply.json == {"accepted": 1, "ignored": 1, "rejected": [1, 2, 4]}
+    assert (reply.json["accepted"], reply.json["ignored"]) == (1, 1)
+    rejected = reply.json["rejected"]
+    assert [each["place"] for each in rejected] == [1, 2, 4, 5, 6, 7]
+    words = [each["reason"].partition(":")[0] for each in rejected]
+    assert words == ["flag", "variant", "unit", "/unit", "/nme", "/unit"]
+    assert server.recorder.rejected == 6
     assert server.recorder.buffer is not None
     (exposure,) = server.recorder.buffer.take(10)
     assert (exposure.unit, exposure.reason, exposure.epoch) == ("u-2", "SPLIT", "e1")
@@ -1021,11 +1029,11 @@ async def test_a_client_key_reports_only_what_it_sees(keyed: Server) -> None:
     await keyed.offer({"secret": flag("boolean", ON_OFF, track=True)}, keys())
     item = {"flag": "secret", "variant": "on", "unit": "u"}
     reply = await report(keyed, item, **{"X-API-Key": CLIENT_KEY})
-    assert reply.json["rejected"] == [0]
+    assert reply.json["rejected"] == [{"place": 0, "reason": "flag: there is none of this key"}]
 
 
 @pytest.mark.parametrize(
-    "body", [b"{", b"[]", b"{}", b'{"exposures":[{"flag":"a"}]}', b'{"exposures":[],"x":1}']
+    "body", [b"{", b"[]", b"{}", b'{"exposures":{"flag":"a"}}', b'{"exposures":[],"x":1}']
 )
 async def test_a_bad_report_is_400_and_says_where(server: Server, body: bytes) -> None:
     """Nothing of it is taken."""
