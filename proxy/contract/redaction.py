@@ -17,7 +17,7 @@ __all__ = ["Redactor"]
 _MARK = "***"
 _MIN_CHARS = 6  # a shorter value may be an ordinary word, and is no secret worth the name
 _FORMS = (
-    (re.compile(r"\b(mf_[a-z]+_)(?:s_[0-9a-f]+\.)?[A-Za-z0-9_-]{20,}"), rf"\1{_MARK}"),
+    (re.compile(r"\b(mf_[a-z]+_)(?:(?:s_)?[0-9a-f]+\.)?[A-Za-z0-9_-]{20,}"), rf"\1{_MARK}"),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), _MARK),
     (re.compile(r"(://[^\s/:@]*:)[^\s@]+@"), rf"\1{_MARK}@"),
     (re.compile(r"(authorization\W{1,4}(?:bearer |basic )?)[^\s'\"]+", re.I), rf"\1{_MARK}"),

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import pyotp
 import pytest
 import requests
 
@@ -100,6 +101,29 @@ def people_log_in_and_make_mistakes(story: Story) -> None:
     taken = {"invitation": invitation, "password": chosen}
     assert story.ask("POST", "/api/v1/auth/accept", taken).status_code == 200
     for secret in (access, first, story.admin):
+        in_wrong_places(story, secret)
+    a_second_factor_is_set_up_and_shown(story, credentials)
+
+
+def a_second_factor_is_set_up_and_shown(story: Story, credentials: dict[str, str]) -> None:
+    """An authenticator app, whose secret and recovery codes are used well and badly."""
+    login, verify = "/api/v1/auth/login", "/api/v1/auth/verify"
+    token = story.keep(
+        "another access token", story.ask("POST", login, credentials).json()["access_token"]
+    )
+    begun = story.ask("POST", "/api/v1/me/factors/totp", token=token).json()
+    enrolment = story.keep("enrolment", begun["challenge"])
+    totp = pyotp.TOTP(story.keep("secret of an app", begun["secret"]))
+    body = {"challenge": enrolment, "code": totp.now()}
+    added = story.ask("POST", "/api/v1/me/factors/totp/confirm", body, token)
+    assert added.status_code == 200, added.text
+    for number, code in enumerate(added.json()["recovery_codes"]):
+        story.keep(f"recovery code {number}", code)
+    challenge = story.keep("challenge", story.ask("POST", login, credentials).json()["challenge"])
+    recovery = story.secrets["recovery code 0"]
+    for answer in ({"code": recovery}, {"recovery_code": recovery}, {"recovery_code": recovery}):
+        story.ask("POST", verify, {"challenge": challenge, **answer})
+    for secret in (enrolment, challenge):
         in_wrong_places(story, secret)
 
 

@@ -459,6 +459,22 @@ async def _has_user(api: Api) -> bool:
     return bool(api.app[FACTORS]._directory.users)
 
 
+async def test_who_is_there_without_the_factor_they_have_changes_none(
+    api: Api, ada: Totp, redis_url: str
+) -> None:
+    """Also where no role needs one, and although the session is new."""
+    made = (await api.ask("GET", ME, token=ada.token)).json
+    token = (
+        await api.app[FACTORS]._users.begin_for(made["id"], "local", "", ("oidc",))
+    ).access_token
+    for method, path in (("DELETE", TOTP_PATH), ("POST", RECOVERY)):
+        reply = await api.ask(method, path, token=token)
+        assert code_of(reply) == (403, "proof_needed")
+    reply = await api.ask("POST", PROVE, token=token, json={"recovery_code": ada.recovery[0]})
+    assert reply.status == 204
+    assert (await api.ask("DELETE", TOTP_PATH, token=token)).status == 204
+
+
 # Kept
 
 
