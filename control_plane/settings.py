@@ -229,12 +229,12 @@ class Settings:
         parse=networks,
     )
     rate_limit_read: int = setting(
-        30_000,
+        60_000,
         "Requests a minute of one key or person that read; 0 is no limit.",
         parse=number(int, 0, MAX_LIMIT),
     )
     rate_limit_write: int = setting(
-        6_000,
+        30_000,
         "Requests a minute of one key or person that change something; 0 is no limit.",
         parse=number(int, 0, MAX_LIMIT),
     )
@@ -244,7 +244,7 @@ class Settings:
         parse=number(int, 0, MAX_LIMIT),
     )
     rate_limit_address: int = setting(
-        60_000,
+        120_000,
         "Requests a minute from one address, of all kinds and callers together; 0 is no limit.",
         parse=number(int, 0, MAX_LIMIT),
     )

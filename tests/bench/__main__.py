@@ -22,6 +22,7 @@ from tests.bench.fanout import measure_fanout
 from tests.bench.figures import Figure, render
 from tests.bench.fleet import measure_fleet
 from tests.bench.front import measure_front
+from tests.bench.limits import measure_limits
 from tests.bench.reports import measure_reports
 from tests.bench.scale import FULL, QUICK, Scale
 from tests.bench.sidecar import measure_cold_start, measure_memory, measure_requests
@@ -42,6 +43,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "cold-start": measure_cold_start,
     "change": measure_change,
     "control-plane": measure_api,
+    "limits": measure_limits,
     "reports": measure_reports,
     "fleet": measure_fleet,
 }
