@@ -109,3 +109,15 @@ def test_the_glossary_is_in_order() -> None:
     words = re.findall(r"^\| \*\*([a-z ]+)\*\*", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     assert words == sorted(words)
     assert len(words) > 30
+
+
+def test_the_threat_model_names_tests_that_there_are() -> None:
+    """What is said to be tested is."""
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / "threat-model.md").read_text()))
+    there = {
+        found
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for found in re.findall(r"^\s*(?:async )?def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    assert named - there == set()
+    assert len(named) > 50

@@ -179,7 +179,7 @@ def _one(user: UserResource) -> web.Response:
 
 _ID = Param("id", "path", required=True, description="The id of a person, `u_...`.")
 _SESSION = Param("session", "path", required=True, description="The id of a session, `s_...`.")
-TOKEN_LIFE = "The access token is good for ten minutes, the refresh token once."  # noqa: S105
+TOKEN_LIFE = "The access token is good for ten minutes, the refresh token once."  # noqa: S105 - a sentence
 
 ROUTES = (
     Route(
