@@ -113,7 +113,7 @@ async def test_a_parameter_that_is_neither_true_nor_false_is_400(api: Api, route
         assert check_shape(reply, None)["code"] in {"invalid_parameter", *_MISSING}
 
 
-_MISSING = {"flag_not_found", "segment_not_found"}
+_MISSING = {"flag_not_found", "project_not_found", "segment_not_found"}
 
 
 @pytest.mark.parametrize("path", sorted({path_of(r) for r in ROUTES}))
