@@ -68,6 +68,7 @@ from control_plane.keys import (
     OPENAPI,
     REPLICA,
     SETTINGS,
+    SSO,
     STARTED_AT,
     SYNC,
     UNITS,
@@ -90,6 +91,11 @@ from control_plane.reports.model import Kind, Place
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
 from control_plane.settings import Settings
+from control_plane.sso import routes as sso_routes
+from control_plane.sso.oidc import OidcConfig, Provider
+from control_plane.sso.people import VouchedPeople
+from control_plane.sso.service import SsoService
+from control_plane.sso.store import SsoStore
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.reports import ReportStore
 from control_plane.store.topology import Servers
@@ -134,6 +140,7 @@ ROUTES: tuple[Route, ...] = (
     *access_routes.ROUTES,
     *user_routes.ROUTES,
     *factor_routes.ROUTES,
+    *sso_routes.ROUTES,
     *sync_routes.ROUTES,
     *exposure_routes.ROUTES,
     *event_routes.ROUTES,
@@ -291,6 +298,13 @@ async def _wire_people(
             await factors.reseal()
             await asyncio.sleep(_SWEEP_SESSIONS_S)
 
+    app[SSO] = SsoService(
+        await _wire_provider(settings, stack),
+        VouchedPeople(directory, settings.oidc_roles),
+        users,
+        SsoStore(connections),
+        settings.secret_key,
+    )
     work = supervise("sessions", begin_and_sweep, failed)
     task = asyncio.create_task(work, name="sessions")
     await stack.enter_async_context(directory)
@@ -338,6 +352,22 @@ def _wire_limits(app: web.Application, stack: AsyncExitStack, limits: RedisLimit
         refused=metrics.rate_limited,
         unchecked=metrics.rate_unchecked,
     )
+
+
+async def _wire_provider(settings: Settings, stack: AsyncExitStack) -> Provider | None:
+    """Make the provider of identities, if the settings name one; it is not asked for anything."""
+    if not settings.oidc_issuer:
+        return None
+    config = OidcConfig(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        redirect_uri=settings.public_url + sso_routes.CALLBACK,
+        scopes=settings.oidc_scopes,
+        groups_claim=settings.oidc_groups_claim,
+        algorithms=settings.oidc_algorithms,
+    )
+    return await stack.enter_async_context(Provider(config))
 
 
 def _pace(settings: Settings) -> Pace:

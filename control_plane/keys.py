@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from control_plane.reports.aggregation import Aggregation
     from control_plane.segments.units import UnitService
     from control_plane.settings import Settings
+    from control_plane.sso.service import SsoService
     from control_plane.usage.service import UsageService
     from control_plane.users.factors import FactorService
     from control_plane.users.service import UserService
@@ -43,6 +44,7 @@ __all__ = [
     "OPENAPI",
     "REPLICA",
     "SETTINGS",
+    "SSO",
     "STARTED_AT",
     "SYNC",
     "UNITS",
@@ -69,6 +71,8 @@ AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
 USERS: web.AppKey["UserService"] = web.AppKey("users")
 FACTORS: web.AppKey["FactorService"] = web.AppKey("factors")
 """Second factors of people."""
+SSO: web.AppKey["SsoService"] = web.AppKey("sso")
+"""Logins at a provider of identities."""
 SYNC: web.AppKey["SyncService"] = web.AppKey("sync")
 """The streams of sidecars, and their snapshots compressed."""
 UNITS: web.AppKey["UnitService"] = web.AppKey("units")

@@ -16,6 +16,7 @@ from control_plane.access.roles import Role
 from control_plane.limits.model import MAX_LIMIT
 from control_plane.networks import Network, networks
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
+from control_plane.sso.model import ALGORITHMS, GroupRole, is_safe_url, parse_group_roles
 from control_plane.store.address import parse_address
 from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
@@ -25,6 +26,7 @@ from proxy.contract.settings import SettingsError, read, setting
 
 __all__ = ["Settings", "redis_address"]
 
+_MAX_SECRET_FILE_BYTES = 4_096
 _MAX_KEYS_FILE_BYTES = 65_536  # eight blocks of PEM are a kilobyte
 
 
@@ -66,8 +68,24 @@ def _public_url(text: str) -> str:
         raise ValueError("is not one address like https://flags.example.com")
     parts = urlsplit(found[0])
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-        raise ValueError("is not https, without which browsers keep no passkeys")
+        raise ValueError(
+            "is not https, without which browsers keep no passkeys, and no login is safe"
+        )
     return found[0]
+
+
+def _issuer(text: str) -> str:
+    """Return a provider's issuer as it is: it is compared as it stands."""
+    if not is_safe_url(text) or "?" in text or "#" in text:
+        raise ValueError("is not an address like https://login.example.com, https but on loopback")
+    return text
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    found = words(text)
+    if not found or not set(found) <= set(ALGORITHMS):
+        raise ValueError(f"holds something else than {', '.join(ALGORITHMS)}")
+    return found
 
 
 @dataclass(frozen=True)
@@ -187,8 +205,38 @@ class Settings:
     public_url: str = setting(
         "",
         "Address at which people reach this control plane, as https://flags.example.com: passkeys "
-        "are made for its host. Without it there are none.",
+        "are made for its host, and a provider of identities sends browsers back there. Without it "
+        "there are neither.",
         parse=_public_url,
+    )
+    oidc_issuer: str = setting(
+        "",
+        "Provider of identities that people log in at: its issuer, to the letter. docs/sso.md.",
+        parse=_issuer,
+    )
+    oidc_client_id: str = setting("", "What the provider calls this control plane.", parse=str)
+    oidc_client_secret: str = setting(
+        "", "Secret of that client; none for a public one.", parse=str, secret=True
+    )
+    oidc_client_secret_file: Path | None = setting(
+        None, "File that holds the client's secret.", parse=Path
+    )
+    oidc_scopes: str = setting(
+        "openid email profile", "What the provider is asked for, by spaces.", parse=str
+    )
+    oidc_groups_claim: str = setting(
+        "groups", "Claim with the groups of a person; by dots within objects.", parse=str
+    )
+    oidc_roles: tuple[GroupRole, ...] = setting(
+        (),
+        "Roles of groups, by commas: flag-admins=admin,shop=manager:shop/staging. Whose groups "
+        "have none is not let in.",
+        parse=parse_group_roles,
+    )
+    oidc_algorithms: tuple[str, ...] = setting(
+        tuple(name for name in ALGORITHMS if not name.startswith("HS")),
+        "How the provider may sign, by commas.",
+        parse=_algorithms,
     )
     audit_days: int = setting(
         400,
@@ -330,19 +378,46 @@ class Settings:
             problems += [
                 f"MATRIXFLAG_ADMIN_{each.pointer[1:].upper()}: {each.message}" for each in wrong
             ]
+        problems += self._problems_of_oidc()
         if self.signing_keys and self.signing_keys_file is not None:
             problems.append("MATRIXFLAG_SIGNING_KEYS and --signing-keys-file exclude each other")
         if problems:
             raise SettingsError(problems)
 
+    def _problems_of_oidc(self) -> list[str]:
+        name = "MATRIXFLAG_OIDC_"
+        if not self.oidc_issuer:
+            return [f"{name}CLIENT_ID: needs {name}ISSUER"] if self.oidc_client_id else []
+        needed = {
+            f"{name}CLIENT_ID": self.oidc_client_id,
+            f"{name}ROLES": self.oidc_roles,
+            "MATRIXFLAG_PUBLIC_URL": self.public_url,
+            "SECRET_KEY": self.secret_key,
+        }
+        problems = [f"{name}ISSUER: needs {each}" for each, value in needed.items() if not value]
+        if "openid" not in self.oidc_scopes.split():
+            problems.append(f"{name}SCOPES: must hold openid")
+        secret = self.oidc_client_secret or self.oidc_client_secret_file
+        if any(each.startswith("HS") for each in self.oidc_algorithms) and not secret:
+            problems.append(f"{name}ALGORITHMS: HS... needs {name}CLIENT_SECRET")
+        if self.oidc_client_secret and self.oidc_client_secret_file is not None:
+            problems.append(f"{name}CLIENT_SECRET and --oidc-client-secret-file exclude each other")
+        return problems
+
     @classmethod
     def load(cls, environ: Mapping[str, str], args: Mapping[str, str | None]) -> Self:
-        """Return the settings; keys come from their file where one is named.
+        """Return the settings; keys and secrets come from their files where these are named.
 
         Raises:
             SettingsError: with every problem.
         """
         settings = read(cls, environ, args)
+        path = settings.oidc_client_secret_file
+        if path is not None:
+            secret = _secret_in(path, "--oidc-client-secret-file")
+            settings = dataclasses.replace(
+                settings, oidc_client_secret=secret, oidc_client_secret_file=None
+            )
         path = settings.signing_keys_file
         if path is None:
             return settings
@@ -356,3 +431,16 @@ class Settings:
         except ValueError as error:
             raise SettingsError([f"--signing-keys-file {path}: {error}"]) from None
         return dataclasses.replace(settings, signing_keys=keys, signing_keys_file=None)
+
+
+def _secret_in(path: Path, flag: str) -> str:
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_SECRET_FILE_BYTES).decode().strip()
+    except OSError as error:
+        raise SettingsError([f"{flag} {path}: {error.strerror}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{flag} {path}: does not hold a secret"]) from None
+    if not text:
+        raise SettingsError([f"{flag} {path}: is empty"])
+    return text

@@ -87,7 +87,7 @@ async def test_a_credential_of_the_other_kind_is_403(api: Api, route: Route) -> 
         check_shape(await api.ask(route.method, path_of(route)), 403)
 
 
-@pytest.mark.parametrize("route", API_ROUTES, ids=name)
+@pytest.mark.parametrize("route", [r for r in API_ROUTES if not r.open_query], ids=name)
 async def test_an_unknown_query_parameter_is_400(api: Api, route: Route) -> None:
     """A misspelt parameter must not quietly act on the default."""
     token = await credential(api, route)

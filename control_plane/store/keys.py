@@ -127,6 +127,13 @@ KEYS = (
         "control_plane.users",
         "answers to a challenge: six, which are never counted, when it was used up",
     ),
+    KeyPattern(
+        "mf:{~login}:exchange:<hash>",
+        "string",
+        "a minute",
+        "control_plane.sso",
+        "hash of a one-time code -> who may exchange it for tokens, and the digest of the verifier",
+    ),
     KeyPattern(PROJECTS, "set", "for ever", "control_plane.store", "names of projects"),
     KeyPattern(
         "mf:{P}:meta",

@@ -17,6 +17,7 @@ from proxy.contract.problems import Problem, pointer
 __all__ = [
     "MAX_BINDINGS",
     "Credentials",
+    "Identity",
     "InvitationInput",
     "Invited",
     "PasskeyRecord",
@@ -66,12 +67,19 @@ class PasskeyRecord(msgspec.Struct, frozen=True):
     last_used_at: str | None = None
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Whom another system knows a person as: the system, and what it calls them for ever."""
+
+    issuer: str
+    subject: str
+
+
 class UserRecord(msgspec.Struct, frozen=True):
     """A person as they are stored.
 
     `password` is an argon2id hash, empty until an invitation was taken or when another system
-    vouches for them. `invitation` is the hash of the token of an invitation, `recovery` are the
-    hashes of the recovery codes that are left.
+    vouches for them, which `identities` says. `invitation` is the hash of the token of an
+    invitation, `recovery` are the hashes of the recovery codes that are left.
     """
 
     id: str
@@ -89,6 +97,7 @@ class UserRecord(msgspec.Struct, frozen=True):
     totp: TotpRecord | None = None
     passkeys: tuple[PasskeyRecord, ...] = ()
     recovery: tuple[str, ...] = ()
+    identities: tuple[Identity, ...] = ()
 
 
 class SessionRecord(msgspec.Struct, frozen=True):
@@ -142,6 +151,7 @@ class UserResource(msgspec.Struct, frozen=True):
     invited: bool
     last_login_at: str | None
     factors: tuple[str, ...]
+    identities: tuple[Identity, ...]
 
 
 class Invited(msgspec.Struct, frozen=True):
@@ -218,6 +228,7 @@ def user_resource(record: UserRecord) -> UserResource:
         invited=record.invitation is not None,
         last_login_at=record.last_login_at,
         factors=factors_of(record),
+        identities=record.identities,
     )
 
 

@@ -126,6 +126,8 @@ class Route:
     streaming: bool = False
     without_factor: bool = False
     """Whether a person may call it whose role needs a second factor that they have not shown."""
+    open_query: bool = False
+    """Whether parameters that are not declared are ignored: another system makes the query."""
     project: Literal["query", "path"] = "query"
     """Where the project is named that it is about: `?project=`, or the path's `{key}`."""
 
@@ -181,7 +183,7 @@ def _guarded(route: Route, guard: Guard, limit: Limit | None) -> Handler:
         admit()
         if limit is not None:
             await limit(request)
-        _check_query(request, known)
+        _check_query(request, known, is_open=route.open_query)
         if route.permission in _CHANGE:
             return await _to_its_end(route.handler(request))
         return await route.handler(request)
@@ -208,10 +210,12 @@ def _finished(task: asyncio.Task[web.StreamResponse]) -> None:
         task.exception()  # it was raised where the answer was awaited, or nobody waits any more
 
 
-def _check_query(request: web.Request, known: list[str]) -> None:
+def _check_query(request: web.Request, known: list[str], *, is_open: bool) -> None:
     query = request.query
     for name in query:
         if name not in known:
+            if is_open:
+                continue
             near = difflib.get_close_matches(name[:64], known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known) or 'none'}"
             raise BadRequest(
