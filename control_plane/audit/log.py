@@ -17,7 +17,7 @@ from typing import NamedTuple, Self, TypeVar
 
 import msgspec
 
-from control_plane.audit.chain import GENESIS, Checkpoint, checkpoint_text
+from control_plane.audit.chain import GENESIS, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.model import AuditEntry, AuditResource
 from control_plane.errors import NotFound, Unavailable
 from control_plane.publishing.replica import Replica, now_rfc3339
@@ -163,7 +163,11 @@ class AuditLog:
             oldest = f"({rows[-1].id}"
 
     async def shorten(self, project: str, now_ms: int) -> int:
-        """Remove what is older than the retention allows, and return how many entries that was."""
+        """Remove what is older than the retention allows, and return how many entries that was.
+
+        Nothing is removed, nor signed for, of a log that does not hold: its beginning must be the
+        first entry or a checkpoint of these keys, and from there on each entry must link.
+        """
         state, before = await self.begin(project)
         first = await self._first_to_keep(project, state, now_ms)
         if first is None:
@@ -172,13 +176,20 @@ class AuditLog:
         oldest = await self._read(project, oldest="-", count=1, forward=True)
         if not oldest or oldest[0].id == first.id:
             return 0
+        if before is not None and not self._is_ours(before):
+            logger.error("the audit log of %s begins with a checkpoint of no key here", project)
+            return 0
+        count = await self._count_before(project, first, GENESIS if before is None else before.head)
+        if count is None:
+            logger.error("the audit log of %s does not hold, and is not shortened", project)
+            return 0
         already = 0 if before is None else before.removed
         checkpoint = self._signed(
             Checkpoint(
                 project=project,
                 sequence=first.sequence - 1,
                 head=first.previous or GENESIS,
-                removed=already + await self._count_before(project, first),
+                removed=already + count,
                 at=now_rfc3339(),
             )
         )
@@ -223,16 +234,27 @@ class AuditLog:
             newest = f"({rows[-1].id}"
         return rows[-1]
 
-    async def _count_before(self, project: str, first: AuditRow) -> int:
+    async def _count_before(self, project: str, first: AuditRow, head: str) -> int | None:
+        """Return how many entries lead from a link to an entry, None if they do not lead there."""
         count, oldest = 0, "-"
         while True:
             rows = await self._read(
                 project, oldest=oldest, newest=f"({first.id}", count=_PIECE, forward=True
             )
             count += len(rows)
+            links = [Link(row.sequence, row.previous, row.head, row.entry) for row in rows]
+            verdict = check(links, head, None)
+            if verdict.breaks:
+                return None
+            head = verdict.head
             if len(rows) < _PIECE:
-                return count
+                return count if head == first.previous else None
             oldest = f"({rows[-1].id}"
+
+    def _is_ours(self, checkpoint: Checkpoint) -> bool:
+        """Return whether a checkpoint is one of these keys; without keys any is."""
+        text = checkpoint_text(checkpoint)
+        return not self._keys or any(key.sign(text) in checkpoint.signatures for key in self._keys)
 
     def _signed(self, checkpoint: Checkpoint) -> Checkpoint:
         text = checkpoint_text(checkpoint)

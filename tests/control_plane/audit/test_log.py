@@ -350,6 +350,35 @@ async def test_who_shortens_the_log_without_a_key_is_found_out(
     assert await verify(path, "--public-key", key.public) == 1
 
 
+async def test_nothing_is_signed_for_over_a_log_that_was_tampered_with(
+    redis_url: str, tmp_path: Path
+) -> None:
+    """Neither over a checkpoint of others, nor over entries that do not link."""
+    key = new_signing_key()
+    async with running_api(redis_url, signing_keys=(key,)) as api:
+        await changes(api, 6)
+        at = _newest_ms(redis_url) + 2 * DAY_MS
+        ours = AuditLog(api.app[REPLICA], Retention(days=1), (key,))
+        with redis.Redis.from_url(redis_url) as client:
+            ids = [each for each, _ in client.xrange(KEYS.audit)]
+            ((_, gone),) = client.xrange(KEYS.audit, ids[2], ids[2])
+            client.xdel(KEYS.audit, ids[2])
+        assert await ours.shorten("default", at) == 0
+        assert await verify(await exported(api, tmp_path / "log"), "--public-key", key.public) == 1
+        forged = {
+            "project": "default",
+            "sequence": 2,
+            "head": gone[b"previous"].decode(),
+            "removed": 2,
+            "at": "2026-01-01T00:00:00.000Z",
+        }
+        with redis.Redis.from_url(redis_url) as client:
+            client.hset(KEYS.meta, "audit_checkpoint", json.dumps(forged))
+            client.xdel(KEYS.audit, *ids[:2])
+        assert await ours.shorten("default", at) == 0
+        assert await verify(await exported(api, tmp_path / "log"), "--public-key", key.public) == 1
+
+
 async def test_a_log_is_bounded_in_number_too(
     api: Api, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
