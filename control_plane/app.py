@@ -56,6 +56,7 @@ from control_plane.keys import (
     AGGREGATION,
     ASSETS,
     AUDIT,
+    CSRF,
     EVENTS,
     EXPOSURES,
     FACTORS,
@@ -117,6 +118,7 @@ from control_plane.web import pages
 from control_plane.web.address import PROXIES, Proxies
 from control_plane.web.assets import Asset, Assets
 from control_plane.web.browsers import protect
+from control_plane.web.cookies import Csrf
 from control_plane.web.cors import Cors
 from control_plane.web.openapi import describe
 from control_plane.web.problem import errors, mark_answer
@@ -182,11 +184,13 @@ def create_app(settings: Settings) -> web.Application:
     def keys() -> KeyLookup:
         return app[REPLICA]
 
+    csrf = app[CSRF] = Csrf(settings.secret_key)
     guard = RequestGuard(
         admin_token=settings.admin_token,
         dev=settings.dev,
         keys=keys,
         people=lambda: app[USERS],
+        csrf=csrf,
         # A wildcard opens answers to pages; it does not make their requests the local user's.
         allows_origin=lambda origin: origin in settings.cors_origins,
         allowed_networks=tuple(map(str, settings.allowed_networks)),

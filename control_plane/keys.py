@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from control_plane.users.factors import FactorService
     from control_plane.users.service import UserService
     from control_plane.web.assets import Asset, Assets
+    from control_plane.web.cookies import Csrf
 
 __all__ = [
     "AGGREGATION",
@@ -49,6 +50,7 @@ __all__ = [
     "SYNC",
     "UNITS",
     "USAGE",
+    "CSRF",
     "USERS",
 ]
 
@@ -69,6 +71,7 @@ LAST_USED: web.AppKey["LastUsed"] = web.AppKey("last_used")
 """When keys were used last."""
 AUDIT: web.AppKey["AuditLog"] = web.AppKey("audit")
 USERS: web.AppKey["UserService"] = web.AppKey("users")
+CSRF: web.AppKey["Csrf"] = web.AppKey("csrf")
 FACTORS: web.AppKey["FactorService"] = web.AppKey("factors")
 """Second factors of people."""
 SSO: web.AppKey["SsoService"] = web.AppKey("sso")

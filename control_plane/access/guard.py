@@ -7,6 +7,7 @@
 | service key | yes | what its role gives, in its project | 403 | 403 |
 | sidecar key | yes | 403 | yes | 403 |
 | server or client key | yes | 403 | 403 | 403 |
+| access token in a cookie, with its CSRF token | yes | the same | 403 | yes |
 | none | yes | 401, or local user in dev mode | 401 | 401 |
 
 What roles give is the table in `access.roles`; which route needs what is declared with the route.
@@ -38,6 +39,7 @@ from control_plane.access.roles import FOR_PEOPLE, Binding, Role, grant
 from control_plane.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from control_plane.networks import permits
 from control_plane.web.address import client_address
+from control_plane.web.cookies import CSRF_HEADER, Csrf, access_cookie
 from control_plane.web.params import DEFAULT_PROJECT
 from control_plane.web.routing import Permission, Route
 from proxy.contract.access import hash_key, key_from_headers
@@ -80,6 +82,7 @@ class RequestGuard:
         dev: bool,
         keys: Callable[[], KeyLookup],
         people: Callable[[], People],
+        csrf: Csrf,
         allows_origin: Callable[[str], bool],
         allowed_networks: tuple[str, ...] = (),
         denied_networks: tuple[str, ...] = (),
@@ -90,6 +93,7 @@ class RequestGuard:
         self._dev = dev
         self._keys = keys
         self._people = people
+        self._csrf = csrf
         self._allows_origin = allows_origin
         self._networks = allowed_networks, denied_networks
         self._used = used
@@ -128,6 +132,11 @@ class RequestGuard:
         headers = request.headers
         credential = key_from_headers(headers.get(hdrs.AUTHORIZATION), headers.get("X-API-Key"))
         if credential is None:
+            token = access_cookie(request) if CSRF_HEADER in headers else None
+            if token is not None:
+                person = self._person(token, permission)
+                self._csrf.check(request, person.session or "")
+                return person
             return self._without_credential(request, permission)
         if self._is_admin(credential):
             if permission not in FOR_PEOPLE:

@@ -25,6 +25,7 @@ __all__ = [
     "RefreshInput",
     "SessionRecord",
     "SessionResource",
+    "CookieSession",
     "Tokens",
     "TotpRecord",
     "UserInput",
@@ -187,6 +188,18 @@ class PasswordInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     current: str
     new: str
+
+
+class CookieSession(msgspec.Struct, frozen=True):
+    """What a page keeps of a session whose tokens are in cookies.
+
+    `csrf_token` goes into `X-Matrixflag-Csrf` of each request; the cookie that gives access is
+    gone after `expires_in` seconds.
+    """
+
+    csrf_token: str
+    expires_in: int
+    session: str
 
 
 class Tokens(msgspec.Struct, frozen=True):

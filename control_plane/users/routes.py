@@ -6,8 +6,10 @@ from aiohttp import hdrs, web
 
 from control_plane.access.model import PRINCIPAL
 from control_plane.access.requests import author_of
-from control_plane.keys import USERS
+from control_plane.errors import BadRequest
+from control_plane.keys import CSRF, SETTINGS, USERS
 from control_plane.users.model import (
+    CookieSession,
     Credentials,
     InvitationInput,
     Invited,
@@ -22,6 +24,13 @@ from control_plane.users.model import (
 from control_plane.users.proofs import SecondFactor
 from control_plane.users.service import UserService
 from control_plane.web.address import client_address
+from control_plane.web.cookies import (
+    CSRF_HEADER,
+    check_same_origin,
+    clear_cookies,
+    refresh_cookie,
+    set_cookies,
+)
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
 from control_plane.web.respond import check_if_match, etag_of, json_response, no_content, page
@@ -48,6 +57,33 @@ async def refresh(request: web.Request) -> web.StreamResponse:
     )
 
 
+async def begin_cookies(request: web.Request) -> web.StreamResponse:
+    """Put a session into cookies, for the refresh token that a login gave."""
+    document = await read_document(request, RefreshInput)
+    check_same_origin(request)
+    return await _in_cookies(request, document.refresh_token)
+
+
+async def refresh_cookies(request: web.Request) -> web.StreamResponse:
+    """Go on with the session in the cookies."""
+    token = refresh_cookie(request)
+    if token is None:
+        raise BadRequest("there is no session in cookies: log in")
+    session = token.removeprefix("mf_refresh_").partition(".")[0]
+    request.app[CSRF].check(request, session)
+    return await _in_cookies(request, token)
+
+
+async def _in_cookies(request: web.Request, token: str) -> web.StreamResponse:
+    tokens = await _users(request).refresh(token, client_address(request))
+    csrf_token = request.app[CSRF].make(tokens.session)
+    answer = json_response(CookieSession(csrf_token, tokens.expires_in, tokens.session))
+    idle_s = round(request.app[SETTINGS].session_idle_days * 86_400)
+    access, refresh = (tokens.access_token, tokens.expires_in), (tokens.refresh_token, idle_s)
+    set_cookies(request, answer, access, refresh)
+    return answer
+
+
 async def accept(request: web.Request) -> web.StreamResponse:
     """Take an invitation."""
     document = await read_document(request, InvitationInput)
@@ -61,7 +97,9 @@ async def logout(request: web.Request) -> web.StreamResponse:
     """End the session that asks."""
     user, session = oneself(request)
     await _users(request).end_session(user, session, author_of(request))
-    return no_content()
+    answer = no_content()
+    clear_cookies(request, answer)
+    return answer
 
 
 async def who_am_i(request: web.Request) -> web.StreamResponse:
@@ -209,6 +247,30 @@ ROUTES = (
         responses={200: Tokens},
         description=f"{TOKEN_LIFE} One that was used before ends the session: somebody else has "
         "it. The one just used is taken again for ten seconds, in case its answer was lost.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/auth/cookies",
+        handler=begin_cookies,
+        summary="Put a session into cookies",
+        permission=Permission.PUBLIC,
+        tag="sessions",
+        body=RefreshInput,
+        example={"refresh_token": "mf_refresh_s_0123456789abcdef." + "x" * 43},
+        responses={200: CookieSession},
+        description="For pages of this origin: uses the refresh token up and puts the next tokens "
+        "into cookies that no script can read. Requests then carry `X-Matrixflag-Csrf` with the "
+        "`csrf_token`. 403 `csrf_failed` for anybody but a page of this origin.",
+    ),
+    Route(
+        method="POST",
+        path="/api/v1/auth/cookies/refresh",
+        handler=refresh_cookies,
+        summary="Go on with a session in cookies",
+        permission=Permission.PUBLIC,
+        tag="sessions",
+        params=(Param(CSRF_HEADER, "header", description="The `csrf_token` of the session."),),
+        responses={200: CookieSession},
     ),
     Route(
         method="POST",

@@ -1,8 +1,8 @@
 """Cross-origin requests: closed unless origins are named in the settings.
 
-No credentials mode: callers send a bearer token, never a cookie, so `*` gives no page more than it
-could get with its own server. A preflight is answered before authorisation, as browsers send it
-without one.
+No credentials mode: other origins send a bearer token, and no cookie of theirs counts
+(`web.cookies`), so `*` gives no page more than it could get with its own server. A preflight is
+answered before authorisation, as browsers send it without one.
 """
 
 from collections.abc import Sequence
