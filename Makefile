@@ -9,7 +9,7 @@ INSTALLED_DEV := $(VENV)/.installed-dev
 SPACE := $() $()
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak fuzz clean
+.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak fuzz lock audit clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,19 @@ soak: $(INSTALLED_DEV) ## MINUTES=30 of load, changes and restarts of Redis; pri
 fuzz: $(INSTALLED_DEV) ## the API against requests made up from its description, long; prints its seed
 	MATRIXFLAG_FUZZ_EXAMPLES=200 MATRIXFLAG_FUZZ_SEED=$${MATRIXFLAG_FUZZ_SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest tests/fuzz -s $(ARGS)
+
+TOOLS := $(VENV)/tools
+
+$(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit: | $(BIN)/python
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check uv pip-audit
+
+lock: $(TOOLS)/bin/uv ## requirements.lock: what is installed at run time, exact and with hashes
+	$(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
+		--no-annotate --no-emit-index-url --extra embedded --no-emit-package matrix-flag pyproject.toml -o requirements.lock
+
+audit: $(TOOLS)/bin/pip-audit ## known vulnerabilities of what is locked; asks a public database, so not in CI
+	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock $(ARGS)
 
 clean: ## remove what was installed and built, not the data
 	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
