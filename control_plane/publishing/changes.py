@@ -310,10 +310,10 @@ def audited(state: ProjectState, change: Change) -> Generator[None, None, bytes]
     """Return the audit entry of a change to a state, with what differs; yields between records."""
     found: list[Difference] = []
     omitted = size = 0
-    for edit in change.edits:
+    for number, edit in enumerate(change.edits):
         if len(found) >= _MAX_DIFFERENCES or size > _MAX_DIFFERENCE_BYTES:
-            omitted += 1  # at least; it is not looked at any more
-            continue
+            omitted += len(change.edits) - number  # at least; they are not looked at any more
+            break
         before = state.find(edit.kind, edit.key)
         more, left = differences(_target(edit), _document(before), _document(edit.record))
         room = _MAX_DIFFERENCES - len(found)

@@ -178,8 +178,15 @@ def test_every_route_has_a_permission_and_public_ones_are_these() -> None:
         "/redoc",
         "/openapi.json",
         "/api/v1/auth/accept",
+        "/api/v1/auth/cookies",
+        "/api/v1/auth/cookies/refresh",
+        "/api/v1/auth/exchange",
         "/api/v1/auth/login",
+        "/api/v1/auth/oidc/callback",
+        "/api/v1/auth/oidc/login",
+        "/api/v1/auth/passkey",
         "/api/v1/auth/refresh",
+        "/api/v1/auth/verify",
     }
 
 
