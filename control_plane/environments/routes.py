@@ -163,7 +163,8 @@ def _environments(request: web.Request) -> EnvironmentService:
 
 def _stays_in(request: web.Request) -> bool:
     """Return whether who asks is to be told when they would lock themselves out."""
-    return request[PRINCIPAL].kind != "admin" and not query_bool(request, "force")
+    forced = query_bool(request, "force")  # refused when it is no answer, whoever asks
+    return not forced and request[PRINCIPAL].kind != "admin"
 
 
 _FORCE = Param("force", type=bool, description="Also when it locks out who asks.")
