@@ -226,7 +226,10 @@ def _default(case: str, flag: str, kind: Kind, default: Any, reason: str) -> Cas
 def stale(flag: str, kind: Kind, default: Any) -> Case:
     """Return a case of a flag that is too old: answered as one that is disabled, and says why."""
     case = _default("a flag that is too old", flag, kind, default, "DISABLED")
-    return replace(case, expected=replace(case.expected, metadata={"stale": True}))
+    metadata = {"stale": True}
+    # The Java provider keeps the metadata of what it takes for an error.
+    but = {**case.but, "java": replace(case.but["java"], metadata=metadata)}
+    return replace(case, expected=replace(case.expected, metadata=metadata), but=but)
 
 
 def _disabled(kind: Kind, default: Any) -> Case:
