@@ -20,6 +20,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from control_plane.api_token import VARIABLE, UnreadableTokenError, api_token
 from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
 from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["COMMAND"]
 
 _DEFAULT_URL = "http://localhost:8000"
-_TOKEN = "MATRIXFLAG_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT_S = 60.0
 _MAX_BYTES = 1024 * 1024 * 1024
 
@@ -58,7 +58,9 @@ class _Command:
             "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
         )
         parser.add_argument(
-            "--token-file", metavar="FILE", help=f"holds the token; or {_TOKEN} in the environment"
+            "--token-file",
+            metavar="FILE",
+            help=f"holds the token; or {VARIABLE} in the environment",
         )
         parser.add_argument(
             "--public-key",
@@ -80,7 +82,7 @@ class _Command:
             keys = _public_keys(args.public_key)
             seen = [_seen(text) for text in args.seen]
             beginning, links = read_lines(_lines(args))
-        except (_Unusable, NotAnAuditLog) as error:
+        except (_Unusable, UnreadableTokenError, NotAnAuditLog) as error:
             sys.stderr.write(f"matrixflag audit: {error}\n")
             return 2
         except ValueError as error:
@@ -225,7 +227,7 @@ def _lines(args: argparse.Namespace) -> list[bytes]:
 async def _fetch(args: argparse.Namespace) -> bytes:
     text = args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL
     query = {} if args.project is None else {"project": args.project}
-    token = _token(args.token_file)
+    token = api_token(args.token_file)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_TIMEOUT_S)
     try:
@@ -244,15 +246,6 @@ async def _fetch(args: argparse.Namespace) -> bytes:
             return bytes(data)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _Unusable(f"{text}: {str(error) or type(error).__name__}") from None
-
-
-def _token(path: str | None) -> str:
-    if path is None:
-        return os.environ.get(_TOKEN, "").strip()
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError):
-        raise _Unusable(f"--token-file {path}: cannot be read") from None
 
 
 class _Problem(msgspec.Struct):

@@ -19,13 +19,13 @@ import msgspec
 from yarl import URL
 
 from control_plane.access.roles import Binding, Role
+from control_plane.api_token import VARIABLE, UnreadableTokenError, api_token
 from control_plane.users.model import UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
 
 __all__ = ["COMMAND"]
 
 _DEFAULT_URL = "http://localhost:8000"
-_TOKEN = "MATRIXFLAG_TOKEN"  # noqa: S105 - the name of a variable
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -56,7 +56,7 @@ class _Command:
             "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
         )
         parser.add_argument(
-            "--token-file", metavar="FILE", help=f"holds the ADMIN_TOKEN; or {_TOKEN}"
+            "--token-file", metavar="FILE", help=f"holds the ADMIN_TOKEN; or {VARIABLE}"
         )
 
     def run(self, args: argparse.Namespace) -> int:
@@ -64,11 +64,11 @@ class _Command:
         try:
             document = _administrator(args.email, args.name, _password(args.password_file))
             url = args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL
-            asyncio.run(_create(url, _token(args.token_file), document))
+            asyncio.run(_create(url, api_token(args.token_file), document))
         except _Refused as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 1
-        except _Unusable as error:
+        except (_Unusable, UnreadableTokenError) as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 2
         sys.stdout.write(f"{document.email} is an administrator of all projects\n")
@@ -105,15 +105,6 @@ def _password(path: str | None) -> str:
     return first
 
 
-def _token(path: str | None) -> str:
-    if path is None:
-        return os.environ.get(_TOKEN, "").strip()
-    try:
-        return Path(path).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError):
-        raise _Unusable(f"--token-file {path}: cannot be read") from None
-
-
 class _Problem(msgspec.Struct):
     detail: str = ""
     code: str = ""
@@ -139,5 +130,5 @@ async def _create(text: str, token: str, document: UserInput) -> None:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeError):
         problem = _Problem("no control plane answers like that")
-    hint = f"; give the control plane's ADMIN_TOKEN in {_TOKEN}" if status in (401, 403) else ""
+    hint = f"; give the control plane's ADMIN_TOKEN in {VARIABLE}" if status in (401, 403) else ""
     raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{hint}")
