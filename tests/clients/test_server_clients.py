@@ -46,8 +46,9 @@ def test_58_59_61_flags_that_are_too_old_give_the_applications_default(
 ) -> None:
     """Of every type, without an error where the client knows flags without a value."""
     with serving(tmp_path, "--max-age-s", "0.5") as served, asking(client, served.url) as ask:
-        served.file.unlink()  # so that nobody can confirm what it said
         text = stale("text", "string", "red")
+        _until(ask, lambda seen: seen.outcome in (_TEXT.seen_by(client), text.seen_by(client)))
+        served.file.unlink()  # so that nobody can confirm what it said
         _until(ask, lambda seen: seen.outcome == text.seen_by(client))
         for case in (
             stale("bool-false", "boolean", True),
