@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from loadtests.usage import machine_busy_s, own_cpu_s
+from tests.bench.access import measure_access
 from tests.bench.control_plane import measure_api, measure_change
 from tests.bench.dialects import measure_dialects, measure_fuzz
 from tests.bench.engine import measure_compile, measure_evaluate
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Measure] = {
     "change": measure_change,
     "control-plane": measure_api,
     "limits": measure_limits,
+    "access": measure_access,
     "reports": measure_reports,
     "fleet": measure_fleet,
 }
