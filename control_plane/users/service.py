@@ -71,7 +71,7 @@ MAX_SESSIONS_EACH = 20
 """Of one person; the oldest ends when one more begins."""
 _INVITED_FOR = timedelta(days=7)
 _MAX_AGENT_CHARS = 200
-_REFRESH = re.compile(r"mf_refresh_(s_[0-9a-f]{16})\.([A-Za-z0-9_-]{43})")
+_REFRESH = re.compile(r"mf_refresh_(s_[0-9a-f]{16})\.[A-Za-z0-9_-]{43}")
 _WRONG = "the address or the password is wrong, or the account is disabled"
 _ADMINISTRATOR = Binding(Role.ADMIN)
 
@@ -323,14 +323,15 @@ class UserService:
         """Use a refresh token up, and return the next one with a new access token.
 
         Raises:
-            Unauthorized: `refresh_failed`; the session ends if the token was used before.
+            Unauthorized: `refresh_failed`; the session ends if the token was used before. One that
+            was never issued ends nothing, whoever's session it names.
         """
         self.check_loaded()
         match = _REFRESH.fullmatch(token)
         session = None if match is None else self._directory.sessions.get(match[1])
         if session is None or self.is_over(session) or not self._tokens.can_sign:
             raise _no_refresh()
-        following = _new_refresh(session.id)
+        following = self._tokens.make_refresh(session.id)
         try:
             done = await self._store.rotate(
                 session.id,
@@ -341,7 +342,7 @@ class UserService:
             )
         except (RedisError, TimeoutError):
             raise Unavailable("Redis does not answer", code="redis_unavailable") from None
-        if done is False:
+        if done is False and self._tokens.is_issued(token):
             logger.warning("a refresh token was used twice; session %s is ended", session.id)
             user = self._directory.users.get(session.user)
             author = Author("" if user is None else _actor(user), address)
@@ -457,7 +458,7 @@ class UserService:
             agent=_printable(agent),
             methods=methods,
         )
-        refresh = _new_refresh(session.id)
+        refresh = self._tokens.make_refresh(session.id)
         try:
             # first: a session without one would be swept, one without a session is no use
             await self._store.begin_refresh(
@@ -632,10 +633,6 @@ def _no_refresh() -> Unauthorized:
     return Unauthorized(
         "the refresh token is not good, or not any more: log in again", code="refresh_failed"
     )
-
-
-def _new_refresh(session: str) -> str:
-    return f"mf_refresh_{session}.{secrets.token_urlsafe(32)}"
 
 
 def _hash(text: str) -> str:

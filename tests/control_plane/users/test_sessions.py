@@ -15,7 +15,7 @@ from control_plane.keys import USERS as USERS_KEY
 from control_plane.store.keys import LOGIN, ProjectKeys
 from control_plane.users.passwords import Passwords
 from control_plane.users.store import MAX_ATTEMPTS
-from control_plane.users.tokens import _derived, _key_id
+from control_plane.users.tokens import TokenMaker, _derived, _key_id
 from tests.control_plane.users.people import ADA, PASSWORD, SECRET, add, logged_in, login, people
 from tests.support.api import ADMIN_TOKEN, Api, until
 from tests.support.redis import RedisServer
@@ -280,6 +280,41 @@ async def test_a_refresh_token_that_was_used_ends_the_session(api: Api, redis_ur
         e["action"] for e in (await api.ask("GET", "/api/v1/audit?project=~access")).json["items"]
     ]
     assert "session.reuse" in actions
+
+
+async def test_a_refresh_token_that_was_made_up_ends_no_session(api: Api) -> None:
+    """Whose session it names is no secret: others see ids of sessions, and so may logs."""
+    tokens = await logged_in(api)
+    session, real = tokens["session"], tokens["refresh_token"]
+    others = (await logged_in(api))["refresh_token"].partition(".")[2]
+    coded = real.partition(".")[2]
+    for made_up in (
+        "x" * 43,
+        "A" * 43,
+        "_" * 43,
+        others,
+        coded[:-4] + "AAAA",
+        "AAAA" + coded[4:],
+        TokenMaker(["another secret of thirty-two characters"])
+        .make_refresh(session)
+        .partition(".")[2],
+    ):
+        reply = await go_on(api, f"mf_refresh_{session}.{made_up}")
+        assert (reply.status, reply.json["code"]) == (401, "refresh_failed")
+        assert await me(api, tokens["access_token"]) == 200
+    assert (await go_on(api, real)).status == 200
+    entries = (await api.ask("GET", "/api/v1/audit?project=~access")).json["items"]
+    assert "session.reuse" not in {entry["action"] for entry in entries}
+
+
+def test_a_refresh_token_is_known_by_any_of_the_secrets() -> None:
+    """While they are being changed; and by no other."""
+    old, new = "an old secret of 32 characters .", "a new secret of 32 characters .."
+    token = TokenMaker([old]).make_refresh("s_0123456789abcdef")
+    assert TokenMaker([new, old]).is_issued(token)
+    assert not TokenMaker([new]).is_issued(token)
+    assert not TokenMaker([]).is_issued(token)
+    assert not TokenMaker([old]).is_issued(token.replace("s_0", "s_1"))
 
 
 async def test_a_lost_answer_costs_no_session(api: Api, redis_url: str) -> None:
