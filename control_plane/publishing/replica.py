@@ -395,7 +395,7 @@ class Replica:
             if not change.edits:
                 await self._store.settle(name)  # it may be there since a write that had no answer
                 return change
-            check_scope(state, change)
+            await run_in_slices(check_scope(state, change))  # the lock keeps the state
             work = prepare_commit(state, change)
             is_small = _is_small(change)
             if is_small:

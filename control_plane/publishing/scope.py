@@ -4,22 +4,26 @@ Whoever has a role in some environments alone may change the configuration of ex
 and nothing else: that a flag exists, its variants and its texts, segments, keys and environments
 are shared by all environments. Judged by what differs, not by which route was taken, so that no way
 to change something can be forgotten.
+
+It is done in steps: a change may be of thousands of flags, and a flag has megabytes. A step takes
+one member of a flag, at most the largest there is.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from control_plane.errors import Forbidden
 from control_plane.publishing.state import Change, FlagRecord, ProjectState
 from proxy.contract.definitions import Flag
+from proxy.contract.steps import Steps
 
 __all__ = ["check_scope", "outside"]
 
 
-def check_scope(state: ProjectState, change: Change) -> None:
-    """Return if the author of a change may make all of it.
+def check_scope(state: ProjectState, change: Change) -> Steps[None]:
+    """Return if the author of a change may make all of it; yields in between.
 
     Raises:
         Forbidden: with the first thing that is not theirs.
@@ -29,7 +33,8 @@ def check_scope(state: ProjectState, change: Change) -> None:
         return
     for edit in change.edits:
         if isinstance(edit.record, FlagRecord) and edit.key in state.flags:
-            place = outside(state.flags[edit.key].flag, edit.record.flag, environments)
+            before = state.flags[edit.key].flag
+            place = yield from outside(before, edit.record.flag, environments)
         else:
             place = "what all environments share"
         if place is not None:
@@ -40,27 +45,27 @@ def check_scope(state: ProjectState, change: Change) -> None:
             )
 
 
-def outside(before: Flag, after: Flag, environments: Iterable[str]) -> str | None:
+def outside(before: Flag, after: Flag, environments: Iterable[str]) -> Steps[str | None]:
     """Return the place of a member that a change of a flag touches beyond some environments."""
-    old, new = _members(before), _members(after)
     own = set(environments)
-    places_old, places_new = old.pop("environments", {}), new.pop("environments", {})
-    for name in sorted(places_old.keys() | places_new.keys()):
-        if name not in own and places_old.get(name) != places_new.get(name):
+    places = before.environments.keys() | after.environments.keys()
+    for name in sorted(places - own):
+        if not _same(before.environments.get(name, UNSET), after.environments.get(name, UNSET)):
             return f"/environments/{name}"
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
-            return f"/{name}"
+        yield
+    for member in Flag.__struct_fields__:
+        if member == "environments":
+            continue
+        if not _same(getattr(before, member), getattr(after, member)):
+            return f"/{member}"
+        yield
     return None
 
 
-def _members(flag: Flag) -> dict[str, Any]:
-    """Return the members of a flag, as JSON text so that 1 is not 1.0, by their names."""
-    built = msgspec.to_builtins(flag)
-    encode = msgspec.json.encode
-    return {
-        name: {key: encode(config) for key, config in value.items()}
-        if name == "environments"
-        else encode(value)
-        for name, value in built.items()
-    }
+def _same(before: object, after: object) -> bool:
+    """Return whether two values are the same JSON: as text, so that 1 is not 1.0."""
+    if before is after:
+        return True
+    if before is UNSET or after is UNSET:
+        return False
+    return msgspec.json.encode(before) == msgspec.json.encode(after)
