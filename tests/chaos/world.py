@@ -98,6 +98,7 @@ class World:
         """The latest that is published for certain."""
         self.tried = 0
         """The latest that anybody tried to publish."""
+        self._etag: str | None = None
         self.sidecar_key = ""
         self.key: str | None = None
         """What evaluations are asked for with, where the environment has keys."""
@@ -111,17 +112,37 @@ class World:
             return answer.status, await answer.json() if answer.content_length else None
 
     async def publish_once(self, via: int = 0) -> bool:
-        """Try to make the step one larger; return whether a control plane said that it is."""
+        """Try to make the step one larger; return whether a control plane said that it is.
+
+        Each is meant for what the last has left: one whose answer was lost, and that comes late,
+        must not undo a later one.
+        """
         self.tried = step = self.tried + 1
         flag = {"key": "step", "type": "integer", "value": step, "enabled": True}
         try:
-            status, _ = await self.api("PUT", "/api/v1/flags/step", via=via, json=flag)
+            status = await self._put_step(flag, via)
+            if status == 412:  # one that was thought lost was written after all
+                status = await self._put_step(flag, via)
         except (aiohttp.ClientError, OSError, TimeoutError):
+            self._etag = None
             return False
         if status != 200:
             return False
         self.step = step
         return True
+
+    async def _put_step(self, flag: dict[str, Any], via: int) -> int:
+        """Write the flag over the state that is known, which is read first if it is not."""
+        url = f"{self.api_urls[via]}/api/v1/flags/{flag['key']}"
+        if self._etag is None:
+            async with self.http.get(url, headers=ADMIN) as answer:
+                if answer.status != 200:
+                    return answer.status
+                self._etag = answer.headers["ETag"]
+        headers = {**ADMIN, "If-Match": self._etag}
+        async with self.http.put(url, headers=headers, json=flag) as answer:
+            self._etag = answer.headers["ETag"] if answer.status == 200 else None
+            return answer.status
 
     async def publish(self, via: int = 0, within_s: float = 30.0) -> int:
         """Publish a larger step, trying until a control plane takes it; return the step."""
