@@ -91,8 +91,8 @@ class AdminHandler:
         if self._holder.served is not None:
             return _text(200, "started")
         if self._lifecycle.uptime_s() >= self._settings.startup_grace_s:
-            return _text(200, "started without a snapshot")
-        return _text(503, "starting: no snapshot yet")
+            return _text(200, f"started, {self._lacking()}")
+        return _text(503, f"starting: {self._lacking()}")
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Answer all metrics, in the format that is asked for."""
@@ -111,7 +111,7 @@ class AdminHandler:
             return _refusal(denied)
         served = self._holder.served
         if served is None:
-            return _failed(503, "no snapshot yet", {"Retry-After": "1"})
+            return _failed(503, self._lacking(), {"Retry-After": "1"})
         try:
             async with asyncio.timeout(_BODY_TIMEOUT_S):
                 document = read_document(await request.read())
@@ -140,11 +140,20 @@ class AdminHandler:
             return "stopping"
         age_ms = self._holder.age_ms()
         if age_ms is None:
-            return None if self._settings.ready_without_snapshot else "no snapshot yet"
+            return None if self._settings.ready_without_snapshot else self._lacking()
         limit_s = self._settings.unready_after_s
         if limit_s and age_ms > limit_s * 1000:
             return f"the snapshot was last confirmed {age_ms / 1000:.0f} s ago"
         return None
+
+    def _lacking(self) -> str:
+        """Return why there is no snapshot: probes are open, so by words that are ours."""
+        refusal, error = self._holder.refusal, self._status.last_error
+        if refusal is not None:
+            return f"no snapshot yet: {refusal}"
+        if error is None:
+            return "no snapshot yet"
+        return f"no snapshot yet: the last error was {error.partition(':')[0]}, the log says more"
 
     def _denied(self, request: web.Request) -> Denied | None:
         """Return why the status is not told, None when it is."""

@@ -36,6 +36,7 @@ from proxy.contract.snapshot import (
     Entry,
     EntryKind,
     EntryName,
+    RefusalReason,
     Snapshot,
     SnapshotHeader,
     SnapshotRefused,
@@ -65,6 +66,15 @@ _APART_MS = 15_000  # replicas that are well ask their store each second, and sa
 _ENTRIES_A_STEP = 1_000
 _LOOK_EVERY_S = 0.5  # at the age, which may have another bound by then
 _ALARMING = ("signature", "misplaced", "rolled_back")  # no accident on the way: an attack, perhaps
+_REFUSED: dict[RefusalReason, str] = {
+    "signature": "no key that this sidecar trusts has signed it",
+    "misplaced": "it is of another project or environment than this sidecar was given",
+    "rolled_back": "it is older than one that this sidecar has seen",
+    "schema": "it has another format than this sidecar reads",
+    "too_large": "it is larger than this sidecar takes",
+}
+"""For everybody who may ask for an evaluation: nothing of what came, and nothing of the settings.
+What is not here is damage."""
 _MAX_AGE_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; what an upstream may claim is bounded
 
 
@@ -157,6 +167,7 @@ class Holder:
         self.epoch_changes = 0
         self.stale_times = 0
         """Times that flags came to be too old."""
+        self._refused: tuple[str, RefusalReason] | None = None  # while nothing is served
         # of the snapshot being served
         self.served: Served | None = None
         self.age_estimated = False
@@ -286,7 +297,7 @@ class Holder:
     def _exchange(self, served: Served) -> None:
         if served.defaults is not None and not self._is_stale(served.header):
             served = replace(served, defaults=None)
-        old, self.served = self.served, served
+        old, self.served, self._refused = self.served, served, None
         self.admission.seen(served.header)
         self._note_age(old, served)
         self._first.set()
@@ -322,6 +333,15 @@ class Holder:
             return None
         return max(0, round((self._clock() - self._confirmed_at_s) * 1000))
 
+    @property
+    def refusal(self) -> str | None:
+        """What was wrong with the snapshot that came last, while there is none that is served."""
+        if self._refused is None:
+            return None
+        source, reason = self._refused
+        told = _REFUSED.get(reason, "it is damaged")
+        return f"the snapshot from the {source.replace('-', ' ')} was refused ({reason}: {told})"
+
     async def wait_first(self, timeout_s: float) -> Served | None:
         """Return what is served, waiting for the first snapshot if need be; None when none came."""
         try:
@@ -350,6 +370,8 @@ class Holder:
             yield
         except SnapshotRefused as refused:
             self.refusals[refused.reason] += 1
+            if self.served is None:
+                self._refused = source, refused.reason
             if refused.reason in _ALARMING:
                 kept = "nothing is served" if self.served is None else "the last good one stays"
                 _log.error("a snapshot from %s is refused, %s: %s", source, kept, refused)

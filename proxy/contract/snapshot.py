@@ -29,6 +29,7 @@ __all__ = [
     "Entry",
     "EntryKind",
     "EntryName",
+    "RefusalReason",
     "Signature",
     "Snapshot",
     "SnapshotHeader",

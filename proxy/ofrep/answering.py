@@ -47,7 +47,7 @@ from proxy.ofrep.streams import Streams
 from proxy.ofrep.views import Views
 from proxy.reporting.room import Room
 
-__all__ = ["Answering", "OfrepSettings", "internal_error", "starting", "too_large"]
+__all__ = ["Answering", "OfrepSettings", "internal_error", "too_large"]
 __all__ += ["turned_away"]
 
 _log = logging.getLogger(__name__)
@@ -263,13 +263,18 @@ class Answering:
             )
         return headers
 
+    def starting(self, key: str | None) -> OfrepAnswer:
+        """Return the answer while there is no snapshot, with why one that came is not served."""
+        refusal = self._holder.refusal
+        return not_ready(key, _STARTING if refusal is None else f"no flags yet: {refusal}")
+
     def _answer(self, head: Head, body: bytes) -> OfrepAnswer:
         answer = self.without_body(head)
         if answer is not None:
             return answer
         views = self.current.views
         if views is None:
-            return starting(head.target.key)
+            return self.starting(head.target.key)
         granted = self.admit(head, views)
         if isinstance(granted, OfrepAnswer):
             return granted
@@ -308,11 +313,6 @@ def internal_error(head: Head) -> OfrepAnswer:
     """Log the exception that is being handled; return what the client is told of it: nothing."""
     _log.exception("answering %s failed", head.target.endpoint)
     return failure(500, "internal error", key=head.target.key)
-
-
-def starting(key: str | None) -> OfrepAnswer:
-    """Return the answer before the first snapshot."""
-    return not_ready(key, _STARTING)
 
 
 def turned_away(denied: Denied, key: str | None) -> OfrepAnswer:

@@ -22,7 +22,7 @@ from multidict import CIMultiDict
 from proxy.contract.access import hash_key, key_from_headers
 from proxy.contract.codes import ErrorCode
 from proxy.lifecycle import Lifecycle
-from proxy.ofrep.answering import Answering, internal_error, starting, too_large, turned_away
+from proxy.ofrep.answering import Answering, internal_error, too_large, turned_away
 from proxy.ofrep.answers import STREAM_HEADERS, OfrepAnswer, failure, not_ready
 from proxy.ofrep.auth import Denied
 from proxy.ofrep.heads import CONFIG_ETAG, Head
@@ -87,7 +87,7 @@ class OfrepHandler:
             return answer
         views = answering.current.views or await self._first_views()
         if views is None:
-            return starting(head.target.key)
+            return answering.starting(head.target.key)
         granted = answering.admit(head, views)
         if isinstance(granted, OfrepAnswer):
             return granted

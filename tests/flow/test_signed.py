@@ -48,6 +48,16 @@ async def status_of(sidecar: Sidecar) -> Any:
         return await answer.json()
 
 
+async def text_of(url: str, body: bytes | None = None) -> str:
+    """Return what is answered while there are no flags."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.request("GET" if body is None else "POST", url, data=body) as answer,
+    ):
+        assert answer.status == 503
+        return await answer.text()
+
+
 async def put(api: Api, *, value: bool) -> None:
     """Have the flag serve a value."""
     reply = await api.ask("PUT", "/api/v1/flags/a", json={"value": value})
@@ -83,6 +93,9 @@ async def test_what_another_key_signs_is_not_served(redis_url: str, tmp_path: Pa
 
             await until(refuses)
             assert "none is trusted" in (await status_of(sidecar))["sync"]["last_error"]
+            why = "signature: no key that this sidecar trusts has signed it"
+            assert why in await text_of(sidecar.admin + "/readyz")
+            assert why in await text_of(sidecar.ofrep + "/ofrep/v1/evaluate/flags/a", b"{}")
     async with (
         running_api(redis_url, signing_keys=(one, two)) as both,
         sidecar_of(first, both, key, "two") as sidecar,

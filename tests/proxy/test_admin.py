@@ -12,6 +12,7 @@ import yarl
 from aiohttp import web
 
 from proxy.admin import AdminHandler, AdminSettings, create_admin_app
+from proxy.contract.snapshot import SnapshotRefused
 from proxy.events.buffer import EventBuffer
 from proxy.exposures.buffer import ExposureBuffer
 from proxy.holder import Holder
@@ -37,7 +38,7 @@ class Admin:
         self.lifecycle = Lifecycle()
         self.url = ""
         self._session = session
-        status = SyncStatus()
+        self.status = status = SyncStatus()
         reporting = ReportSettings(control_plane_urls=("http://cp",), key="k", instance="i")
         defaults: dict[str, Any] = {
             "instance": "i-1",
@@ -109,6 +110,32 @@ async def test_it_is_ready_once_there_is_a_snapshot() -> None:
         assert await admin.get("/readyz") == (503, "not ready: stopping\n")
 
 
+async def test_why_there_is_no_snapshot_is_told_by_words_that_are_ours() -> None:
+    """A refused snapshot is no control plane that is away; what it said is for `/statusz`."""
+    async with running_admin(startup_grace_s=0.0) as admin:
+        admin.status.fail("connect", "cp.secret.example:8000")
+        why = "no snapshot yet: the last error was connect, the log says more"
+        assert await admin.get("/readyz") == (503, f"not ready: {why}\n")
+        assert await admin.get("/startupz") == (200, f"started, {why}\n")
+        _, body = make_snapshot({"a": True}, schema="9.0-from-elsewhere")
+        with pytest.raises(SnapshotRefused):
+            await admin.holder.offer(body, "control-plane")
+        admin.status.fail("refused", "schema: 9.0-from-elsewhere")
+        why = (
+            "no snapshot yet: the snapshot from the control plane was refused "
+            "(schema: it has another format than this sidecar reads)"
+        )
+        assert await admin.get("/readyz") == (503, f"not ready: {why}\n")
+        assert await admin.get("/startupz") == (200, f"started, {why}\n")
+        status, text = await admin.explain("a", "{}")
+        assert (status, json.loads(text)) == (503, {"errorDetails": why})
+        await admin.offer()
+        with pytest.raises(SnapshotRefused):
+            await admin.holder.offer(body, "control-plane")
+        assert await admin.get("/readyz") == (200, "ready\n")
+        assert await admin.get("/startupz") == (200, "started\n")
+
+
 async def test_age_does_not_make_it_unready_by_default() -> None:
     """All instances would go at once."""
     async with running_admin() as admin:
@@ -149,7 +176,7 @@ async def test_starting_ends_with_the_first_snapshot() -> None:
 async def test_starting_ends_with_the_grace() -> None:
     """Our outage must not stop every rollout."""
     async with running_admin(startup_grace_s=0.0) as admin:
-        assert await admin.get("/startupz") == (200, "started without a snapshot\n")
+        assert await admin.get("/startupz") == (200, "started, no snapshot yet\n")
         assert (await admin.get("/readyz"))[0] == 503
 
 

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from proxy.contract.snapshot import SnapshotRefused
 from proxy.engine.times import parse_moment
 from proxy.ofrep import answering
 from tests.proxy.ofrep.server import (
@@ -890,6 +891,20 @@ async def test_without_any_snapshot_a_request_is_503_with_retry_after(path: str)
         assert reply.status == 503
         assert reply.headers["Retry-After"] == "1"
         assert reply.json["errorCode"] == "GENERAL"
+
+
+@pytest.mark.parametrize("path", [f"{FLAGS}/bool", FLAGS, *REPORTS])
+async def test_who_asks_is_told_when_the_first_snapshot_was_refused(path: str) -> None:
+    """And why, by one word of ours: what came is not repeated to everybody."""
+    async with running_server(None, wait_s=0.05, open_without_keys=False) as server:
+        assert "has not received" in (await server.send("POST", path, b"{}")).json["errorDetails"]
+        with pytest.raises(SnapshotRefused):
+            await server.offer({"bool": flag("boolean", ON_OFF)}, digest="of another")
+        reply = await server.send("POST", path, b"{}")
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "1")
+        assert reply.json["errorDetails"] == (
+            "no flags yet: the snapshot from the control plane was refused (digest: it is damaged)"
+        )
 
 
 @pytest.mark.parametrize("path", [FLAGS, f"{FLAGS}/f"])
