@@ -127,6 +127,7 @@ from control_plane.web.timing import timing
 from proxy import __version__
 from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, add_arguments, secrets
+from proxy.contract.variables import unknown_variables
 
 __all__ = ["COMMAND", "ROUTES", "create_app", "create_metrics_app", "make_runner", "run", "serve"]
 
@@ -582,6 +583,8 @@ def _write_whole(path: Path, text: str) -> None:
 def run(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, on uvloop; return the exit status."""
     logs.configure(settings.log_level, settings.log_format, secrets(settings))
+    for text in unknown_variables(os.environ):
+        logger.warning("%s", text)
     # They are a series more for each counter, which nothing reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
     try:

@@ -5,11 +5,10 @@ The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; 
 reported at once, by name.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from control_plane.access.roles import Role
@@ -369,7 +368,7 @@ class Settings:
                 f"MATRIXFLAG_REDIS_TIMEOUT_S, {self.redis_timeout_s:g}"
             )
         if self.port and self.port == self.metrics_port:
-            problems.append(f"METRICS_PORT: {self.port} is the port of the API too")
+            problems.append(f"METRICS_PORT: {self.port} is MATRIXFLAG_PORT too")
         if bool(self.admin_email) != bool(self.admin_password):
             problems.append("MATRIXFLAG_ADMIN_EMAIL and MATRIXFLAG_ADMIN_PASSWORD go together")
         if self.admin_email:
@@ -411,36 +410,49 @@ class Settings:
         Raises:
             SettingsError: with every problem.
         """
-        settings = read(cls, environ, args)
-        path = settings.oidc_client_secret_file
-        if path is not None:
-            secret = _secret_in(path, "--oidc-client-secret-file")
-            settings = dataclasses.replace(
-                settings, oidc_client_secret=secret, oidc_client_secret_file=None
-            )
-        path = settings.signing_keys_file
-        if path is None:
-            return settings
+        return read(cls, environ, args, _with_files)
+
+
+def _with_files(values: dict[str, Any]) -> list[str]:
+    """Put what is in files in the place of their paths; return what is wrong with them."""
+    problems = []
+    for field, read_file in (
+        ("signing_keys", _signing_keys_in),
+        ("oidc_client_secret", _secret_in),
+    ):
+        path = values.get(f"{field}_file")
+        if path is None or values.get(field):
+            continue
         try:
-            with path.open("rb") as file:
-                keys = parse_signing_keys(file.read(_MAX_KEYS_FILE_BYTES).decode("ascii"))
-        except OSError as error:
-            raise SettingsError([f"--signing-keys-file {path}: {error.strerror}"]) from None
-        except UnicodeDecodeError:
-            raise SettingsError([f"--signing-keys-file {path}: does not hold keys"]) from None
+            values[field] = read_file(path)
         except ValueError as error:
-            raise SettingsError([f"--signing-keys-file {path}: {error}"]) from None
-        return dataclasses.replace(settings, signing_keys=keys, signing_keys_file=None)
+            problems.append(f"--{field.replace('_', '-')}-file {path}: {error}")
+        else:
+            del values[f"{field}_file"]
+    return problems
 
 
-def _secret_in(path: Path, flag: str) -> str:
+def _signing_keys_in(path: Path) -> tuple[SigningKey, ...]:
+    return parse_signing_keys(_text_of(path, _MAX_KEYS_FILE_BYTES, "ascii", "keys"))
+
+
+def _secret_in(path: Path) -> str:
+    text = _text_of(path, _MAX_SECRET_FILE_BYTES, "utf-8", "a secret").strip()
+    if not text:
+        raise ValueError("is empty")
+    return text
+
+
+def _text_of(path: Path, max_bytes: int, encoding: str, what: str) -> str:
+    """Return what is in a file.
+
+    Raises:
+        ValueError: with the rest of a sentence that begins with its path.
+    """
     try:
         with path.open("rb") as file:
-            text = file.read(_MAX_SECRET_FILE_BYTES).decode().strip()
+            return file.read(max_bytes).decode(encoding)
     except OSError as error:
-        raise SettingsError([f"{flag} {path}: {error.strerror}"]) from None
+        raise ValueError(error.strerror) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"{flag} {path}: does not hold a secret"]) from None
-    if not text:
-        raise SettingsError([f"{flag} {path}: is empty"])
-    return text
+        raise ValueError(f"does not hold {what}") from None

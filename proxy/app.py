@@ -35,6 +35,7 @@ from proxy import __version__, logs
 from proxy.admin import AdminHandler, create_admin_app
 from proxy.admission import Admission
 from proxy.contract.settings import SettingsError, add_arguments, secrets
+from proxy.contract.variables import unknown_variables
 from proxy.garbage import Undertaker, sweep, tame_collector
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
@@ -238,6 +239,8 @@ class _ProxyCommand:
         try:
             settings = ProxySettings.load(os.environ, vars(args))
             logs.set_up(settings.log_level, settings.log_format, secrets(settings))
+            for text in unknown_variables(os.environ):
+                _log.warning("%s", text)
             return uvloop.run(serve(settings))
         except SettingsError as error:
             for problem in error.problems:

@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 from urllib.parse import urlsplit
 
 from proxy.contract.access import KEY_PATTERN, key_kind
@@ -307,24 +307,7 @@ class ProxySettings:
         Raises:
             SettingsError: with every problem.
         """
-        settings = read(cls, environ, args)
-        found: dict[str, object] = {}
-        problems: list[str] = []
-        if settings.key_file is not None:
-            key = _read_file("--key-file", settings.key_file, _MAX_KEY_FILE_BYTES, "a key")
-            problems += [f"--key-file: its content {problem}" for problem in _key_problems(key)]
-            found |= {"key": key, "key_file": None}
-        if settings.verify_keys_file is not None:
-            where, path = "--verify-keys-file", settings.verify_keys_file
-            try:
-                keys = parse_verify_keys(_read_file(where, path, _MAX_KEYS_FILE_BYTES, "keys"))
-            except ValueError as error:
-                problems.append(f"{where}: {error}")
-            else:
-                found |= {"verify_keys": keys, "verify_keys_file": None}
-        if problems:
-            raise SettingsError(problems)
-        return dataclasses.replace(settings, **found) if found else settings  # type: ignore[arg-type]
+        return read(cls, environ, args, _with_files)
 
     @property
     def loopback_only(self) -> bool:
@@ -389,11 +372,44 @@ def _key_problems(key: str) -> list[str]:
     return [] if kind is KeyKind.SIDECAR else [f"is a {kind} key; a sidecar key is needed"]
 
 
-def _read_file(flag: str, path: Path, max_bytes: int, what: str) -> str:
+def _with_files(values: dict[str, Any]) -> list[str]:
+    """Put what is in files in the place of their paths; return what is wrong with them."""
+    problems: list[str] = []
+    path = values.get("key_file")
+    if path is not None and "key" not in values:
+        try:
+            key = _read_file(path, _MAX_KEY_FILE_BYTES, "a key")
+        except ValueError as error:
+            problems.append(f"--key-file {path}: {error}")
+        else:
+            wrong = _key_problems(key)
+            problems += [f"--key-file: its content {problem}" for problem in wrong]
+            if not wrong:
+                values["key"] = key
+                del values["key_file"]
+    path = values.get("verify_keys_file")
+    if path is not None and not values.get("verify_keys"):
+        try:
+            values["verify_keys"] = parse_verify_keys(
+                _read_file(path, _MAX_KEYS_FILE_BYTES, "keys")
+            )
+        except ValueError as error:
+            problems.append(f"--verify-keys-file {path}: {error}")
+        else:
+            del values["verify_keys_file"]
+    return problems
+
+
+def _read_file(path: Path, max_bytes: int, what: str) -> str:
+    """Return what is in a file, without the space around it.
+
+    Raises:
+        ValueError: with the rest of a sentence that begins with its path.
+    """
     try:
         with path.open("rb") as file:
             return file.read(max_bytes).decode("ascii").strip()
     except OSError as error:
-        raise SettingsError([f"{flag} {path}: {error.strerror}"]) from None
+        raise ValueError(error.strerror) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"{flag} {path}: does not hold {what}"]) from None
+        raise ValueError(f"does not hold {what}") from None

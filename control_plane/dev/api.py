@@ -11,7 +11,7 @@ import sys
 
 from control_plane.app import run
 from control_plane.settings import Settings
-from proxy.contract.settings import SettingsError, add_arguments, read
+from proxy.contract.settings import SettingsError, add_arguments
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="control_plane.dev.api", description=__doc__)
     add_arguments(parser, Settings)
     try:
-        settings = read(Settings, os.environ, vars(parser.parse_args()))
+        settings = Settings.load(os.environ, vars(parser.parse_args()))
         settings = dataclasses.replace(settings, dev=True)
     except SettingsError as error:
         sys.stderr.write("".join(f"{problem}\n" for problem in error.problems))

@@ -11,9 +11,12 @@ manifests produce for "nothing".
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
+
+from proxy.contract.variables import PREFIX, is_service_link
 
 __all__ = [
     "SettingRow",
@@ -27,7 +30,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-_PREFIX = "MATRIXFLAG_"
+Complete = Callable[[dict[str, Any]], list[str]]
 
 
 class SettingsError(ValueError):
@@ -86,7 +89,7 @@ def rows(kind: type) -> Iterator[SettingRow]:
     for field in dataclasses.fields(kind):
         if "parse" not in field.metadata:
             continue
-        env = field.metadata["env"] or _PREFIX + field.name.upper()
+        env = field.metadata["env"] or PREFIX + field.name.upper()
         meta = field.metadata
         flag = "--" + field.name.replace("_", "-") if meta["flag"] else None
         yield SettingRow(field.name, env, flag, field.default, meta["doc"], meta["secret"])
@@ -126,21 +129,33 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type) -> None:
             parser.add_argument(row.flag, dest=row.field, metavar="VALUE", help=text)
 
 
-def read(kind: type[T], environ: Mapping[str, str], args: Mapping[str, str | None]) -> T:
+def read(
+    kind: type[T],
+    environ: Mapping[str, str],
+    args: Mapping[str, str | None],
+    complete: Complete | None = None,
+) -> T:
     """Return the settings; a flag of `args` (by field name) wins over the environment.
 
+    `complete` is given the values by their fields, may change them, as by what is in a file that
+    one of them names, and returns the problems that it met.
+
     Raises:
-        SettingsError: naming every value that could not be parsed, and whatever the dataclass's
-            own `__post_init__` raised SettingsError for.
+        SettingsError: with every value that could not be parsed, what `complete` returned, and
+            what the dataclass's own `__post_init__` raised SettingsError for, but for what it says
+            of settings that could not be parsed: it was given their defaults.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
+    unread: list[str] = []
     parsers = {f.name: f.metadata["parse"] for f in dataclasses.fields(kind) if f.metadata}  # type: ignore[arg-type]
     for row in rows(kind):
         text = args.get(row.field)
         name = row.env if text is None else row.flag
         if text is None:
             text = environ.get(row.env) or None
+            if text is not None and is_service_link(row.env, environ):
+                text = None
         if text is None:
             continue
         try:
@@ -149,6 +164,18 @@ def read(kind: type[T], environ: Mapping[str, str], args: Mapping[str, str | Non
             # what has an @ may be an address with a password in it
             shown = "" if row.secret or "@" in text else f"{text!r} "
             problems.append(f"{name}: {shown}{error}")
-    if problems:
-        raise SettingsError(problems)
-    return kind(**values)
+            unread += [row.env] if row.flag is None else [row.env, row.flag]
+    if complete is not None:
+        problems += complete(values)
+    try:
+        settings = kind(**values)
+    except SettingsError as error:
+        problems += [problem for problem in error.problems if not _is_about(problem, unread)]
+    else:
+        if not problems:
+            return settings
+    raise SettingsError(problems)
+
+
+def _is_about(problem: str, names: list[str]) -> bool:
+    return any(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", problem) for name in names)

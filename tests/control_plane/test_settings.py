@@ -64,6 +64,25 @@ def test_all_problems_are_listed_by_name() -> None:
     assert "short" not in str(caught.value)
 
 
+def test_files_and_contradictions_are_listed_too(tmp_path: Path) -> None:
+    """At once with what cannot be parsed, and nothing that only follows from it."""
+    environ = {
+        "ADMIN_TOKEN": "short",
+        "MATRIXFLAG_HOST": "0.0.0.0",
+        "MATRIXFLAG_OIDC_CLIENT_SECRET_FILE": str(tmp_path),
+        "MATRIXFLAG_SIGNING_KEYS_FILE": str(tmp_path / "none"),
+        "METRICS_PORT": "8000",
+    }
+    with pytest.raises(SettingsError) as caught:
+        Settings.load(environ, {})
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "ADMIN_TOKEN",
+        f"--signing-keys-file {tmp_path / 'none'}",
+        f"--oidc-client-secret-file {tmp_path}",
+        "METRICS_PORT",
+    ]
+
+
 @pytest.mark.parametrize(
     "url",
     [

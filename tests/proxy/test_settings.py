@@ -61,6 +61,22 @@ def test_all_problems_are_told_at_once_by_name() -> None:
         assert name in found
 
 
+def test_files_and_contradictions_are_told_at_once_too() -> None:
+    """Also when something else could not be parsed; not what follows from that alone."""
+    files = {"key_file": "/nowhere/key", "verify_keys_file": "/nowhere/public"}
+    found = problems({"MATRIXFLAG_CONTROL_PLANE_URL": "cp:8000", **_SAME}, max_age_s="x", **files)
+    assert [problem.partition(":")[0] for problem in found] == [
+        "MATRIXFLAG_CONTROL_PLANE_URL",
+        "--max-age-s",
+        "--key-file /nowhere/key",
+        "--verify-keys-file /nowhere/public",
+        "--port and --admin-port are both 9",
+    ]
+
+
+_SAME = {"MATRIXFLAG_PORT": "9", "MATRIXFLAG_ADMIN_PORT": "9"}
+
+
 @pytest.mark.parametrize(
     ("environ", "args", "part"),
     [

@@ -150,3 +150,29 @@ def test_a_default_is_immutable() -> None:
     """It is shared."""
     with pytest.raises(TypeError):
         setting([], "a list")
+
+
+def test_what_does_not_fit_together_is_told_beside_what_could_not_be_parsed() -> None:
+    """All at once, but for what follows from a default that nobody chose."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Ports:
+        one: int = setting(1, "one", parse=int)
+        two: int = setting(2, "two", parse=int)
+        two_s: float = setting(3.0, "another", parse=float)
+
+        def __post_init__(self) -> None:
+            raise SettingsError(
+                ["--two-s: too much", "--two: for --one", "MATRIXFLAG_ONE_S: none", "--two: none"]
+            )
+
+    for environ, args in (({"MATRIXFLAG_ONE": "x"}, {}), ({}, {"one": "x"})):
+        with pytest.raises(SettingsError) as caught:
+            read(Ports, environ, args, lambda _values: ["--two-file: empty"])
+        assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+            "MATRIXFLAG_ONE" if environ else "--one",
+            "--two-file",
+            "--two-s",
+            "MATRIXFLAG_ONE_S",
+            "--two",
+        ]
