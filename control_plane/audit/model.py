@@ -4,6 +4,8 @@ Both are written in the same atomic step as the change itself, so neither can be
 invented. An address is the client's, see `web.address`.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +13,107 @@ import msgspec
 from control_plane.audit.differences import Difference
 from proxy.contract.definitions import Flag
 
-__all__ = ["AuditEntry", "AuditResource", "Author", "HistoryEntry", "RevertInput"]
+__all__ = [
+    "ACTIONS",
+    "PEOPLE_KINDS",
+    "AuditEntry",
+    "AuditResource",
+    "Author",
+    "HistoryEntry",
+    "RevertInput",
+    "filter_problem",
+]
+
+ACTIONS = (
+    "directory.create",
+    "environment.create",
+    "environment.patch",
+    "environment.replace",
+    "epoch.renew",
+    "factor.add",
+    "factor.recovery",
+    "factor.remove",
+    "factor.rename",
+    "factor.reseal",
+    "factor.reset",
+    "flag.copy",
+    "flag.create",
+    "flag.delete",
+    "flag.import",
+    "flag.patch",
+    "flag.replace",
+    "flag.revert",
+    "key.create",
+    "key.delete",
+    "key.patch",
+    "key.rotate",
+    "project.create",
+    "project.patch",
+    "project.replace",
+    "segment.create",
+    "segment.delete",
+    "segment.patch",
+    "segment.replace",
+    "segment.units.change",
+    "segment.units.replace",
+    "session.begin",
+    "session.challenge",
+    "session.end",
+    "session.expire",
+    "session.prove",
+    "session.refuse",
+    "session.reuse",
+    "user.accept",
+    "user.create",
+    "user.delete",
+    "user.invite",
+    "user.link",
+    "user.password",
+    "user.patch",
+    "user.provision",
+)
+"""All that entries say was done. A test compares them with the code; they are never taken away,
+because old entries are asked for too."""
+
+PEOPLE_KINDS = frozenset(("directory", "factor", "session", "user"))
+"""The beginnings of actions that are in the log of people, and in no project's."""
+
+_ACTORS = ("admin", "anonymous", "dev", "sso", "system")
+_ACTOR_KINDS = ("key", "service", "user")
+_TARGET_KINDS = (
+    *("environment", "factor", "flag", "key", "method"),
+    *("passkey", "project", "segment", "session", "user"),
+)
+_SHOWN_CHARS = 60
+
+
+def filter_problem(name: str, text: str) -> str:
+    """Return why no entry can ever have what is asked for, with the nearest; empty if one can.
+
+    `name` is `actor`, `action` or `target`. A misspelt filter would find nothing, and nothing is
+    what somebody who looks for a change that must not have been made wants to read.
+    """
+    if name == "action":
+        if any(
+            text == action or (text[-1:] == "." and action.startswith(text)) for action in ACTIONS
+        ):
+            return ""
+        kinds = {f"{action.partition('.')[0]}." for action in ACTIONS}
+        return f"{text[:_SHOWN_CHARS]!a} is no action{_nearest(text, [*ACTIONS, *sorted(kinds)])}"
+    kind, colon, rest = text.partition(":")
+    if name == "target":
+        words, kinds = (), _TARGET_KINDS
+    else:
+        words, kinds = _ACTORS, _ACTOR_KINDS
+    if text in words or (colon and rest and kind in kinds):
+        return ""
+    known = ", ".join([*words, *(f"{kind}:..." for kind in kinds)])
+    return f"{text[:_SHOWN_CHARS]!a} is none of {known}"
+
+
+def _nearest(text: str, known: Sequence[str]) -> str:
+    found = get_close_matches(text[:_SHOWN_CHARS].lower(), known, n=1)
+    return f"; did you mean {found[0]}?" if found else "; docs/audit.md has all of them"
 
 
 class Author(NamedTuple):

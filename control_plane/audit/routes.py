@@ -12,11 +12,18 @@ from control_plane.access.requests import author_of
 from control_plane.audit.chain import Checkpoint, Link
 from control_plane.audit.export import FORMAT, Beginning, csv_lines, ndjson_line
 from control_plane.audit.log import AuditFilter
-from control_plane.audit.model import AuditResource, HistoryEntry, RevertInput
+from control_plane.audit.model import (
+    PEOPLE_KINDS,
+    AuditResource,
+    HistoryEntry,
+    RevertInput,
+    filter_problem,
+)
 from control_plane.audit.service import HistoryService
 from control_plane.flags.model import FlagResource
 from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import AUDIT, REPLICA
+from control_plane.store.keys import DIRECTORY
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
@@ -67,15 +74,15 @@ async def list_entries(request: web.Request) -> web.StreamResponse:
     after = query_cursor(request)
     if after is not None and not _ENTRY_ID.fullmatch(after):
         raise invalid_parameter("cursor", "take `next_cursor` of the page before as it is")
-    query = request.query
     wanted = AuditFilter(
-        query.get("actor"),
-        query.get("action"),
-        query.get("target"),
+        _query_filter(request, "actor"),
+        _query_filter(request, "action"),
+        _query_filter(request, "target"),
         _query_time(request, "since"),
         _query_time(request, "until"),
     )
     project = query_scope(request).project
+    _check_log(project, wanted.action)
     items, last = await request.app[AUDIT].page(project, wanted, after, query_limit(request))
     return page(items, None if last is None else encode_cursor(last))
 
@@ -129,6 +136,26 @@ async def _pieces(rows: AsyncIterator[AuditRow]) -> AsyncIterator[list[Link]]:
     yield piece
 
 
+def _query_filter(request: web.Request, name: str) -> str | None:
+    """Return what entries are chosen by; refuse what none can have."""
+    text = request.query.get(name)
+    if text is not None and (problem := filter_problem(name, text)):
+        raise invalid_parameter(name, problem)
+    return text
+
+
+def _check_log(project: str, action: str | None) -> None:
+    """Refuse an action that is in no entry of this log, but in those of another."""
+    if action is None:
+        return
+    of_people = action.partition(".")[0] in PEOPLE_KINDS
+    if of_people and project != DIRECTORY:
+        hint = f"is in the log of people: ask with project={DIRECTORY}"
+        raise invalid_parameter("action", f"{action!r} {hint}")
+    if not of_people and project == DIRECTORY:
+        raise invalid_parameter("action", f"{action!r} is in the logs of projects, not of people")
+
+
 def _query_time(request: web.Request, name: str) -> int | None:
     """Return a time of the query in Unix milliseconds."""
     text = request.query.get(name)
@@ -172,7 +199,7 @@ ROUTES = (
         tag="history",
         params=(
             PROJECT,
-            Param("actor", description="Who: `admin`, `key:<id>`, ..."),
+            Param("actor", description="Who: `admin`, `user:<address>`, `key:<id>`, ..."),
             Param("action", description="`flag.patch`, or the beginning of one, `flag.`"),
             Param("target", description="`flag:<key>`, `segment:<key>`, ..."),
             Param("since", description="RFC 3339; entries of then and later."),
@@ -183,7 +210,8 @@ ROUTES = (
         responses={200: Page[AuditResource]},
         description="Newest first. A page may hold fewer entries than asked for, or none, and "
         "still have a `next_cursor`: of a long log so many entries are looked at in one request. "
-        "`head` is the entry's link, `previous` that of the one before.",
+        "`head` is the entry's link, `previous` that of the one before. A filter that no entry can "
+        "ever match, such as a misspelt action, is refused.",
     ),
     Route(
         method="GET",

@@ -60,6 +60,32 @@ async def verify(*arguments: object) -> int:
     return await asyncio.to_thread(main, ["audit", "verify", *map(str, arguments)])
 
 
+# Asked for
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "said"),
+    [
+        ("action=flag.pach", "invalid_parameter", "did you mean flag.patch?"),
+        ("actor=ada@example.com", "invalid_parameter", "user:..."),
+        ("target=f", "invalid_parameter", "flag:..."),
+        ("action=session.refuse", "invalid_parameter", "project=~access"),
+        ("action=flag.&project=~access", "invalid_parameter", "in the logs of projects"),
+        ("actoin=flag.patch", "unknown_parameter", "did you mean action?"),
+    ],
+)
+async def test_a_filter_that_can_find_nothing_is_refused(
+    api: Api, query: str, code: str, said: str
+) -> None:
+    """Not answered with an empty list, which says that nobody did it."""
+    reply = await api.ask("GET", f"{AUDIT_PATH}?{query}")
+    assert (reply.status, reply.json["code"]) == (400, code)
+    assert said in reply.json["detail"]
+    assert (
+        await entries(api, "action=flag.delete&actor=user:nobody@example.com&target=flag:g") == []
+    )
+
+
 # Written
 
 
