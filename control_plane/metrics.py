@@ -228,7 +228,7 @@ METRICS: dict[str, MetricRow] = {
             "matrixflag_fleet_sidecars",
             "gauge",
             ("project", "environment", "state"),
-            "Sidecars that are current, behind, stale or missing; the same on every replica",
+            "Sidecars that are current, behind, unconfirmed or missing; the same on every replica",
         ),
         MetricRow(
             "matrixflag_fleet_oldest_age_seconds",

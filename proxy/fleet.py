@@ -3,6 +3,8 @@
 Without `--wait-for` it prints how an environment's fleet stands and who lags. With it, it asks
 until every sidecar that is not missing serves the revision or a later one: `current` is the one
 that is current when it first asks, so that a deployment does not wait for the changes of others.
+Whoever it waits for is named on standard error after some seconds: a sidecar that was killed is not
+missing before it was silent for long enough, and nobody should wonder what for minutes are spent.
 
 Exit status: 0 told, or all serve it; 1 not all in time; 2 it cannot be used like this, or the
 control plane cannot be asked.
@@ -13,6 +15,7 @@ import asyncio
 import os
 import sys
 import time
+from datetime import datetime
 from typing import NamedTuple
 
 import aiohttp
@@ -30,7 +33,25 @@ _ASK_S = 1.0
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _SHOWN_CHARS = 300
-_COLUMNS = ("INSTANCE", "STATE", "REVISION", "BEHIND", "AGE", "APPLICATION", "SOURCE", "LAST ERROR")
+_WAITED_ITEMS = 500
+"""Laggards that are looked at one by one while waiting: a page of the list."""
+_NAMED = 5
+_QUIET_S = 3.0
+"""Before anybody is named: most changes are everywhere by then."""
+_AGAIN_S = 10.0
+_SILENT_MS = 60_000
+"""Two standings that did not come: with less a sidecar that is alive would be given up."""
+_COLUMNS = (
+    *("INSTANCE", "STATE", "REVISION", "BEHIND", "AGE", "HEARD"),
+    *("APPLICATION", "SOURCE", "LAST ERROR"),
+)
+_LEGEND = """\
+states: current, serves what is current; behind, serves something else; unconfirmed, for a minute
+nobody confirmed what it serves, or it was not heard; missing, it was not heard for minutes.
+columns: BEHIND in revisions, AGE since what it serves was confirmed, HEARD since it last told,
+SOURCE its way to the control plane, LAST ERROR of its source, which may be over.
+docs/fleet.md says what to do about each.
+"""
 
 
 class _Unusable(Exception):
@@ -55,6 +76,8 @@ class _Command:
 
     def configure(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.epilog = _LEGEND
         parser.add_argument("--project", metavar="KEY", help="the project [default]")
         parser.add_argument("--environment", metavar="KEY", help="the environment [production]")
         parser.add_argument(
@@ -65,6 +88,13 @@ class _Command:
         )
         parser.add_argument(
             "--timeout", metavar="S", type=_seconds, default=300.0, help="longest wait [300]"
+        )
+        parser.add_argument(
+            "--missing-after",
+            metavar="S",
+            type=_silence,
+            help="do not wait for sidecars that were silent for so long, 60 at least, because they"
+            " tell twice a minute that they are there [as long as the control plane says: 300]",
         )
         parser.add_argument(
             "--limit", metavar="N", type=_limit, default=20, help="laggards shown, at most 500 [20]"
@@ -84,13 +114,14 @@ class _Command:
             asking = _Asking(url, admin_token(args.token_file), args)
             fleet, lacking = asyncio.run(asking.until_served(args.wait_for, args.timeout))
         except (_Unusable, _Unanswered, BadTokenError) as error:
-            sys.stderr.write(printable(f"matrixflag fleet: {error}\n"))
+            _say(str(error))
             return 2
-        print_out(printable(_json(fleet) if args.format == "json" else _text(fleet)))
+        json = args.format == "json"
+        print_out(printable(_json(fleet) if json else _text(fleet, args.limit)))
         if lacking:
-            sys.stderr.write(f"matrixflag fleet: after {args.timeout:g} s, {lacking}\n")
+            _say(f"after {args.timeout:g} s, {lacking}")
         elif args.wait_for is not None and not fleet.instances:
-            sys.stderr.write("matrixflag fleet: no sidecar has told what it serves\n")
+            _say("no sidecar has told what it serves")
         return int(bool(lacking))
 
 
@@ -101,11 +132,14 @@ class _Asking:
     """Questions to one control plane, about one environment."""
 
     def __init__(self, url: str, token: str, args: argparse.Namespace) -> None:
-        query = {"limit": str(args.limit)}
+        limit = args.limit if args.wait_for is None else _WAITED_ITEMS
+        query = {"limit": str(limit)}
         query |= {} if args.project is None else {"project": args.project}
         query |= {} if args.environment is None else {"environment": args.environment}
         self._url = URL(url + FLEET_PATH).with_query(query)
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._missing_after_s: float | None = args.missing_after
+        self._say_at_s = time.monotonic() + _QUIET_S
 
     async def until_served(self, wanted: int | None, timeout_s: float) -> tuple[Fleet, str]:
         """Return the fleet once all serve what is wanted (0 is what is current), and what lacks.
@@ -133,10 +167,18 @@ class _Asking:
                         # a new epoch counts anew: what is current then is what was waited for
                         anew = wanted == 0 or target is not None
                         target = _Target(fleet.epoch, fleet.revision if anew else wanted)
-                    lacking = _lacking(fleet, target)
+                    lacking = _lacking(fleet, target, self._missing_after_s)
                     if not lacking or time.monotonic() >= until_s:
                         return fleet, lacking
+                    self._tell(lacking)
                 await asyncio.sleep(min(_ASK_S, max(0.0, until_s - time.monotonic())))
+
+    def _tell(self, lacking: str) -> None:
+        """Say now and then what is waited for."""
+        now_s = time.monotonic()
+        if now_s >= self._say_at_s:
+            self._say_at_s = now_s + _AGAIN_S
+            _say(f"waiting: {lacking}")
 
     async def _ask(self, session: aiohttp.ClientSession) -> Fleet:
         try:
@@ -162,8 +204,16 @@ class _Asking:
             raise _Unusable(f"{self._url}: no control plane answers like that") from None
 
 
-def _lacking(fleet: Fleet, target: _Target) -> str:
+def _say(text: str) -> None:
+    sys.stderr.write(printable(f"matrixflag fleet: {text}\n"))
+    sys.stderr.flush()
+
+
+def _lacking(fleet: Fleet, target: _Target, missing_after_s: float | None) -> str:
     """Return why a revision, or a later one, is not known to be everywhere; empty when it is."""
+    missing_ms = fleet.missing_after_ms
+    if missing_after_s is not None:
+        missing_ms = min(missing_ms, round(missing_after_s * 1000))
     served = sum(
         group.instances
         for group in fleet.revisions
@@ -171,24 +221,44 @@ def _lacking(fleet: Fleet, target: _Target) -> str:
         and group.revision is not None
         and group.revision >= target.revision
     )
-    lacking = fleet.instances - fleet.states["missing"] - served
+    laggards = [i for i in fleet.items if i.state != "missing" and not _serves(i, target)]
+    waited_for = [item for item in laggards if item.silent_ms < missing_ms]
+    given_up = len(laggards) - len(waited_for)
+    lacking = fleet.instances - fleet.states["missing"] - given_up - served
     if lacking:
         of_all = f"{lacking} of {lacking + served} sidecars"
-        return f"{of_all} do not serve revision {target.revision}"
+        names = ", ".join(_waited(item, missing_ms) for item in waited_for[:_NAMED])
+        more = f", and {lacking - _NAMED} more" if lacking > _NAMED else ""
+        return f"{of_all} do not serve revision {target.revision}: {names}{more}"
     if fleet.revision < target.revision:
         return f"revision {target.revision} is not published"
     # what this replica does not know of may lag
     return "" if fleet.complete else "Redis is away: what other replicas heard is not known"
 
 
+def _serves(item: InstanceStanding, target: _Target) -> bool:
+    revision = -1 if item.revision is None else item.revision
+    return item.epoch == target.epoch and revision >= target.revision
+
+
+def _waited(item: InstanceStanding, missing_ms: int) -> str:
+    """Return who is waited for; of one that is silent, how long it still is."""
+    serves = "nothing yet" if item.revision is None else f"revision {item.revision}"
+    text = f"{item.instance} (serves {serves}, heard {_ago(item.silent_ms)} ago"
+    if item.silent_ms < _SILENT_MS:
+        return text + ")"
+    still_s = (missing_ms - item.silent_ms + 999) // 1000
+    return f"{text}; if it is dead it is waited for until it is missing, in {still_s} s)"
+
+
 def _json(fleet: Fleet) -> str:
     return msgspec.json.format(msgspec.json.encode(fleet), indent=2).decode() + "\n"
 
 
-def _text(fleet: Fleet) -> str:
+def _text(fleet: Fleet, limit: int) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in fleet.states.items())
     lines = [
-        f"{fleet.project}/{fleet.environment}: revision {fleet.revision}, published "
+        f"{fleet.project}/{fleet.environment}: revision {fleet.revision} is current, published at "
         f"{fleet.published_at}",
         f"{fleet.instances} sidecars: {counts}",
     ]
@@ -199,7 +269,7 @@ def _text(fleet: Fleet) -> str:
             f"{fleet.names_shared} names are shared by several sidecars, of which one is seen: "
             "give each a MATRIXFLAG_INSTANCE of its own"
         )
-    laggards = [item for item in fleet.items if item.state != "current"]
+    laggards = [item for item in fleet.items if item.state != "current"][:limit]
     if laggards:
         rows = [_COLUMNS, *map(_row, laggards)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -219,11 +289,32 @@ def _row(item: InstanceStanding) -> tuple[str, ...]:
         item.state,
         "-" if item.revision is None else str(item.revision),
         "-" if item.behind_by is None else str(item.behind_by),
-        f"{item.age_ms / 1000:.0f} s",
+        "-" if item.revision is None else _ago(item.age_ms),
+        f"{_ago(item.silent_ms)} ago",
         f"{item.application} {item.application_version}".strip() or "-",
         item.source or "-",
-        item.last_error or "-",
+        _last_error(item),
     )
+
+
+def _last_error(item: InstanceStanding) -> str:
+    """Return the kind of the last error and how long ago it was, which may be long over."""
+    if item.last_error is None:
+        return "-"
+    if item.last_error_at is None:
+        return item.last_error
+    heard, at = (datetime.fromisoformat(text) for text in (item.heard_at, item.last_error_at))
+    ago_ms = item.silent_ms + round((heard - at).total_seconds() * 1000)
+    return f"{item.last_error}, {_ago(ago_ms)} ago"
+
+
+def _ago(ms: int) -> str:
+    """Return a time in the unit that a person would take."""
+    s = max(0, ms) / 1000
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if s >= 2 * unit_s:
+            return f"{s / unit_s:.0f} {unit}"
+    return f"{s:.0f} s"
 
 
 def _detail(body: bytes) -> str:
@@ -249,6 +340,13 @@ def _limit(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 500):
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a whole number from 1 to 500")
     return int(text)
+
+
+def _silence(text: str) -> float:
+    value = _seconds(text)
+    if value * 1000 < _SILENT_MS:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is less than {_SILENT_MS // 1000} seconds")
+    return value
 
 
 def _seconds(text: str) -> float:

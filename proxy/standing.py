@@ -132,7 +132,7 @@ class Teller:
         """Return how things stand now."""
         settings, holder, status = self._settings, self._holder, self._status
         header = None if holder.served is None else holder.served.header
-        error = status.last_error
+        error, error_at = status.last_error, status.last_error_at
         return Standing(
             instance=settings.instance,
             application=settings.application,
@@ -148,6 +148,7 @@ class Teller:
             state=status.state,
             refused=holder.refusals.total(),
             last_error=None if error is None else error.partition(":")[0],
+            last_error_ms=None if error_at is None else status.ago_ms(error_at),
             uptime_ms=round(self._lifecycle.uptime_s() * 1000),
             run=self._run,
         )

@@ -98,13 +98,10 @@ def filter_problem(name: str, text: str) -> str:
             text == action or (text[-1:] == "." and action.startswith(text)) for action in ACTIONS
         ):
             return ""
-        kinds = {f"{action.partition('.')[0]}." for action in ACTIONS}
-        return f"{text[:_SHOWN_CHARS]!a} is no action{_nearest(text, [*ACTIONS, *sorted(kinds)])}"
+        all_of = sorted({f"{action.partition('.')[0]}." for action in ACTIONS})
+        return f"{text[:_SHOWN_CHARS]!a} is no action{_nearest(text, [*ACTIONS, *all_of])}"
     kind, colon, rest = text.partition(":")
-    if name == "target":
-        words, kinds = (), _TARGET_KINDS
-    else:
-        words, kinds = _ACTORS, _ACTOR_KINDS
+    words, kinds = ((), _TARGET_KINDS) if name == "target" else (_ACTORS, _ACTOR_KINDS)
     if text in words or (colon and rest and kind in kinds):
         return ""
     known = ", ".join([*words, *(f"{kind}:..." for kind in kinds)])

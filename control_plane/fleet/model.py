@@ -24,8 +24,8 @@ __all__ = [
     "DROPPED_MS",
     "MAX_INSTANCES",
     "MISSING_MS",
-    "STALE_MS",
     "STATES",
+    "UNCONFIRMED_MS",
     "EnvironmentFleet",
     "Dropped",
     "Filter",
@@ -44,7 +44,7 @@ __all__ = [
 MAX_INSTANCES = 50_000
 """Of an environment; beyond it the environment wants to be several."""
 
-STALE_MS = 60_000
+UNCONFIRMED_MS = 60_000
 """Two standings that did not come, and what was confirmed before the last that did."""
 
 MISSING_MS = 5 * 60_000
@@ -53,9 +53,14 @@ MISSING_MS = 5 * 60_000
 DROPPED_MS = 60 * 60_000
 """After which a missing instance is forgotten: fleets that scale leave thousands a day behind."""
 
-STATES: tuple[InstanceState, ...] = ("current", "behind", "stale", "missing")
+STATES: tuple[InstanceState, ...] = ("current", "behind", "unconfirmed", "missing")
 
-_LAGGARDS_FIRST: dict[InstanceState, int] = {"stale": 0, "behind": 1, "missing": 2, "current": 3}
+_LAGGARDS_FIRST: dict[InstanceState, int] = {
+    "unconfirmed": 0,
+    "behind": 1,
+    "missing": 2,
+    "current": 3,
+}
 _MAX_MS = 10 * 366 * 24 * 3600 * 1000  # ten years; clocks and counters that say more are wrong
 _MAX_COUNT = (1 << 53) - 1  # what every JSON reader can hold
 _A_STEP = 100  # instances; some 0.2 ms
@@ -73,9 +78,13 @@ class Heard(msgspec.Struct, frozen=True):
         """When it began to serve what it serves, by the control plane's clock."""
         return self.heard_ms - (self.standing.serving_ms or 0)
 
+    def silent_ms(self, now_ms: int) -> int:
+        """Return how long nothing was heard of it."""
+        return max(0, now_ms - self.heard_ms)
+
     def age_ms(self, now_ms: int) -> int:
         """Return how long ago what it serves was known to be confirmed; its silence counts."""
-        return (self.standing.age_ms or 0) + max(0, now_ms - self.heard_ms)
+        return (self.standing.age_ms or 0) + self.silent_ms(now_ms)
 
 
 def bounded(standing: Standing) -> Standing:
@@ -86,6 +95,7 @@ def bounded(standing: Standing) -> Standing:
         serving_ms=_within(standing.serving_ms, _MAX_MS),
         age_ms=_within(standing.age_ms, _MAX_MS),
         refused=_within(standing.refused, _MAX_COUNT),
+        last_error_ms=_within(standing.last_error_ms, _MAX_MS),
         uptime_ms=_within(standing.uptime_ms, _MAX_MS),
     )
 
@@ -96,8 +106,8 @@ def state_of(
     """Return how an instance stands against what is current."""
     if now_ms - heard.heard_ms >= missing_ms:
         return "missing"
-    if heard.age_ms(now_ms) >= STALE_MS:
-        return "stale"
+    if heard.age_ms(now_ms) >= UNCONFIRMED_MS:
+        return "unconfirmed"
     standing = heard.standing
     if standing.digest == current.digest:
         return "current"
@@ -170,7 +180,7 @@ class EnvironmentFleet:
         connected = {
             name
             for name, heard in self.instances.items()
-            if now_ms - heard.heard_ms < STALE_MS and heard.standing.digest != pointer.digest
+            if now_ms - heard.heard_ms < UNCONFIRMED_MS and heard.standing.digest != pointer.digest
         }
         self.revisions.published(pointer, published_ms, connected)
 

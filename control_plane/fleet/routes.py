@@ -160,8 +160,8 @@ ROUTES = (
         ),
         responses={200: Fleet},
         description="The summary is of all sidecars of the environment, whatever is listed. "
-        "Laggards are listed first: stale ones, those that are behind, missing ones. `complete` is "
-        "false while Redis is away: then it is what this replica was told.",
+        "Laggards are listed first: unconfirmed ones, those that are behind, missing ones. "
+        "`complete` is false while Redis is away: then it is what this replica was told.",
     ),
     Route(
         method="GET",

@@ -379,6 +379,7 @@ class FleetService:
             most_behind=survey.most_behind,
             behind_since=_time(survey.behind_since_ms),
             oldest_age_ms=survey.oldest_age_ms,
+            missing_after_ms=self._missing_ms,
             names_shared=len(shared),
             revisions=[
                 RevisionStanding(epoch, revision, count)
@@ -419,13 +420,21 @@ def _instance(listed: Listed, now_ms: int, shared: Collection[str]) -> InstanceS
         serving_since=None if standing.revision is None else _time(heard.serving_since_ms),
         age_ms=heard.age_ms(now_ms),
         age_estimated=standing.age_estimated,
+        silent_ms=heard.silent_ms(now_ms),
         heard_at=str(_time(heard.heard_ms)),
         started_at=str(_time(heard.heard_ms - standing.uptime_ms)),
         source=standing.state,
         refused=standing.refused,
         last_error=standing.last_error,
+        last_error_at=_last_error_at(heard),
         name_shared=standing.instance in shared,
     )
+
+
+def _last_error_at(heard: Heard) -> str | None:
+    """Return when the last error was; sidecars of before this was told do not say."""
+    ago_ms = heard.standing.last_error_ms
+    return None if ago_ms is None else _time(heard.heard_ms - ago_ms)
 
 
 def _spread(convergence: Convergence) -> RevisionSpread:

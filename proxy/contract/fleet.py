@@ -46,9 +46,10 @@ _MAX_WORD_CHARS = 64  # of states and kinds of errors
 _MAX_ID_CHARS = 200  # of epochs and digests
 _LABEL_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,62})")
 
-InstanceState = Literal["current", "behind", "stale", "missing"]
-"""`current`: serves the current content. `behind`: serves another. `stale`: what it serves was not
-confirmed for a minute, its own silence included. `missing`: nothing was heard for five minutes."""
+InstanceState = Literal["current", "behind", "unconfirmed", "missing"]
+"""`current`: serves the current content. `behind`: serves another. `unconfirmed`: what it serves
+was not confirmed for a minute, its own silence included. `missing`: nothing was heard for five
+minutes, or as long as the control plane is told to wait."""
 
 
 class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -59,7 +60,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     `revision` and `digest` are what it serves, `serving_ms` for how long, `age_ms` how long ago
     that was last known as current, `age_estimated` when that hangs on wall clocks; null before the
     first snapshot. `state` is its source's, `refused` how many snapshots it did not take,
-    `last_error` the kind of the last failure. `leaving` is said once, by the last one.
+    `last_error` the kind of the last failure and `last_error_ms` how long ago that was. `leaving`
+    is said once, by the last one.
     """
 
     instance: str
@@ -76,6 +78,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     state: str = ""
     refused: int = 0
     last_error: str | None = None
+    last_error_ms: int | None = None
     uptime_ms: int = 0
     run: str = ""
     leaving: bool = False
@@ -112,8 +115,10 @@ class InstanceStanding(msgspec.Struct, frozen=True):
     `behind_by` are the revisions that it lacks, null where they cannot be counted: in another
     epoch, or before its first; `behind_since` when the first of them was published, as far as that
     is remembered. `age_ms` is since what it serves was last known to be confirmed, its silence
-    included. `source` is the state of its source: streaming, polling, disconnected. `name_shared`
-    is true when several processes told under this name lately: only the last one is seen.
+    included; `silent_ms` since it was last heard, `heard_at`. `last_error` was at `last_error_at`,
+    and may be long over. `source` is the state of its source: streaming, polling, disconnected.
+    `name_shared` is true when several processes told under this name lately: only the last one is
+    seen.
     """
 
     instance: str
@@ -130,11 +135,13 @@ class InstanceStanding(msgspec.Struct, frozen=True):
     serving_since: str | None
     age_ms: int
     age_estimated: bool
+    silent_ms: int
     heard_at: str
     started_at: str
     source: str
     refused: int
     last_error: str | None
+    last_error_at: str | None
     name_shared: bool
 
 
@@ -144,6 +151,7 @@ class Fleet(msgspec.Struct, frozen=True):
     `epoch`, `revision` and `digest` are what they should serve, since `published_at`. `complete`
     is false while what other replicas heard is not known, because Redis is away. `most_behind` is
     in revisions, and `behind_since` is when the first revision was published that somebody lacks.
+    Who is silent for `missing_after_ms` is missing.
     `names_shared` are names that several sidecars have, so that there are more than are counted.
     `applications`, `revisions` and `labels`, of the label named by `by`, are the largest groups;
     `matching` are the instances that the filters let through, of which `items` is a page.
@@ -161,6 +169,7 @@ class Fleet(msgspec.Struct, frozen=True):
     most_behind: int
     behind_since: str | None
     oldest_age_ms: int
+    missing_after_ms: int
     names_shared: int
     revisions: list[RevisionStanding]
     applications: list[ApplicationStanding]

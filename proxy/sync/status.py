@@ -92,6 +92,10 @@ class SyncStatus:
         self.last_error = f"{kind}: {detail}"[:_MAX_DETAIL_CHARS]
         self.last_error_at = self._wall_clock()
 
+    def ago_ms(self, at: float) -> int:
+        """Return how long ago a time of here was; 0 when the clock was set back since."""
+        return max(0, round((self._wall_clock() - at) * 1000))
+
     def report(self, problems: Sequence[Problem]) -> None:
         """Replace the problems of the file."""
         self.problems = tuple(problems[:MAX_PROBLEMS])

@@ -19,7 +19,7 @@ from control_plane.metrics import (
 from tests.support.api import Api
 
 FLEET = FleetFigures(
-    {"current": 6, "behind": 1, "stale": 0, "missing": 2},
+    {"current": 6, "behind": 1, "unconfirmed": 0, "missing": 2},
     4.5,
     0,
     Convergence("e1", 7, 1_800_000_000_000, 7, 6, 0, 120, None, None),

@@ -83,7 +83,7 @@ async def test_the_story_of_the_page_is_true(api: Api) -> None:
         {"region": "eu"},
         "current",
     )
-    assert "1 current, 0 behind, 0 stale, 0 missing" in await paste(api, "matrixflag fleet")
+    assert "1 current, 0 behind, 0 unconfirmed, 0 missing" in await paste(api, "matrixflag fleet")
 
 
 async def test_who_stops_is_gone(api: Api, tmp_path: Path) -> None:

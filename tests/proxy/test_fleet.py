@@ -23,11 +23,15 @@ async def control_plane(api: Api, monkeypatch: pytest.MonkeyPatch) -> Api:
     return api
 
 
-def serve(api: Api, instance: str, **members: Any) -> None:
-    """Have an instance tell that it serves what is current."""
+def serve(api: Api, instance: str, *, silent_s: float = 0.0, **members: Any) -> None:
+    """Have an instance tell that it serves what is current, so long ago."""
     pointer = api.app[SYNC].current("default", "production").pointer()
     known = {"epoch": pointer.epoch, "revision": pointer.revision, "digest": pointer.digest}
-    api.app[FLEET].hear("default", "production", Standing(instance, **(known | members)))
+    service = api.app[FLEET]
+    now_ms, ago_ms = service._now_ms, round(silent_s * 1000)
+    service._now_ms = lambda: now_ms() - ago_ms
+    service.hear("default", "production", Standing(instance, **(known | members)))
+    service._now_ms = now_ms
 
 
 async def fleet(*arguments: str) -> int:
@@ -45,7 +49,7 @@ async def test_it_tells_how_the_fleet_stands(
         serve(control_plane, f"good-{number}")
     assert await fleet() == 0
     told = capsys.readouterr().out
-    assert "4 sidecars: 3 current, 1 behind, 0 stale, 0 missing" in told
+    assert "4 sidecars: 3 current, 1 behind, 0 unconfirmed, 0 missing" in told
     row = next(line.split() for line in told.splitlines() if line.startswith("slow"))
     assert row[1] == "behind"
     assert row[3] == "1"
@@ -138,6 +142,61 @@ async def test_what_others_heard_is_waited_for(
     assert "Redis is away" in capsys.readouterr().err
 
 
+async def test_who_is_waited_for_is_named_and_for_how_long(
+    control_plane: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that was killed is no laggard that will come: nobody wonders for five minutes."""
+    monkeypatch.setattr("proxy.fleet._QUIET_S", 0.0)
+    serve(control_plane, "killed", silent_s=75)
+    await put_flag(control_plane.app[REPLICA], "f")
+    serve(control_plane, "good")
+    assert await fleet("--wait-for", "current", "--timeout", "1.5") == 1
+    told = capsys.readouterr().err
+    for line in ("waiting: 1 of 2", "after 1.5 s, 1 of 2"):
+        assert f"{line} sidecars do not serve revision 2: killed (serves revision 1, heard" in told
+    assert "until it is missing, in 22" in told
+
+
+async def test_who_is_silent_for_too_long_is_not_waited_for(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the silence that is asked for, which cannot be longer than the control plane's."""
+    serve(control_plane, "killed", silent_s=75)
+    serve(control_plane, "slow", silent_s=50)
+    await put_flag(control_plane.app[REPLICA], "f")
+    arguments = ("--wait-for", "current", "--timeout", "0", "--missing-after")
+    assert await fleet(*arguments, "60") == 1
+    told = capsys.readouterr().err
+    assert "1 of 1 sidecars" in told
+    assert "slow (" in told
+    assert "killed (" not in told
+    assert "if it is dead" not in told
+    serve(control_plane, "slow")
+    assert await fleet(*arguments, "9999") == 1
+    assert await fleet(*arguments, "60") == 0
+
+
+async def test_when_the_last_error_was_is_told(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of yesterday is not why somebody lags now."""
+    serve(control_plane, "new", digest="d", last_error="refused", last_error_ms=30_000)
+    serve(control_plane, "old", digest="d", last_error="connect", last_error_ms=7_300_000)
+    serve(control_plane, "odd", digest="d", last_error="timeout", last_error_ms=10**18)
+    serve(control_plane, "earlier", digest="d", last_error="idle")
+    serve(control_plane, "none", digest="d")
+    assert await fleet() == 0
+    rows = capsys.readouterr().out.splitlines()
+    last = {row.split()[0]: row for row in rows if "behind  " in row}
+    assert last["new"].endswith("refused, 30 s ago")
+    assert last["old"].endswith("connect, 2 h ago")
+    assert last["odd"].endswith(" d ago")
+    assert last["earlier"].endswith("  idle")
+    assert last["none"].endswith("  -")
+    answer = (await control_plane.ask("GET", "/api/v1/fleet?instance=new")).json["items"][0]
+    assert answer["last_error_at"] < answer["heard_at"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -188,6 +247,8 @@ async def test_a_control_plane_that_is_away_is_waited_for(
         ("--timeout", "nan"),
         ("--limit", "0"),
         ("--limit", "501"),
+        ("--missing-after", "59"),
+        ("--missing-after", "x"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(arguments: tuple[str, ...]) -> None:

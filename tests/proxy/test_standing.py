@@ -141,6 +141,8 @@ async def test_a_swap_is_told_with_all_there_is(ear: Ear, session: aiohttp.Clien
     )
     assert (told.epoch, told.revision, told.digest) == (header.epoch, 7, header.digest)
     assert (told.version, told.state, told.last_error) == (__version__, "polling", "http_503")
+    assert told.last_error_ms is not None
+    assert 0 <= told.last_error_ms < 60_000
     assert told.serving_ms is not None
     assert told.age_ms is not None
     assert not told.leaving

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from control_plane.fleet.model import (
     DROPPED_MS,
     MISSING_MS,
-    STALE_MS,
     STATES,
+    UNCONFIRMED_MS,
     EnvironmentFleet,
     Filter,
     Heard,
@@ -42,11 +42,11 @@ def survey(fleet: EnvironmentFleet, published: Published = NONE_KNOWN, **options
         (0, {"revision": 43}, "current"),  # this replica has not heard of it yet
         (0, {"revision": 43, "epoch": "e0"}, "behind"),
         (0, {"revision": 40, "digest": "d42"}, "current"),  # the content is the same
-        (0, {"age_ms": STALE_MS}, "stale"),
-        (0, {"age_ms": STALE_MS, "revision": 41}, "stale"),
-        (STALE_MS - 501, {}, "current"),
-        (STALE_MS - 500, {}, "stale"),  # silence ages
-        (MISSING_MS - 1, {}, "stale"),
+        (0, {"age_ms": UNCONFIRMED_MS}, "unconfirmed"),
+        (0, {"age_ms": UNCONFIRMED_MS, "revision": 41}, "unconfirmed"),
+        (UNCONFIRMED_MS - 501, {}, "current"),
+        (UNCONFIRMED_MS - 500, {}, "unconfirmed"),  # silence ages
+        (MISSING_MS - 1, {}, "unconfirmed"),
         (MISSING_MS, {}, "missing"),
         (-3_600_000, {}, "current"),  # heard by a replica whose clock is ahead
     ],
@@ -134,7 +134,7 @@ def test_a_fleet_is_summed_up() -> None:
     fleet.take(Heard(standing("e", 1), NOW - MISSING_MS))
     published = Published([40, 41, 42], [NOW - 9_000, NOW - 5_000, NOW - 1_000])
     found = survey(fleet, published, by="region")
-    assert found.states == {"current": 2, "behind": 2, "stale": 0, "missing": 1}
+    assert found.states == {"current": 2, "behind": 2, "unconfirmed": 0, "missing": 1}
     assert found.revisions == {("e1", 42): 2, ("e1", 40): 1, (None, None): 1}
     assert (found.most_behind, found.behind_since_ms) == (2, NOW - 5_000)
     assert found.oldest_age_ms == 7_000
@@ -145,13 +145,13 @@ def test_a_fleet_is_summed_up() -> None:
 
 
 def test_pages_have_laggards_first_and_everybody_once() -> None:
-    """Stale, behind by most, missing, current; each page goes on where the last ended."""
+    """Unconfirmed, behind by most, missing, current; each page goes on where the last ended."""
     fleet = EnvironmentFleet()
     names = [f"i-{number}" for number in range(300)]
     random.Random(4).shuffle(names)
     for number, name in enumerate(names):
         revision = 42 - number % 3
-        silent_ms = (0, 0, STALE_MS, MISSING_MS)[number % 4]
+        silent_ms = (0, 0, UNCONFIRMED_MS, MISSING_MS)[number % 4]
         fleet.take(Heard(standing(name, revision), NOW - silent_ms))
     seen: list[tuple[str, int | None, str]] = []
     after = None
@@ -162,7 +162,7 @@ def test_pages_have_laggards_first_and_everybody_once() -> None:
         seen += [(i.state, i.heard.standing.revision, i.heard.standing.instance) for i in page]
         after = page[-1].place
     assert sorted(name for _, _, name in seen) == sorted(names)
-    order = {"stale": 0, "behind": 1, "missing": 2, "current": 3}
+    order = {"unconfirmed": 0, "behind": 1, "missing": 2, "current": 3}
     assert seen == sorted(seen, key=lambda row: (order[row[0]], row[1] or 0, row[2]))
     assert {row[0] for row in seen} == set(STATES)
 

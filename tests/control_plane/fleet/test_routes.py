@@ -60,7 +60,7 @@ async def test_the_fleet_is_empty_until_somebody_tells(api: Api) -> None:
         pointer.digest,
     )
     assert fleet["complete"] is True
-    assert fleet["states"] == {"current": 0, "behind": 0, "stale": 0, "missing": 0}
+    assert fleet["states"] == {"current": 0, "behind": 0, "unconfirmed": 0, "missing": 0}
     assert fleet["items"] == []
     assert (await ask(api, FLEET_REVISIONS_PATH))["items"] == []
 
@@ -77,7 +77,7 @@ async def test_a_change_puts_instances_behind_until_they_tell(api: Api) -> None:
     assert (await ask(api))["states"]["current"] == 2
     await put_flag(api.replica, "new")
     fleet = await ask(api, by="region")
-    assert fleet["states"] == {"current": 0, "behind": 2, "stale": 0, "missing": 0}
+    assert fleet["states"] == {"current": 0, "behind": 2, "unconfirmed": 0, "missing": 0}
     assert fleet["most_behind"] == 1
     assert fleet["behind_since"] == fleet["published_at"]
     assert fleet["applications"] == [
