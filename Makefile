@@ -89,8 +89,8 @@ lock: $(TOOLS)/bin/uv ## requirements.lock and those of the images: what is inst
 	$(COMPILE) --upgrade --constraint requirements.lock pyproject.toml -o docker/sidecar.lock
 	$(COMPILE) --upgrade docker/build.in -o docker/build.lock
 
-audit: $(TOOLS)/bin/pip-audit ## known vulnerabilities of what is locked; asks a public database, so not in CI
-	$(TOOLS)/bin/pip-audit --require-hashes --disable-pip -r requirements.lock -r docker/build.lock $(ARGS)
+audit: $(TOOLS)/bin/pip-audit ## known vulnerabilities of what is locked; asks a public database, so not in CI; fails where that does not answer
+	$(TOOLS)/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.lock -r docker/build.lock $(ARGS)
 
 clean: ## remove what was installed and built, not the data
 	rm -rf $(VENV) build dist *.egg-info tests/clients/node_modules tests/clients/go/target tests/clients/java/target .mypy_cache .pytest_cache .ruff_cache .hypothesis
