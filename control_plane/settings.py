@@ -5,7 +5,7 @@ The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; 
 reported at once, by name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,12 +21,11 @@ from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
 from control_plane.web.address import FORWARDED_HEADERS
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
-from proxy.contract.settings import SettingsError, read, setting
+from proxy.contract.settings import SettingsError, read, rows, setting
 
 __all__ = ["Settings", "redis_address"]
 
-_MAX_SECRET_FILE_BYTES = 4_096
-_MAX_KEYS_FILE_BYTES = 65_536  # eight blocks of PEM are a kilobyte
+_MAX_FILE_BYTES = 65_536  # of secrets; eight blocks of PEM are a kilobyte
 
 
 def redis_address(text: str) -> str:
@@ -183,12 +182,16 @@ class Settings:
         env="SECRET_KEY",
         secret=True,
     )
+    secret_key_file: Path | None = setting(
+        None, "File that holds this secret.", parse=Path, env="SECRET_KEY_FILE"
+    )
     admin_email: str = setting(
         "", "Address of the first administrator, who is made when there are no users.", parse=str
     )
     admin_password: str = setting(
         "", "Password of the first administrator.", parse=str, secret=True
     )
+    admin_password_file: Path | None = setting(None, "File that holds this password.", parse=Path)
     session_days: float = setting(
         30.0, "Days after which a session ends in any case.", parse=number(float, 0.01, 3650.0)
     )
@@ -355,9 +358,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         problems = []
-        if not self.admin_token and not is_loopback(self.host):
+        logins = self.secret_key or self.secret_key_file
+        if not (self.admin_token or logins) and not is_loopback(self.host):
             problems.append(
-                f"MATRIXFLAG_HOST: {self.host} is reachable from other machines; set ADMIN_TOKEN, "
+                f"MATRIXFLAG_HOST: {self.host} is reachable from other machines, and nobody could "
+                "do anything there; set SECRET_KEY, and ADMIN_TOKEN for the first administrator, "
                 "or listen on 127.0.0.1"
             )
         if self.dev and not is_loopback(self.host):
@@ -369,17 +374,21 @@ class Settings:
             )
         if self.port and self.port == self.metrics_port:
             problems.append(f"METRICS_PORT: {self.port} is MATRIXFLAG_PORT too")
-        if bool(self.admin_email) != bool(self.admin_password):
+        if bool(self.admin_email) != bool(self.admin_password or self.admin_password_file):
             problems.append("MATRIXFLAG_ADMIN_EMAIL and MATRIXFLAG_ADMIN_PASSWORD go together")
-        if self.admin_email:
+        if self.admin_email and not self.admin_password_file:
             named = plain_email(self.admin_email)
             wrong = check_email(named, "") + check_password(self.admin_password, named)
             problems += [
                 f"MATRIXFLAG_ADMIN_{each.pointer[1:].upper()}: {each.message}" for each in wrong
             ]
         problems += self._problems_of_oidc()
-        if self.signing_keys and self.signing_keys_file is not None:
-            problems.append("MATRIXFLAG_SIGNING_KEYS and --signing-keys-file exclude each other")
+        variables = {row.field: row.env for row in rows(type(self))}
+        problems += [
+            f"{variables[name]} and {_file_flag(name)} exclude each other"
+            for name in _IN_FILES
+            if getattr(self, name) and getattr(self, f"{name}_file") is not None
+        ]
         if problems:
             raise SettingsError(problems)
 
@@ -391,7 +400,7 @@ class Settings:
             f"{name}CLIENT_ID": self.oidc_client_id,
             f"{name}ROLES": self.oidc_roles,
             "MATRIXFLAG_PUBLIC_URL": self.public_url,
-            "SECRET_KEY": self.secret_key,
+            "SECRET_KEY": self.secret_key or self.secret_key_file,
         }
         problems = [f"{name}ISSUER: needs {each}" for each, value in needed.items() if not value]
         if "openid" not in self.oidc_scopes.split():
@@ -399,8 +408,6 @@ class Settings:
         secret = self.oidc_client_secret or self.oidc_client_secret_file
         if any(each.startswith("HS") for each in self.oidc_algorithms) and not secret:
             problems.append(f"{name}ALGORITHMS: HS... needs {name}CLIENT_SECRET")
-        if self.oidc_client_secret and self.oidc_client_secret_file is not None:
-            problems.append(f"{name}CLIENT_SECRET and --oidc-client-secret-file exclude each other")
         return problems
 
     @classmethod
@@ -413,46 +420,48 @@ class Settings:
         return read(cls, environ, args, _with_files)
 
 
+_IN_FILES: dict[str, Callable[[str], Any]] = {
+    "secret_key": _secrets,
+    "admin_password": str,
+    "oidc_client_secret": str.strip,
+    "signing_keys": parse_signing_keys,
+}
+"""What can stand in a file, which `<name>_file` names, and what is made of its text."""
+
+
+def _file_flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}-file"
+
+
 def _with_files(values: dict[str, Any]) -> list[str]:
     """Put what is in files in the place of their paths; return what is wrong with them."""
     problems = []
-    for field, read_file in (
-        ("signing_keys", _signing_keys_in),
-        ("oidc_client_secret", _secret_in),
-    ):
-        path = values.get(f"{field}_file")
-        if path is None or values.get(field):
+    for name, parse in _IN_FILES.items():
+        path = values.get(f"{name}_file")
+        if path is None or values.get(name):
             continue
         try:
-            values[field] = read_file(path)
+            values[name] = parse(_text_in(path))
         except ValueError as error:
-            problems.append(f"--{field.replace('_', '-')}-file {path}: {error}")
+            problems.append(f"{_file_flag(name)} {path}: {error}")
         else:
-            del values[f"{field}_file"]
+            del values[f"{name}_file"]
     return problems
 
 
-def _signing_keys_in(path: Path) -> tuple[SigningKey, ...]:
-    return parse_signing_keys(_text_of(path, _MAX_KEYS_FILE_BYTES, "ascii", "keys"))
-
-
-def _secret_in(path: Path) -> str:
-    text = _text_of(path, _MAX_SECRET_FILE_BYTES, "utf-8", "a secret").strip()
-    if not text:
-        raise ValueError("is empty")
-    return text
-
-
-def _text_of(path: Path, max_bytes: int, encoding: str, what: str) -> str:
-    """Return what is in a file.
+def _text_in(path: Path) -> str:
+    """Return what a file of a secret holds, without the end of its last line.
 
     Raises:
-        ValueError: with the rest of a sentence that begins with its path.
+        ValueError: it cannot be read, or holds nothing.
     """
     try:
         with path.open("rb") as file:
-            return file.read(max_bytes).decode(encoding)
+            text = file.read(_MAX_FILE_BYTES).decode().rstrip("\r\n")
     except OSError as error:
         raise ValueError(error.strerror) from None
     except UnicodeDecodeError:
-        raise ValueError(f"does not hold {what}") from None
+        raise ValueError("does not hold text") from None
+    if not text.strip():
+        raise ValueError("is empty")
+    return text

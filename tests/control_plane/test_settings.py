@@ -12,6 +12,8 @@ from proxy.contract.settings import SettingsError, add_arguments, read, rows
 from tests.support.signing import signing_key
 
 TOKEN = "0123456789abcdef"
+SECRET = "0123456789abcdef" * 2
+PASSWORD = "correct horse battery"
 
 
 def test_the_defaults_are_safe() -> None:
@@ -104,11 +106,16 @@ def test_an_address_of_redis_that_makes_no_sense_is_refused_and_not_repeated(url
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "flags.example.com", "::"])
-def test_without_an_admin_token_only_loopback_is_listened_on(host: str) -> None:
+def test_where_nobody_can_log_in_only_loopback_is_listened_on(host: str) -> None:
     """Anybody on the network would be the administrator otherwise, or nobody."""
-    with pytest.raises(SettingsError, match="ADMIN_TOKEN"):
+    with pytest.raises(SettingsError, match=r"SECRET_KEY.*ADMIN_TOKEN"):
         read(Settings, {"MATRIXFLAG_HOST": host}, {})
-    assert read(Settings, {"MATRIXFLAG_HOST": host, "ADMIN_TOKEN": TOKEN}, {}).host == host
+    for name, value in (
+        ("ADMIN_TOKEN", TOKEN),
+        ("SECRET_KEY", SECRET),
+        ("SECRET_KEY_FILE", "/run/secrets/key"),
+    ):
+        assert read(Settings, {"MATRIXFLAG_HOST": host, name: value}, {}).host == host
 
 
 def test_dev_mode_can_be_had_by_no_variable_and_no_flag() -> None:
@@ -220,3 +227,77 @@ def test_second_factors_are_set_as_one_writes_them() -> None:
         made = read(Settings, {**given, "MATRIXFLAG_PUBLIC_URL": url}, {})
         assert made.require_second_factor == (Role.ADMIN, Role.MANAGER)
         assert made.public_url == url.lower().rstrip("/")
+
+
+def test_secrets_come_from_files_too(tmp_path: Path) -> None:
+    """As Kubernetes and others mount them, with the end of line that editors leave."""
+    key, password, client = (tmp_path / name for name in ("key", "password", "client"))
+    key.write_text(f"{SECRET},{SECRET[::-1]}\n")
+    password.write_text(f" {PASSWORD} \r\n")
+    client.write_text(" s3cret \n")
+    environ = {
+        "SECRET_KEY_FILE": str(key),
+        "MATRIXFLAG_ADMIN_EMAIL": "ada@example.com",
+        "MATRIXFLAG_ADMIN_PASSWORD_FILE": str(password),
+        "MATRIXFLAG_OIDC_CLIENT_SECRET_FILE": str(client),
+    }
+
+    made = Settings.load(environ, {})
+
+    assert made.secret_key == (SECRET, SECRET[::-1])
+    assert made.admin_password == f" {PASSWORD} "
+    assert made.oidc_client_secret == "s3cret"
+    assert not [secret for secret in (SECRET, PASSWORD, "s3cret") if secret in repr(made)]
+
+
+def test_all_that_is_wrong_with_files_of_secrets_is_told_at_once(tmp_path: Path) -> None:
+    """Each by its setting; nothing of what they hold."""
+    short, empty, binary = (tmp_path / name for name in ("short", "empty", "binary"))
+    short.write_text("hunter2")
+    empty.write_text("\n")
+    binary.write_bytes(b"\xff")
+    files = {
+        "SECRET_KEY_FILE": short,
+        "MATRIXFLAG_ADMIN_PASSWORD_FILE": empty,
+        "MATRIXFLAG_OIDC_CLIENT_SECRET_FILE": binary,
+        "MATRIXFLAG_SIGNING_KEYS_FILE": tmp_path / "none",
+    }
+    environ = {name: str(path) for name, path in files.items()}
+
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({**environ, "MATRIXFLAG_ADMIN_EMAIL": "ada@example.com"}, {})
+
+    said = "\n".join(caught.value.problems)
+    assert len(caught.value.problems) == 4
+    for text in ("32 characters", "is empty", "does not hold text", "No such file"):
+        assert text in said
+    assert "hunter2" not in said
+
+
+def test_a_bad_password_in_a_file_is_refused_like_any(tmp_path: Path) -> None:
+    """Its rules are the same; one that is missing is asked for."""
+    file = tmp_path / "password"
+    file.write_text("short")
+    environ = {"MATRIXFLAG_ADMIN_PASSWORD_FILE": str(file)}
+
+    with pytest.raises(SettingsError, match="MATRIXFLAG_ADMIN_PASSWORD: "):
+        Settings.load({**environ, "MATRIXFLAG_ADMIN_EMAIL": "ada@example.com"}, {})
+    with pytest.raises(SettingsError, match="go together"):
+        Settings.load(environ, {})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("SECRET_KEY", SECRET),
+        ("MATRIXFLAG_ADMIN_PASSWORD", PASSWORD),
+        ("MATRIXFLAG_OIDC_CLIENT_SECRET", "s3cret"),
+    ],
+)
+def test_a_secret_comes_from_one_place(tmp_path: Path, variable: str, value: str) -> None:
+    """Of two nobody could say which one counts."""
+    (tmp_path / "file").write_text(value)
+    environ = {variable: value, f"{variable}_FILE": str(tmp_path / "file")}
+
+    with pytest.raises(SettingsError, match=f"{variable} and --.*-file exclude each other"):
+        Settings.load({**environ, "MATRIXFLAG_ADMIN_EMAIL": "ada@example.com"}, {})

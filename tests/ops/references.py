@@ -155,6 +155,48 @@ def objects(documents: list[Object], secrets: list[Object]) -> Iterator[str]:
         yield from _volumes(workload)
 
 
+def secret_files(documents: list[Object], secrets: list[Object]) -> Iterator[str]:
+    """Settings that name a file in a Secret's volume which the Secret has no member for."""
+    members = {
+        secret["metadata"]["name"]: {*secret.get("stringData", {}), *secret.get("data", {})}
+        for secret in secrets
+    }
+    data = {d["metadata"]["name"]: d.get("data", {}) for d in kinds(documents, "ConfigMap")}
+    for workload in kinds(documents, *WORKLOADS):
+        volumes = template(workload)["spec"].get("volumes", [])
+        of_secrets = {v["name"]: v["secret"]["secretName"] for v in volumes if "secret" in v}
+        for container in containers(workload):
+            values = {v["name"]: v.get("value", "") for v in container.get("env", [])}
+            for source in container.get("envFrom", []):
+                values |= data.get(source.get("configMapRef", {}).get("name"), {})
+            for mount in container.get("volumeMounts", []):
+                secret = of_secrets.get(mount["name"])
+                for name, value in values.items() if secret is not None else ():
+                    folder, _, member = value.rpartition("/")
+                    if folder == mount["mountPath"] and member not in members.get(secret, ()):
+                        yield f"{label(workload)}: {name}: Secret {secret} has no member {member}"
+
+
+def ingresses(documents: list[Object], secrets: list[Object]) -> Iterator[str]:
+    """Ingresses to a Service, a port or certificates that are not there."""
+    services = {s["metadata"]["name"]: s for s in kinds(documents, "Service")}
+    names = {secret["metadata"]["name"] for secret in secrets}
+    for ingress in kinds(documents, "Ingress"):
+        for tls in ingress["spec"].get("tls", []):
+            if tls["secretName"] not in names:
+                yield f"{label(ingress)}: there is no Secret {tls['secretName']}"
+        for rule in ingress["spec"]["rules"]:
+            for path in rule["http"]["paths"]:
+                wanted = path["backend"]["service"]
+                service = services.get(wanted["name"])
+                if service is None:
+                    yield f"{label(ingress)}: there is no Service {wanted['name']}"
+                elif wanted["port"].get("name") not in {
+                    p["name"] for p in service["spec"]["ports"]
+                }:
+                    yield f"{label(ingress)}: Service {wanted['name']} has no port {wanted['port']}"
+
+
 def _references(value: Any) -> Iterator[tuple[str, str, str | None]]:
     """Yield kind, name and member of each ConfigMap and Secret that a pod spec names."""
     if isinstance(value, list):

@@ -29,7 +29,8 @@ from tests.support.tools import require
 
 pytestmark = pytest.mark.timeout(900)  # the first build of all: a base system and every wheel
 
-TOKEN = "0123456789abcdef0123456789abcdef"
+SECRET = "0123456789abcdef0123456789abcdef"
+EMAIL, ADMIN_PASSWORD = "ada@example.com", "correct horse battery"
 PASSWORD = "fedcba9876543210"
 ANY_PORT = {"MATRIXFLAG_PORT": "0", "MATRIXFLAG_READY_FILE": "/out/ready.json"}
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
@@ -195,11 +196,11 @@ def test_sidecar_image_says_what_a_control_plane_needs(images: Storage) -> None:
 
 
 def test_control_plane_image_refuses_to_be_open(images: Storage) -> None:
-    """Without ADMIN_TOKEN it does not listen beyond loopback, and names the setting."""
+    """Where nobody can log in it does not listen beyond loopback, and names the settings."""
     done = run(images, Box(built("control-plane"), environment={"MATRIXFLAG_HOST": "0.0.0.0"}))
 
     assert done.returncode != 0
-    assert "ADMIN_TOKEN" in done.stderr
+    assert "set SECRET_KEY, and ADMIN_TOKEN" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -272,6 +273,13 @@ class Deployed:
     bootstrap: Box
     control_plane: Running
 
+    def headers(self) -> dict[str, str]:
+        """Log in as the first administrator and return what is sent with each request."""
+        document = {"email": EMAIL, "password": ADMIN_PASSWORD}
+        answer = requests.post(f"{self.api}/api/v1/auth/login", json=document, timeout=30)
+        assert answer.status_code == 200, answer.text
+        return {"Authorization": f"Bearer {answer.json()['access_token']}"}
+
 
 @pytest.fixture(scope="module")
 def deployed(
@@ -286,20 +294,29 @@ def deployed(
     """
     redis_port, port = unused_tcp_port_factory(), unused_tcp_port_factory()
     base = tmp_path_factory.mktemp("deployed")
-    places = {name: folder(base / name) for name in ("redis", "plane", "key", "sidecar", "cache")}
+    names = ("redis", "plane", "secrets", "key", "sidecar", "cache")
+    places = {name: folder(base / name) for name in names}
+    (places["secrets"] / "secret-key").write_text(SECRET + "\n")
     with ExitStack() as stack:
         stack.enter_context(manifest_redis(places["redis"], redis_port))
+        plane = container("Deployment/control-plane")
         variables = environment(
-            container("Deployment/control-plane"), ADMIN_TOKEN=TOKEN, REDIS_PASSWORD=PASSWORD
+            plane,
+            MATRIXFLAG_ADMIN_EMAIL=EMAIL,
+            MATRIXFLAG_ADMIN_PASSWORD=ADMIN_PASSWORD,
+            REDIS_PASSWORD=PASSWORD,
         )
         url = variables["REDIS_URL"].replace("redis:6379", f"127.0.0.1:{redis_port}")
         variables |= {**ANY_PORT, "METRICS_PORT": "0", "REDIS_URL": url}
-        box = Box(built("control-plane"), environment=variables)
+        (mount,) = plane["volumeMounts"]
+        volumes = {mount["mountPath"]: places["secrets"]}
+        box = Box(built("control-plane"), environment=variables, volumes=volumes)
         control_plane, addresses = stack.enter_context(served(images, box, places["plane"]))
         api = reachable(addresses["api"])
         assert awaited(lambda: ok(f"{api}/readyz"))
 
-        given = {"CONTROL_PLANE_URL": api, "ADMIN_TOKEN": TOKEN, "KEY_FILE": "/key/key"}
+        given = {"CONTROL_PLANE_URL": api, "KEY_FILE": "/key/key"}
+        given |= {"ADMIN_EMAIL": EMAIL, "ADMIN_PASSWORD": ADMIN_PASSWORD}
         bootstrap = Box(
             built("sample-app"), ["/opt/app/bootstrap.py"], given, {"/key": places["key"]}
         )
@@ -362,9 +379,9 @@ def test_application_gets_its_flag_through_all_images(deployed: Deployed) -> Non
 
 def test_the_control_plane_knows_who_serves_what(deployed: Deployed) -> None:
     """By what the manifests tell the sidecar of its pod."""
+    headers = deployed.headers()
 
     def told() -> list[Object]:
-        headers = {"Authorization": f"Bearer {TOKEN}"}
         fleet = requests.get(f"{deployed.api}/api/v1/fleet", headers=headers, timeout=5).json()
         return list(fleet["items"])
 
@@ -381,7 +398,7 @@ def test_the_control_plane_knows_who_serves_what(deployed: Deployed) -> None:
 def test_change_reaches_the_application(deployed: Deployed) -> None:
     """A PUT at the control plane changes the page, and changes it back."""
     url = f"{deployed.api}/api/v1/flags/new-greeting"
-    headers = {"Authorization": f"Bearer {TOKEN}"}
+    headers = deployed.headers()
     flag = {"key": "new-greeting", "type": "boolean", "enabled": True}
 
     for value, text in ((False, "Hello, ada."), (True, "Welcome to the new shop, ada!")):
@@ -396,11 +413,13 @@ def test_change_reaches_the_application(deployed: Deployed) -> None:
 
 
 def test_bootstrap_runs_again_without_a_change(images: Storage, deployed: Deployed) -> None:
-    """Compose starts it at every `up`; flag and key stay what they are."""
-    done = run(images, deployed.bootstrap)
+    """Compose starts it at every `up`; also when the password has become another."""
+    changed = {**deployed.bootstrap.environment, "ADMIN_PASSWORD": "staple apple window rain"}
+
+    done = run(images, replace(deployed.bootstrap, environment=changed))
 
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("already there") == 2
+    assert "already there, nothing to do" in done.stdout
 
 
 def test_redis_of_the_manifests_keeps_every_write(deployed: Deployed) -> None:

@@ -13,35 +13,56 @@ import pytest
 import yaml
 
 from control_plane.settings import Settings
+from proxy.contract.settings import SettingsError
 from proxy.settings import ProxySettings
 from tests.ops import pods, references, render
 from tests.ops.render import Object
+from tests.support.signing import signing_key
 
 ROOT = Path(__file__).parents[2]
 BASE = ROOT / "k8s/base"
+COMPANY = ROOT / "k8s/overlays/company"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+SECRETS = {
+    "secret-key": "0123456789abcdef" * 2,
+    "admin-email": "ada@example.com",
+    "admin-password": "correct horse battery",
+    "oidc-client-secret": "s3cret",
+    "signing-keys": signing_key("one").private(),
+}
 KNOWN = {"matrixflag/proxy": ProxySettings, "matrixflag/control-plane": Settings}
 
 
 @cache
-def _rendered() -> list[Object]:
-    return render.render(BASE)
+def _rendered(folder: Path = BASE) -> list[Object]:
+    return render.render(folder)
 
 
 @cache
-def _secrets() -> list[Object]:
-    text = (BASE / "secrets.example.yaml").read_text(encoding="utf-8")
-    return list(yaml.safe_load_all(text))
+def _secrets(folder: Path = BASE) -> list[Object]:
+    """Return the Secrets that an installation wants: an overlay's hold the base's members too."""
+    found: dict[str, Object] = {}
+    for place in {BASE: None, folder: None}:
+        text = (place / "secrets.example.yaml").read_text(encoding="utf-8")
+        for secret in yaml.safe_load_all(text):
+            known = found.setdefault(secret["metadata"]["name"], secret)
+            known["stringData"] |= secret["stringData"]
+    return list(found.values())
 
 
-def problems(documents: list[Object], valid: list[Object]) -> Iterator[str]:
+def problems(
+    documents: list[Object], valid: list[Object], secrets: list[Object] | None = None
+) -> Iterator[str]:
     """Yield what any check says of these objects; those known to be `valid` skip the schemas."""
+    secrets = _secrets() if secrets is None else secrets
     for version in (render.OLDEST, render.NEWEST):
         yield from render.schema_problems([d for d in documents if d not in valid], version)
     yield from references.names(documents)
     yield from references.selectors(documents)
     yield from references.ports(documents)
-    yield from references.objects(documents, _secrets())
+    yield from references.objects(documents, secrets)
+    yield from references.secret_files(documents, secrets)
+    yield from references.ingresses(documents, secrets)
     yield from references.addresses(documents)
     yield from pods.images(documents, VERSION)
     yield from pods.resources(documents)
@@ -56,10 +77,85 @@ def documents() -> list[Object]:
     return copy.deepcopy(_rendered())
 
 
+@pytest.fixture
+def company() -> list[Object]:
+    """The rendered overlay, to be changed at will."""
+    return copy.deepcopy(_rendered(COMPANY))
+
+
 def test_base_passes_every_check(documents: list[Object]) -> None:
     """What is shipped renders, validates at both ends of the versions, and refers well."""
     assert list(problems(documents, valid=[])) == []
     assert list(render.schema_problems(_secrets(), render.NEWEST)) == []
+
+
+def test_overlay_passes_every_check(company: list[Object]) -> None:
+    """With the Secrets of its own example and of the base's."""
+    assert list(problems(company, [], _secrets(COMPANY))) == []
+    assert list(render.schema_problems(_secrets(COMPANY), render.NEWEST)) == []
+
+
+def settings_of(documents: list[Object], workload: str, directory: Path) -> dict[str, str]:
+    """Return the variables of a workload's first container, with secrets of a test's own."""
+    for name, secret in SECRETS.items():
+        (directory / name).write_text(secret)
+    container = first(documents, workload)
+    found: dict[str, str] = {}
+    for source in container.get("envFrom", []):
+        found |= find(documents, f"ConfigMap/{source['configMapRef']['name']}")["data"]
+    for variable in container["env"]:
+        key = variable.get("valueFrom", {}).get("secretKeyRef", {}).get("key")
+        found[variable["name"]] = variable.get("value", SECRETS.get(key, "x"))
+    return {name: value.replace("/run/matrixflag", str(directory)) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("folder", [BASE, COMPANY], ids=lambda folder: folder.name)
+def test_control_plane_takes_its_settings(folder: Path, tmp_path: Path) -> None:
+    """All of them together, with the Secrets filled in: logins, and a first administrator."""
+    environ = settings_of(_rendered(folder), PLANE, tmp_path)
+
+    made = Settings.load(environ, {})
+
+    assert made.secret_key == (SECRETS["secret-key"],)
+    assert (made.admin_email, made.admin_password) == ("ada@example.com", SECRETS["admin-password"])
+    assert made.admin_token == ""
+    if folder == COMPANY:
+        assert made.oidc_client_secret == SECRETS["oidc-client-secret"]
+        assert made.public_url == "https://flags.example.com"
+        assert (made.signing_keys, made.trusted_proxies, made.hsts_s) != ((), (), 0)
+
+
+def test_control_plane_starts_no_more_with_secrets_that_were_not_filled_in(tmp_path: Path) -> None:
+    """The example as it is leads to no open server, nor to one with a known secret."""
+    environ = settings_of(_rendered(), PLANE, tmp_path)
+    (tmp_path / "secret-key").write_text("")
+
+    with pytest.raises(SettingsError, match="secret-key-file"):
+        Settings.load(environ, {})
+
+
+def test_control_plane_needs_no_password_once_somebody_is_there() -> None:
+    """Pods start without these members of the Secret, and with the others alone."""
+    refs = [
+        v["valueFrom"]["secretKeyRef"]
+        for v in first(_rendered(), PLANE)["env"]
+        if v.get("valueFrom")
+    ]
+
+    assert {ref["key"] for ref in refs if ref.get("optional")} == {"admin-email", "admin-password"}
+
+
+def test_overlay_starts_no_sidecar_before_its_public_key_is_put_in(
+    company: list[Object], tmp_path: Path
+) -> None:
+    """A placeholder that was left is said, not taken for a key; with a key all is well."""
+    environ = settings_of(company, SHOP, tmp_path)
+    (tmp_path / "key").write_text("mf_sidecar_" + "x" * 43)
+
+    with pytest.raises(SettingsError, match="MATRIXFLAG_VERIFY_KEYS"):
+        ProxySettings.load(environ, {})
+    environ["MATRIXFLAG_VERIFY_KEYS"] = signing_key("one").public
+    assert ProxySettings.load(environ, {}).verify_keys
 
 
 def test_base_has_what_the_guide_says(documents: list[Object]) -> None:
@@ -86,20 +182,22 @@ def test_every_entry_of_a_kustomization_changes_something(tmp_path: Path) -> Non
     assert list(render.idle_entries(ROOT / "k8s", tmp_path)) == []
 
 
-def test_secrets_hold_no_value_and_are_not_applied(documents: list[Object]) -> None:
+def test_secrets_hold_no_value_and_are_not_applied() -> None:
     """The example shows names; what is not filled in cannot become a default password."""
-    assert not list(references.kinds(documents, "Secret"))
-    assert {value for s in _secrets() for value in s["stringData"].values()} == {""}
+    for folder in (BASE, COMPANY):
+        assert not list(references.kinds(_rendered(folder), "Secret"))
+        assert {value for s in _secrets(folder) for value in s["stringData"].values()} == {""}
 
 
 def test_guide_makes_every_secret() -> None:
     """The commands of docs/deploy.md give the Secrets and members that the manifests name."""
-    guide = (ROOT / "docs/deploy.md").read_text(encoding="utf-8")
-    commands = re.findall(r"create secret generic (\S+) --from-literal=([^=]+)=", guide)
+    guide = (ROOT / "docs/deploy.md").read_text(encoding="utf-8").replace("\\\n", "")
+    commands = re.findall(r"create secret generic (\S+)(.*)", guide)
 
-    assert dict(commands) == {
-        s["metadata"]["name"]: member for s in _secrets() for member in s["stringData"]
-    }
+    assert {
+        name: set(re.findall(r"--from-(?:literal|file)=([^=]+)=", options))
+        for name, options in commands
+    } == {s["metadata"]["name"]: set(s["stringData"]) for s in _secrets()}
 
 
 def test_redis_puts_every_write_on_disk(documents: list[Object]) -> None:
@@ -232,6 +330,16 @@ MUTATIONS: dict[str, tuple[Change, str]] = {
         lambda d: first(d, PLANE)["env"][0]["valueFrom"]["secretKeyRef"].update(key="token"),
         "Secret control-plane has no member token",
     ),
+    "secret file": (
+        lambda d: find(d, "ConfigMap/control-plane")["data"].update(
+            SECRET_KEY_FILE="/run/matrixflag/key"
+        ),
+        "SECRET_KEY_FILE: Secret control-plane has no member key",
+    ),
+    "secret file in place": (
+        lambda d: first(d, SHOP)["env"][1].update(value="/run/matrixflag/token"),
+        "MATRIXFLAG_KEY_FILE: Secret sidecar has no member token",
+    ),
     "secret volume": (
         lambda d: pod(d, SHOP)["volumes"][0]["secret"].update(secretName="keys"),
         "there is no Secret keys",
@@ -349,6 +457,37 @@ def test_mistake_is_found(name: str, documents: list[Object]) -> None:
     change(documents)
 
     found = list(problems(documents, valid=_rendered()))
+    assert any(message in problem for problem in found), found
+
+
+def _backend(documents: list[Object]) -> Object:
+    (rule,) = find(documents, "Ingress/control-plane")["spec"]["rules"]
+    service: Object = rule["http"]["paths"][0]["backend"]["service"]
+    return service
+
+
+OVERLAY_MUTATIONS: dict[str, tuple[Change, str]] = {
+    "service": (lambda d: _backend(d).update(name="plane"), "there is no Service plane"),
+    "port": (lambda d: _backend(d).update(port={"name": "web"}), "has no port {'name': 'web'}"),
+    "certificates": (
+        lambda d: find(d, "Ingress")["spec"]["tls"][0].update(secretName="tls"),
+        "there is no Secret tls",
+    ),
+    "setting": (
+        lambda d: find(d, "ConfigMap/control-plane")["data"].update(MATRIXFLAG_OIDC_ISSUERS="x"),
+        "MATRIXFLAG_OIDC_ISSUERS is no setting",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVERLAY_MUTATIONS)
+def test_mistake_in_the_overlay_is_found(name: str, company: list[Object]) -> None:
+    """As in the base."""
+    change, message = OVERLAY_MUTATIONS[name]
+
+    change(company)
+
+    found = list(problems(company, _rendered(COMPANY), _secrets(COMPANY)))
     assert any(message in problem for problem in found), found
 
 
