@@ -421,10 +421,10 @@ class Settings:
 
 
 _IN_FILES: dict[str, Callable[[str], Any]] = {
+    "signing_keys": parse_signing_keys,
     "secret_key": _secrets,
     "admin_password": str,
     "oidc_client_secret": str.strip,
-    "signing_keys": parse_signing_keys,
 }
 """What can stand in a file, which `<name>_file` names, and what is made of its text."""
 

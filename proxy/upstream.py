@@ -58,7 +58,7 @@ class Upstream:
 
         The first of them in order, from the one whose turn it is.
         """
-        while (wait_s := self.wait_s()) > 0:  # noqa: ASYNC110  it may move meanwhile
+        while (wait_s := self.wait_s()) > 0:  # noqa: ASYNC110 - it may move meanwhile
             await asyncio.sleep(wait_s)
         return self.address
 

@@ -4,6 +4,7 @@ What a rule is for stands beside it. Adding an exception here is an architectura
 """
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -246,3 +247,19 @@ def test_the_rules_have_something_to_look_at() -> None:
     assert {"compile_snapshot", "check_flag", "evaluate", "explain"} <= ENGINE
     assert len(FEATURES) >= 4
     assert sys.version_info >= (3, 11)
+
+
+def test_every_silenced_check_has_its_code_and_reason() -> None:
+    """On its line, so that nobody has to guess whether it still holds."""
+    folders = ("proxy", "control_plane", "docker", "docs", "loadtests", "tests")
+    lines = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line in path.read_text().splitlines()
+        if "# noqa" in line and path != Path(__file__) and "node_modules" not in path.parts
+    ]
+    reasoned = re.compile(r"# noqa: [A-Z]+\d+(, [A-Z]+\d+)* - \w")
+
+    assert len(lines) > 10
+    assert [line for line in lines if not reasoned.search(line)] == []

@@ -94,7 +94,7 @@ async def test_a_replica_that_was_replaced_is_found() -> None:
         assert names.asked == 1
         names.addresses = (TWO,)
         async with asyncio.timeout(10):
-            while await ask(session, port) != TWO:  # noqa: ASYNC110  a name server tells nobody
+            while await ask(session, port) != TWO:  # noqa: ASYNC110 - a name server tells nobody
                 await asyncio.sleep(0.02)
         assert names.asked >= 2
 

@@ -22,7 +22,7 @@ from yarl import URL
 CLIENT, SECRET = "matrix-flag", "s3cret: 100% + more than thirty-two bytes"
 KEY = rsa.generate_private_key(65537, 2048)
 OTHER_KEY = rsa.generate_private_key(65537, 2048)
-WEAK_KEY = rsa.generate_private_key(65537, 1024)
+WEAK_KEY = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
 CURVE_KEY = ec.generate_private_key(ec.SECP256R1())
 
 Sign = Callable[[dict[str, Any]], str]

@@ -68,7 +68,7 @@ class Sidecar:
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until something holds that gives no event of its own."""
         async with asyncio.timeout(10):
-            while not condition():  # noqa: ASYNC110  what is looked at is plain data
+            while not condition():  # noqa: ASYNC110 - what is looked at is plain data
                 await asyncio.sleep(0.005)
 
     async def counted(self, kind: str, times: int = 1) -> None:

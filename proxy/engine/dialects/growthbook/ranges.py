@@ -87,7 +87,7 @@ def without_unit(by: str) -> p.Expression:
 def namespace_bucketing(name: str, by: str) -> p.Bucketing:
     """Return the number that decides whether a unit is in a part of a namespace."""
     found = bucketing("__" + name, by, 1)
-    assert found is not None  # noqa: S101  # there is a version 1
+    assert found is not None  # noqa: S101 - there is a version 1
     return found
 
 
