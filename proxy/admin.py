@@ -16,6 +16,7 @@ import ipaddress
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -175,12 +176,14 @@ class AdminHandler:
         return None
 
     def _standing(self) -> dict[str, Any]:
+        unready = self._unready()
         return {
             "version": __version__,
             "instance": self._settings.instance,
             "loop": type(asyncio.get_running_loop()).__module__,
             "uptime_s": round(self._lifecycle.uptime_s(), 3),
-            "ready": self._unready() is None,
+            "ready": unready is None,
+            "unready": unready,
             "stopping": self._lifecycle.stopping.is_set(),
             "snapshot": self._snapshot(),
             "refused": dict(self._holder.refusals),
@@ -227,15 +230,15 @@ class AdminHandler:
         status = self._status
         return {
             "state": status.state,
-            "state_since": status.state_since,
-            "connected_since": status.connected_since,
+            "state_since": _time(status.state_since),
+            "connected_since": _time(status.connected_since),
             "reconnects": status.reconnects,
             "deltas": dict(status.deltas),
             "blobs": dict(status.blobs),
             "blobs_missing": status.blobs_missing,
             "errors": dict(status.errors),
             "last_error": status.last_error,
-            "last_error_at": status.last_error_at,
+            "last_error_at": _time(status.last_error_at),
             "problems": status.problems,
         }
 
@@ -315,6 +318,14 @@ def _wants_text(request: web.Request) -> bool:
     if asked is not None:
         return asked not in ("0", "false")
     return "text/plain" in request.headers.get(hdrs.ACCEPT, "")
+
+
+def _time(unix_s: float | None) -> str | None:
+    """Return a time as RFC 3339 in UTC."""
+    if unix_s is None:
+        return None
+    moment = datetime.fromtimestamp(unix_s, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _refusal(denied: Denied) -> web.Response:

@@ -260,7 +260,7 @@ def _text(fleet: Fleet, limit: int) -> str:
     lines = [
         f"{fleet.project}/{fleet.environment}: revision {fleet.revision} is current, published at "
         f"{fleet.published_at}",
-        f"{fleet.instances} sidecars: {counts}",
+        f"{fleet.instances} {'sidecar' if fleet.instances == 1 else 'sidecars'}: {counts}",
     ]
     if not fleet.complete:
         lines.append("Redis is away: these are the sidecars of one replica")

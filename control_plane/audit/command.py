@@ -82,34 +82,53 @@ class _Command:
             keys = _public_keys(args.public_key)
             seen = [_seen(text) for text in args.seen]
             beginning, links = read_lines(_lines(args))
-        except (_Unusable, UnreadableTokenError, NotAnAuditLog) as error:
+        except NotAnAuditLog as error:
+            where = "" if args.file is None else f"{args.file}: "
+            sys.stderr.write(f"matrixflag audit: {where}{error}\n")
+            return 2
+        except (_Unusable, UnreadableTokenError) as error:
             sys.stderr.write(f"matrixflag audit: {error}\n")
             return 2
         except ValueError as error:
-            sys.stderr.write(f"matrixflag audit: --public-key {error}\n")
+            sys.stderr.write(f"matrixflag audit: --public-key: {error}\n")
             return 2
         breaks = _verify(beginning, links, keys, seen)
         if args.project not in (None, beginning.project):
-            what = f"the log is of project {beginning.project[:80]!r}"
+            what = f"the log is of project {beginning.project[:80]!r}, not of {args.project[:80]!r}"
             breaks.insert(0, Break(beginning.sequence, what))
         for each in breaks:
             sys.stdout.write(f"entry {each.sequence}: {each.what}\n")
-        begins = beginning.checkpoint
-        removed = 0 if begins is None else begins.removed
-        sys.stdout.write(
-            f"{'BROKEN' if breaks else 'OK'}: {len(links)} entries of project"
-            f" {beginning.project!r}, {removed} before them removed;"
-            f" it ends with {beginning.sequence}:{beginning.head}\n"
-        )
-        if args.file is not None and not args.seen:
-            sys.stdout.write(
-                "a file can be cut off at its end; hold this against the control plane, or give"
-                " --seen\n"
-            )
+        sys.stdout.write(_summary(beginning, len(links), is_whole=not breaks) + "\n")
+        for hint in () if breaks else _unproved(args, beginning):
+            sys.stdout.write(f"{hint}\n")
         return 1 if breaks else 0
 
 
 COMMAND = _Command()
+
+
+def _summary(beginning: Beginning, count: int, *, is_whole: bool) -> str:
+    """Return what was found, in a line; its last word is for `--seen`, when the log holds."""
+    begins = beginning.checkpoint
+    before = "from the first on"
+    if begins is not None and begins.removed:
+        before = f"{begins.removed} before them removed when they were old"
+    log = f"{count} entries of project {beginning.project!r}, {before}"
+    if is_whole:
+        return f"OK: {log}; it ends with {beginning.sequence}:{beginning.head}"
+    return f"BROKEN: {log}; not all of that is true, by what is said above"
+
+
+def _unproved(args: argparse.Namespace, beginning: Beginning) -> list[str]:
+    """Return what a log that holds does not prove, and what would."""
+    hints = []
+    if args.file is not None and not args.seen:
+        hints.append(
+            "a file can be cut off at its end: hold it against the control plane, or give --seen"
+        )
+    if beginning.checkpoint is not None and args.public_key is None:
+        hints.append("who removed its beginning was not looked at: give --public-key")
+    return hints
 
 
 def _verify(
@@ -129,16 +148,17 @@ def _verify(
     verdict = check(links, start, beginning.head)
     breaks += verdict.breaks
     if links and verdict.sequence != beginning.sequence:
-        what = f"the log ends with entry {verdict.sequence}, the project is at {beginning.sequence}"
+        what = f"the log ends with it, and the project is at {beginning.sequence}"
         breaks.append(Break(verdict.sequence, what))
     breaks += _of_others(beginning.project, links)
     there = {each.sequence: each.head for each in links}
     oldest = min(there, default=0)
     for sequence, head in seen:
         if sequence >= oldest and there.get(sequence) != head:
-            breaks.append(Break(sequence, "it is not the entry that was seen before"))
+            what = "it is not the one that --seen names: the log was made anew, or is another"
+            breaks.append(Break(sequence, what))
         elif sequence < oldest:
-            breaks.append(Break(sequence, "it was seen before, and is not in the log any more"))
+            breaks.append(Break(sequence, "--seen names it, and the log begins after it"))
     return breaks
 
 

@@ -90,7 +90,10 @@ def read_lines(lines: Sequence[bytes]) -> tuple[Beginning, list[Link]]:
     try:
         beginning = _read_beginning(lines[0] if lines else b"")
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        raise NotAnAuditLog("line 1 does not begin an export of an audit log") from None
+        raise NotAnAuditLog(
+            "line 1 does not begin an export of an audit log: take that of"
+            " GET /api/v1/audit/export, in lines of JSON; CSV proves nothing"
+        ) from None
     if beginning.audit != FORMAT:
         raise NotAnAuditLog(f"line 1: format {beginning.audit[:80]!r}, this reads {FORMAT}")
     links = []

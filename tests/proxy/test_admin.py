@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -117,6 +118,11 @@ async def test_why_there_is_no_snapshot_is_told_by_words_that_are_ours() -> None
         why = "no snapshot yet: the last error was connect, the log says more"
         assert await admin.get("/readyz") == (503, f"not ready: {why}\n")
         assert await admin.get("/startupz") == (200, f"started, {why}\n")
+        status = json.loads((await admin.get("/statusz"))[1])
+        assert (status["ready"], status["unready"]) == (False, why)
+        for name in ("state_since", "last_error_at"):
+            assert datetime.fromisoformat(status["sync"][name]).tzinfo is not None
+        assert status["sync"]["connected_since"] is None
         _, body = make_snapshot({"a": True}, schema="9.0-from-elsewhere")
         with pytest.raises(SnapshotRefused):
             await admin.holder.offer(body, "control-plane")

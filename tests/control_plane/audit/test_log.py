@@ -227,7 +227,20 @@ async def test_a_log_that_was_left_alone_holds(
     assert await verify("--seen", seen) == 0
     other = f"{seen.partition(':')[0]}:{'0' * 64}"
     assert await verify("--seen", other) == 1
-    assert "it is not the entry that was seen before" in capsys.readouterr().out
+    assert "it is not the one that --seen names" in capsys.readouterr().out
+
+
+async def test_what_is_no_export_is_told_by_the_name_of_the_file(
+    api: Api, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what to take instead; CSV is what one finds first."""
+    await changes(api)
+    path = tmp_path / "audit.csv"
+    path.write_bytes((await api.ask("GET", f"{EXPORT}?format=csv")).body)
+    assert await verify(path) == 2
+    said = capsys.readouterr().err
+    assert f"{path}: line 1" in said
+    assert "CSV proves nothing" in said
 
 
 def _drop(client: "redis.Redis", ids: list[bytes]) -> None:
@@ -280,6 +293,9 @@ async def test_the_log_of_another_project_is_no_proof(
     await changes(api)
     path = await exported(api, tmp_path / "log")
     assert await verify(path, "--project", "other") == 1
+    said = capsys.readouterr().out
+    assert "not of 'other'" in said
+    assert "it ends with" not in said, "what is broken is nothing to give as --seen"
     path.write_bytes(path.read_bytes().replace(b'"project":"default"', b'"project":"other"', 1))
     assert await verify(path) == 1
     assert "it is of project 'default'" in capsys.readouterr().out
@@ -288,7 +304,7 @@ async def test_the_log_of_another_project_is_no_proof(
 @pytest.mark.parametrize(
     ("member", "value", "said"),
     [
-        ("sequence", 3, "the log ends with entry 4, the project is at 3"),
+        ("sequence", 3, "entry 4: the log ends with it, and the project is at 3"),
         ("project", "other", "the log is of project 'other'"),
     ],
 )
@@ -320,7 +336,7 @@ async def test_a_file_that_is_no_export_is_told(
     path = tmp_path / "log"
     path.write_bytes(content)
     assert await verify(path) == 2
-    assert capsys.readouterr().err.startswith("matrixflag audit: line 1")
+    assert capsys.readouterr().err.startswith(f"matrixflag audit: {path}: line 1")
 
 
 @pytest.mark.parametrize(
@@ -353,7 +369,10 @@ async def test_what_is_old_makes_way_for_a_checkpoint(
         path = await exported(api, tmp_path / "log")
     assert await verify(path) == 0
     assert await verify(path, "--public-key", key.public) == 0
-    assert "OK: 2 entries of project 'default', 5 before them removed" in capsys.readouterr().out
+    assert "OK: 2 entries of project 'default', 5 before them removed" in (
+        said := capsys.readouterr().out
+    )
+    assert said.count("who removed its beginning was not looked at") == 1
     assert await verify(path, "--public-key", other.public) == 1
     lines = path.read_bytes().splitlines(keepends=True)
     begins = json.loads(lines[0])
