@@ -77,6 +77,7 @@ from control_plane.keys import (
     USERS,
 )
 from control_plane.lag import LoopLag
+from control_plane.limits.credentials import CountingGuard
 from control_plane.limits.model import Kind as RequestKind
 from control_plane.limits.model import kind_of
 from control_plane.limits.service import RateLimiter
@@ -122,7 +123,7 @@ from control_plane.web.cookies import Csrf
 from control_plane.web.cors import Cors
 from control_plane.web.openapi import describe
 from control_plane.web.problem import errors, mark_answer
-from control_plane.web.routing import Limit, Route, register
+from control_plane.web.routing import Guard, Limit, Route, register
 from control_plane.web.timing import timing
 from proxy import __version__
 from proxy.contract.parsers import is_loopback
@@ -186,7 +187,7 @@ def create_app(settings: Settings) -> web.Application:
         return app[REPLICA]
 
     csrf = app[CSRF] = Csrf(settings.secret_key)
-    guard = RequestGuard(
+    guard: Guard = RequestGuard(
         admin_token=settings.admin_token,
         dev=settings.dev,
         keys=keys,
@@ -198,6 +199,8 @@ def create_app(settings: Settings) -> web.Application:
         denied_networks=tuple(map(str, settings.denied_networks)),
         used=lambda key: app[LAST_USED].note(key),
     )
+    if settings.rate_limit_credentials and not settings.dev:
+        guard = CountingGuard(guard, settings.rate_limit_credentials, app[METRICS].rate_limited)
     app.middlewares.extend((timing, errors, cors.preflight))
     app.on_response_prepare.extend((mark_answer, protect(settings.hsts_s), cors.mark))
     app.on_shutdown.append(_end_streams)

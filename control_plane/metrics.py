@@ -74,7 +74,8 @@ METRICS: dict[str, MetricRow] = {
             "matrixflag_api_rate_limited_total",
             "counter",
             ("limit",),
-            "Requests answered 429: the limit of reads, writes or logins, or of an address",
+            "Requests answered 429: the limit of reads, writes or logins, of an address, or of "
+            "wrong credentials",
         ),
         MetricRow(
             "matrixflag_api_rate_unchecked_total",

@@ -298,6 +298,12 @@ class Settings:
         "Requests a minute from one address, of all kinds and callers together; 0 is no limit.",
         parse=number(int, 0, MAX_LIMIT),
     )
+    rate_limit_credentials: int = setting(
+        600,
+        "Requests a minute from one address with a wrong credential that are answered 401, at each "
+        "replica; others are 429, and good ones are not counted. 0 is no limit.",
+        parse=number(int, 0, MAX_LIMIT),
+    )
     rate_limit_wait_s: float = setting(
         0.1,
         "Longest wait for Redis to tell whether a request is within its limits.",

@@ -21,7 +21,10 @@ EVALUATE = "/ofrep/v1/evaluate/flags/step"
 
 
 async def test_a_storm_of_bad_keys(tmp_path: Path) -> None:
-    """At the control plane and at a sidecar: all refused, nothing grows, everybody else goes on."""
+    """At the control plane and at a sidecar: all refused, nothing grows, everybody else goes on.
+
+    Here all of them come from one address, good ones and bad ones.
+    """
     async with running_world(tmp_path) as world:
         world.key = (await world.api("POST", "/api/v1/keys", json={"kind": "server"}))[1]["key"]
         await until(lambda: _needs_a_key(world), 15)
@@ -40,7 +43,8 @@ async def test_a_storm_of_bad_keys(tmp_path: Path) -> None:
                 assert await world.publish_once(), "a write failed in the storm"
                 note("storm of bad keys: served after", await evaluator.all_see(world.step, 15))
                 await asyncio.sleep(0.1)
-            assert (await storm).keys() == {401}
+            # beyond `MATRIXFLAG_RATE_LIMIT_CREDENTIALS` the bad ones are too many besides
+            assert (await storm).keys() == {401, 429}
             note("storm of bad keys: longest evaluation", evaluator.longest_s)
             for program, memory_bytes in zip(programs, before, strict=True):
                 grown = program.peak_bytes() - memory_bytes
