@@ -111,6 +111,7 @@ from control_plane.users.directory import Directory
 from control_plane.users.factors import FactorService
 from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
+from control_plane.users.refusals import Refusals
 from control_plane.users.sealing import Sealer
 from control_plane.users.service import Lifetimes, UserService, utc_now
 from control_plane.users.store import UserStore
@@ -286,6 +287,7 @@ async def _wire_people(
     users = UserService(
         directory,
         store,
+        Refusals(store.steps),
         passwords,
         TokenMaker(settings.secret_key),
         challenges,

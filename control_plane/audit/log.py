@@ -23,7 +23,7 @@ from control_plane.errors import NotFound, Unavailable
 from control_plane.publishing.replica import Replica, now_rfc3339
 from control_plane.publishing.signing import SigningKey
 from control_plane.store.connection import RedisError
-from control_plane.store.keys import DIRECTORY, MAX_AUDIT_ENTRIES
+from control_plane.store.keys import DIRECTORY, MAX_AUDIT_ENTRIES, REFUSED
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.supervise import Failed, stop, supervise, unnoted
 
@@ -202,7 +202,7 @@ class AuditLog:
         """Shorten all logs, now and every hour, for ever."""
         while True:
             await self._replica.wait_loaded(_SWEEP_S)
-            for project in [*self._replica.projects, DIRECTORY]:
+            for project in [*self._replica.projects, DIRECTORY, REFUSED]:
                 try:
                     removed = await self.shorten(project, time.time_ns() // 1_000_000)
                 except (NotFound, Unavailable) as error:
@@ -213,7 +213,7 @@ class AuditLog:
             await asyncio.sleep(_SWEEP_S)
 
     def _check(self, project: str) -> None:
-        if project != DIRECTORY:
+        if project not in (DIRECTORY, REFUSED):
             self._replica.project(project)
 
     async def _first_to_keep(self, project: str, state: AuditState, now_ms: int) -> AuditRow | None:

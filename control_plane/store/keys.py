@@ -26,6 +26,7 @@ __all__ = [
     "MAX_CHANGE_BYTES",
     "PROJECTS",
     "RATE",
+    "REFUSED",
     "SCHEMA",
     "EventKeys",
     "FleetKeys",
@@ -43,6 +44,9 @@ PROJECTS = "mf:projects"
 
 DIRECTORY = "~access"
 """Where people are kept: like a project, under a name that none can have."""
+
+REFUSED = "~refused"
+"""Where is written down who was not let in: a project's audit log, and nothing else of one."""
 
 LOGIN = "mf:{~login}:"
 """Begins the counters of attempts to log in."""

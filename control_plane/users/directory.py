@@ -29,6 +29,7 @@ from control_plane.store.keys import DIRECTORY
 from control_plane.store.projects import Commit, Position, Write
 from control_plane.supervise import Failed, stop, supervise, unnoted
 from control_plane.users.model import SessionRecord, UserRecord
+from control_plane.users.refusals import find_or_make
 from control_plane.users.store import Loaded, UserStore
 
 __all__ = ["Directory", "DirectoryChange"]
@@ -215,7 +216,8 @@ class Directory:
                 await asyncio.sleep(random.uniform(0.05, 1.0))  # noqa: S311 - spreads retries
 
     async def _begin(self) -> None:
-        """Make the directory if there is none, and read it."""
+        """Make the directory and the log beside it if there are none, and read it."""
+        await find_or_make(self._store.steps)
         if (await self._store.steps.positions([DIRECTORY]))[DIRECTORY] is None:
             at = now_rfc3339()
             made = AuditEntry(

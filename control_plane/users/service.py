@@ -58,6 +58,7 @@ from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
 from control_plane.users.policy import check_password
 from control_plane.users.proofs import SecondFactor
+from control_plane.users.refusals import Refusals
 from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
 from proxy.contract.problems import Problem
@@ -95,6 +96,7 @@ class UserService:
         self,
         directory: Directory,
         store: UserStore,
+        refusals: Refusals,
         passwords: Passwords,
         tokens: TokenMaker,
         challenges: Challenges,
@@ -105,6 +107,7 @@ class UserService:
     ) -> None:
         self._directory = directory
         self._store = store
+        self._refusals = refusals
         self._passwords = passwords
         self._tokens = tokens
         self._challenges = challenges
@@ -553,11 +556,9 @@ class UserService:
             logger.warning("an attempt to log in that was right stays counted: no Redis")
 
     async def note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
-        """Write down that somebody was not let in."""
+        """Write down that somebody was not let in, where it pushes out nothing that was done."""
         author = Author("anonymous", address, f"login failed: {why}")
-        targets = () if user is None else (f"user:{user.id}",)
-        change = DirectoryChange("session.refuse", author, targets=targets)
-        await self._directory.commit(lambda: change)
+        await self._refusals.write(author, () if user is None else (f"user:{user.id}",))
 
     def check_can_begin(self) -> None:
         """Raise Unavailable unless sessions can be begun."""

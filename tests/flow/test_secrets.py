@@ -225,7 +225,7 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, style: str) ->
             }
             with running_sidecar(tmp_path, *talkative, environ=sidecar_environ) as sidecar:
                 shown = a_sidecar_is_asked(story, sidecar)
-            for project in ("default", "~access"):
+            for project in ("default", "~access", "~refused"):
                 exported = story.ask("GET", f"/api/v1/audit/export?project={project}")
                 assert exported.status_code == 200
                 shown += exported.content

@@ -78,7 +78,7 @@ def running_control_plane(directory: Path) -> Iterator[ControlPlane]:
     ports = ["--port=0", "--metrics-port=0", f"--ready-file={ready}"]
     # far more requests than people make, on a machine that may be busy
     patience = ["--redis-timeout-s=10", "--rate-limit-read=0", "--rate-limit-write=0"]
-    patience += ["--rate-limit-login=0", "--rate-limit-address=0"]
+    patience += ["--rate-limit-login=0", "--rate-limit-address=0", "--rate-limit-credentials=0"]
     with RedisServer() as redis:
         environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "SECRET_KEY": SECRET, "REDIS_URL": redis.url}
         with running(["control-plane", *ports, *patience], log, environ) as process:

@@ -116,18 +116,19 @@ async def test_no_route_reaches_into_another_project(api: Api) -> None:
             continue
         assert route.project == "path" or PROJECT in route.params, route.path
         told = []
-        for project in ("shop", "none", "~access", ANYWHERE):
+        for project in ("shop", "none", "~access", "~refused", ANYWHERE):
             reply = await _of_project(api, route, project, key)
             told.append((reply.status, reply.json["detail"].replace(project, "none", 1)))
-        assert told == [(404, "there is no project 'none'")] * 4, (route.method, route.path)
+        assert told == [(404, "there is no project 'none'")] * 5, (route.method, route.path)
 
 
 async def test_people_are_a_project_to_the_audit_log_alone(api: Api) -> None:
     """Also for who may do everything."""
     for route in ROUTES:
         if route.permission in _IN_A_PROJECT and not route.path.startswith("/api/v1/audit"):
-            reply = await _of_project(api, route, "~access", ADMIN_TOKEN)
-            assert reply.status == 404, (route.method, route.path, reply.body)
+            for name in ("~access", "~refused"):
+                reply = await _of_project(api, route, name, ADMIN_TOKEN)
+                assert reply.status == 404, (route.method, route.path, reply.body)
 
 
 async def _of_project(api: Api, route: Route, project: str, token: str) -> Reply:

@@ -70,7 +70,8 @@ async def people(api: Api) -> list[dict[str, Any]]:
 
 async def audited(api: Api, action: str) -> list[dict[str, Any]]:
     """Return the entries of an action, newest first."""
-    reply = await api.ask("GET", f"/api/v1/audit?project=~access&action={action}")
+    log = "~refused" if action == "session.refuse" else "~access"
+    reply = await api.ask("GET", f"/api/v1/audit?project={log}&action={action}")
     assert reply.status == 200, reply.body
     items: list[dict[str, Any]] = reply.json["items"]
     return items

@@ -103,7 +103,7 @@ async def test_a_code_that_was_caught_on_its_way(api: Api) -> None:
     state = URL(begun.headers["Location"]).query["state"]
     reply = await attacker.get(CALLBACK, {**caught, "state": state})
     assert reply.json["code"] == "sso_failed"
-    audit = await api.ask("GET", "/api/v1/audit?project=~access&action=session.refuse")
+    audit = await api.ask("GET", "/api/v1/audit?project=~refused&action=session.refuse")
     assert "does not take the code" in audit.json["items"][0]["reason"]
 
 

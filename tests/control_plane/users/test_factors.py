@@ -62,8 +62,9 @@ async def challenge(api: Api, email: str = ADA) -> str:
 
 
 async def actions(api: Api) -> list[tuple[str, str]]:
-    """Return what was done to people, newest first, and why."""
-    entries = (await api.ask("GET", "/api/v1/audit?project=~access&limit=500")).json["items"]
+    """Return what was done to people and who was refused, each newest first, and why."""
+    paths = [f"/api/v1/audit?project={name}&limit=500" for name in ("~access", "~refused")]
+    entries = [entry for path in paths for entry in (await api.ask("GET", path)).json["items"]]
     return [(entry["action"], entry.get("reason", "")) for entry in entries]
 
 
@@ -497,7 +498,8 @@ async def test_nothing_that_proves_somebody_is_shown_or_kept_plain(
         sealed = [json.loads(v)["totp"]["secret"] for v in stored.values()]
         kept = [client.dump(key) for key in client.keys("*")]
         texts = [*stored.values(), *(str(e).encode() for e in client.xrange(KEYS.changes))]
-    paths = ("/api/v1/users", "/api/v1/audit?project=~access&limit=500")
+    paths = ["/api/v1/users"]
+    paths += [f"/api/v1/audit?project={name}&limit=500" for name in ("~access", "~refused")]
     shown = [(await api.ask("GET", path)).body for path in paths]
     texts += shown
     for text in [*texts, *kept]:
@@ -533,10 +535,11 @@ async def test_a_failure_and_a_success_are_written_down(api: Api, ada: Totp) -> 
     await verify(api, one, code="000000")
     await verify(api, one, code=ada.code())
     entries = (await api.ask("GET", "/api/v1/audit?project=~access")).json["items"]
-    newest: list[Any] = [(e["action"], e["actor"], e["address"]) for e in entries[:3]]
+    refused = (await api.ask("GET", "/api/v1/audit?project=~refused&limit=1")).json["items"]
+    newest: list[Any] = [(e["action"], e["actor"], e["address"]) for e in entries[:2] + refused]
     assert newest == [
         ("session.begin", f"user:{ADA}", "127.0.0.1"),
-        ("session.refuse", "anonymous", "127.0.0.1"),
         ("session.challenge", f"user:{ADA}", "127.0.0.1"),
+        ("session.refuse", "anonymous", "127.0.0.1"),
     ]
     assert {"method:password", "method:totp"} <= set(entries[0]["targets"])

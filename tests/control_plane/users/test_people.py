@@ -175,20 +175,25 @@ async def test_every_login_is_written_down(api: Api) -> None:
     await login(api, ADA, "wrong horse battery")
     await login(api, "nobody@example.com")
     await logged_in(api)
-    entries = (await api.ask("GET", "/api/v1/audit?project=~access")).json["items"]
-    told = [(e["action"], e["actor"], e["reason"]) for e in entries]
-    assert told[:3] == [
-        ("session.begin", f"user:{ADA}", ""),
+    logs = {}
+    for name in ("~access", "~refused"):
+        entries = (await api.ask("GET", f"/api/v1/audit?project={name}")).json["items"]
+        logs[name] = [(e["action"], e["actor"], e["reason"]) for e in entries]
+        assert {e["address"] for e in entries if e["action"].startswith("session")} == {"127.0.0.1"}
+        heads = [e["head"] for e in reversed(entries)]
+        assert [e["previous"] for e in reversed(entries)] == ["0" * 64, *heads[:-1]]
+    assert logs["~access"][0] == ("session.begin", f"user:{ADA}", "")
+    assert logs["~refused"] == [
         ("session.refuse", "anonymous", "login failed: unknown"),
         ("session.refuse", "anonymous", "login failed: wrong_password"),
+        ("log.create", "system", ""),
     ]
-    assert all(e["address"] == "127.0.0.1" for e in entries[:3])
-    heads = [e["head"] for e in reversed(entries)]
-    assert [e["previous"] for e in reversed(entries)][1:] == heads[:-1]
     token = (await logged_in(api))["access_token"]
-    assert (await api.ask("GET", "/api/v1/audit?project=~access", token=token)).status == 200
     key = (await api.make_key("service", role="admin"))["key"]
-    assert (await api.ask("GET", "/api/v1/audit?project=~access", token=key)).status == 404
+    for name in logs:
+        path = f"/api/v1/audit?project={name}"
+        assert (await api.ask("GET", path, token=token)).status == 200
+        assert (await api.ask("GET", path, token=key)).status == 404
 
 
 async def test_the_first_administrator_comes_from_the_settings(redis_url: str) -> None:
