@@ -16,6 +16,7 @@ from proxy.contract.definitions import Flag
 __all__ = [
     "ACTIONS",
     "PEOPLE_KINDS",
+    "REFUSED_ACTIONS",
     "AuditEntry",
     "AuditResource",
     "Author",
@@ -47,6 +48,7 @@ ACTIONS = (
     "key.delete",
     "key.patch",
     "key.rotate",
+    "log.create",
     "project.create",
     "project.patch",
     "project.replace",
@@ -77,6 +79,9 @@ because old entries are asked for too."""
 
 PEOPLE_KINDS = frozenset(("directory", "factor", "session", "user"))
 """The beginnings of actions that are in the log of people, and in no project's."""
+
+REFUSED_ACTIONS = frozenset(("log.", "log.create", "session.", "session.refuse"))
+"""What the log of who was refused is asked for; of these `session.` is in the log of people too."""
 
 _ACTORS = ("admin", "anonymous", "dev", "sso", "system")
 _ACTOR_KINDS = ("key", "service", "user")

@@ -14,6 +14,7 @@ from control_plane.audit.export import FORMAT, Beginning, csv_lines, ndjson_line
 from control_plane.audit.log import AuditFilter
 from control_plane.audit.model import (
     PEOPLE_KINDS,
+    REFUSED_ACTIONS,
     AuditResource,
     HistoryEntry,
     RevertInput,
@@ -23,7 +24,7 @@ from control_plane.audit.service import HistoryService
 from control_plane.flags.model import FlagResource
 from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import AUDIT, REPLICA
-from control_plane.store.keys import DIRECTORY
+from control_plane.store.keys import DIRECTORY, REFUSED
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
@@ -147,6 +148,12 @@ def _query_filter(request: web.Request, name: str) -> str | None:
 def _check_log(project: str, action: str | None) -> None:
     """Refuse an action that is in no entry of this log, but in those of another."""
     if action is None:
+        return
+    if project == REFUSED or (action in REFUSED_ACTIONS and action != "session."):
+        if project != REFUSED or action not in REFUSED_ACTIONS:
+            there = "is in" if action in REFUSED_ACTIONS else "is not in"
+            hint = f"{there} the log of who was refused, project={REFUSED}"
+            raise invalid_parameter("action", f"{action!r} {hint}")
         return
     of_people = action.partition(".")[0] in PEOPLE_KINDS
     if of_people and project != DIRECTORY:

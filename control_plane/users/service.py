@@ -566,6 +566,10 @@ class UserService:
         if not self._tokens.can_sign:
             raise Unavailable("nobody can log in: SECRET_KEY is not set", code="login_unavailable")
 
+    async def wait_loaded(self) -> None:
+        """Wait until it is known who there is."""
+        await self._directory.loaded.wait()
+
     def check_loaded(self) -> None:
         """Raise Unavailable until it is known who there is."""
         if not self._directory.loaded.is_set():

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from control_plane.app import create_app, make_runner
-from control_plane.keys import REPLICA
+from control_plane.keys import REPLICA, USERS
 from control_plane.settings import Settings
 
 __all__ = ["ADMIN_TOKEN", "PASSWORD", "SECRET", "Api", "Reply", "api", "running_api", "until"]
@@ -96,7 +96,7 @@ async def until(condition: Callable[[], Awaitable[bool]], within_s: float = 20.0
 
 @asynccontextmanager
 async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> AsyncIterator[Api]:
-    """Run a control plane with these settings; `wait` for it to have read the definitions."""
+    """Run a control plane with these settings; `wait` for it to have read everything."""
     settings = {
         "admin_token": ADMIN_TOKEN,
         "redis_url": redis_url,
@@ -113,6 +113,8 @@ async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> 
         host, port = runner.addresses[0][:2]
         if wait:
             assert await app[REPLICA].wait_loaded(_LOAD_S)
+            async with asyncio.timeout(_LOAD_S):
+                await app[USERS].wait_loaded()
         # Answers are compared as they came, so nothing is asked for compressed or kept.
         async with aiohttp.ClientSession(auto_decompress=False) as session:
             yield Api(app, f"http://{host}:{port}", session)
