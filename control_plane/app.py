@@ -111,6 +111,7 @@ from control_plane.users.directory import Directory
 from control_plane.users.factors import FactorService
 from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
+from control_plane.users.places import Places
 from control_plane.users.refusals import Refusals
 from control_plane.users.sealing import Sealer
 from control_plane.users.service import Lifetimes, UserService, utc_now
@@ -292,6 +293,7 @@ async def _wire_people(
         TokenMaker(settings.secret_key),
         challenges,
         passkeys,
+        Places(app[REPLICA]),
         lifetimes,
         settings.require_second_factor,
     )
@@ -520,7 +522,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _warn(settings)
         logger.info("the API listens on %s, metrics on %s/metrics", api_url, metrics_url)
         addresses = {"api": api_url, "metrics": metrics_url}
-        announce = partial(_announce, app[REPLICA], settings.ready_file, addresses)
+        announce = partial(_announce, app[REPLICA], settings, addresses)
         for name, work in (("announcing", announce), ("collecting", sweep)):
             supervised = supervise(name, work, app[METRICS].background_failed)
             stack.callback(asyncio.create_task(supervised, name=name).cancel)
@@ -568,14 +570,16 @@ def _warn(settings: Settings) -> None:
         logger.info("metrics are open to whoever reaches %s", settings.metrics_host)
 
 
-async def _announce(replica: Replica, path: str, addresses: dict[str, str]) -> None:
+async def _announce(replica: Replica, settings: Settings, addresses: dict[str, str]) -> None:
     """Once the definitions are loaded, say so and write the addresses to a file if one is named."""
     while not await replica.wait_loaded(_STILL_LOADING_S):
         logger.warning("waiting for Redis: the definitions have not been read yet")
     tame_collector()
     logger.info("definitions loaded: %d projects", len(replica.projects))
-    if path:
-        await asyncio.to_thread(_write_whole, Path(path), json.dumps(addresses))
+    for place in Places(replica).lacking(each.binding for each in settings.oidc_roles):
+        logger.warning("MATRIXFLAG_OIDC_ROLES gives roles in %s, which there is not yet", place)
+    if settings.ready_file:
+        await asyncio.to_thread(_write_whole, Path(settings.ready_file), json.dumps(addresses))
 
 
 def _write_whole(path: Path, text: str) -> None:

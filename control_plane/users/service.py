@@ -56,6 +56,7 @@ from control_plane.users.model import (
 )
 from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
+from control_plane.users.places import Places
 from control_plane.users.policy import check_password
 from control_plane.users.proofs import SecondFactor
 from control_plane.users.refusals import Refusals
@@ -101,6 +102,7 @@ class UserService:
         tokens: TokenMaker,
         challenges: Challenges,
         passkeys: Passkeys,
+        places: Places,
         lifetimes: Lifetimes | None = None,
         needing_factor: Collection[Role] = (),
         now: Callable[[], datetime] = utc_now,
@@ -112,6 +114,7 @@ class UserService:
         self._tokens = tokens
         self._challenges = challenges
         self._passkeys = passkeys
+        self._places = places
         self._needing_factor = frozenset(needing_factor)
         self._lifetimes = lifetimes or Lifetimes()
         self._now = now
@@ -139,6 +142,7 @@ class UserService:
         password = ""
         if document.password is not UNSET:
             problems += check_password(document.password, email, document.name)
+        problems = problems or await self._places.problems(document.roles)
         if problems:
             raise _invalid(problems)
         if document.password is not UNSET:
@@ -203,6 +207,8 @@ class UserService:
         problems = check_email("a@b", name)
         if document.roles is not UNSET:
             problems += check_roles(document.roles)
+            held = self.found(user).roles
+            problems = problems or await self._places.problems(document.roles, held)
         if problems:
             raise _invalid(problems)
         given: dict[str, object] = {

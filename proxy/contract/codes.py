@@ -105,6 +105,7 @@ class ProblemCode(StrEnum):
     UNITS_MAY_MOVE = "units_may_move"
     SWITCHED = "switched"
     UNKNOWN_ENVIRONMENT = "unknown_environment"
+    UNKNOWN_PROJECT = "unknown_project"
     VALUE_DISAGREES = "value_disagrees"
     READ_ONLY = "read_only"
     OTHER_ENVIRONMENT_CHANGED = "other_environment_changed"

@@ -4,19 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 from argon2 import PasswordHasher
 
+from control_plane.access.roles import Binding, Role
 from control_plane.errors import Unavailable
+from control_plane.keys import REPLICA
 from control_plane.keys import USERS as USERS_KEY
 from control_plane.store.keys import ProjectKeys
+from control_plane.supervise import stop
 from control_plane.users.passwords import Passwords
 from control_plane.users.policy import check_password
 from tests.control_plane.users.people import ADA, PASSWORD, add, logged_in, login, people
 from tests.support.api import Api, until
 
 USERS = "/api/v1/users"
+NOWHERE = {"role": "admin", "project": "shpo"}
 KEYS = ProjectKeys("~access")
 
 
@@ -261,3 +266,62 @@ def test_what_may_be_a_password() -> None:
         assert check_password(good, "ada") == []
     for bad in ("short", "qwertyuiop12", "ababababababab", "i am ada lovelace"):
         assert check_password(bad, "lovelace")
+
+
+# Where roles are
+
+
+@pytest.mark.parametrize(
+    ("role", "where", "code"),
+    [
+        (NOWHERE, "/roles/1/project", "unknown_project"),
+        ({**NOWHERE, "role": "viewer", "environment": "x"}, "/roles/1/environment", "unknown_env"),
+        (
+            {"role": "manager", "project": "default", "environment": "prod"},
+            "/roles/1/environment",
+            "unknown_environment",
+        ),
+    ],
+)
+async def test_a_role_in_what_there_is_not_is_refused(
+    api: Api, role: dict[str, Any], where: str, code: str
+) -> None:
+    """When somebody is made and when they are changed; it would give nothing and say nothing."""
+    roles = {"roles": [{"role": "viewer"}, role]}
+    made = await add(api)
+    for method, path, body in (
+        ("POST", USERS, {"email": "bob@example.com", **roles}),
+        ("PATCH", f"{USERS}/{made['id']}", roles),
+    ):
+        reply = await api.ask(method, path, json=body)
+        assert reply.status == 422, reply.body
+        (problem,) = reply.json["problems"]
+        assert problem["pointer"] == where
+        assert problem["code"].startswith(code)
+    assert (await api.ask("GET", f"{USERS}/{made['id']}")).json["version"] == 1
+
+
+async def test_a_project_that_another_replica_has_just_made_can_be_named(
+    api: Api, redis_url: str
+) -> None:
+    """Before its change log was read here: a pipeline asks whichever replica answers."""
+    async with people(redis_url) as other:
+        await stop(api.app[REPLICA]._mirror._task)  # as if it were always late
+        assert (await other.ask("POST", "/api/v1/projects", json={"key": "shop"})).status == 201
+        role = {"role": "manager", "project": "shop", "environment": "staging"}
+        assert "shop" not in api.app[REPLICA].projects
+        await add(api, roles=[role])
+
+
+async def test_roles_that_are_held_are_not_asked_about_again(api: Api, redis_url: str) -> None:
+    """Somebody can be changed though a project is gone; nothing can be added there."""
+    made = await add(api)
+    users = api.app[USERS_KEY]
+    held = Binding(Role.VIEWER, "gone")
+    old = users.found(made["id"])
+    users._directory.users[made["id"]] = msgspec.structs.replace(old, roles=(*old.roles, held))
+    path = f"{USERS}/{made['id']}"
+    kept = [{"role": "admin"}, {"role": "viewer", "project": "gone"}]
+    assert (await api.ask("PATCH", path, json={"roles": kept})).status == 200
+    more = [*kept, {"role": "manager", "project": "gone"}]
+    assert (await api.ask("PATCH", path, json={"roles": more})).status == 422
