@@ -26,6 +26,7 @@ NAMES = frozenset(
         "MATRIXFLAG_ADMIN_EMAIL",
         "MATRIXFLAG_ADMIN_HOST",
         "MATRIXFLAG_ADMIN_PASSWORD",
+        "MATRIXFLAG_ADMIN_PASSWORD_FILE",
         "MATRIXFLAG_ADMIN_PORT",
         "MATRIXFLAG_ALLOWED_NETWORKS",
         "MATRIXFLAG_ALLOW_ANONYMOUS",
@@ -80,6 +81,7 @@ NAMES = frozenset(
         "MATRIXFLAG_PUBLIC_URL",
         "MATRIXFLAG_RATE_LIMIT",
         "MATRIXFLAG_RATE_LIMIT_ADDRESS",
+        "MATRIXFLAG_RATE_LIMIT_CREDENTIALS",
         "MATRIXFLAG_RATE_LIMIT_LOGIN",
         "MATRIXFLAG_RATE_LIMIT_READ",
         "MATRIXFLAG_RATE_LIMIT_UNKNOWN",
@@ -121,6 +123,7 @@ NAMES = frozenset(
         "METRICS_PORT",
         "REDIS_URL",
         "SECRET_KEY",
+        "SECRET_KEY_FILE",
     )
 )
 """What the settings of the sidecar, the control plane and `matrixflag dev` are read from."""
