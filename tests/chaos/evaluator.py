@@ -13,7 +13,7 @@ sidecar gave before, and for a unit always the same. Everything else is kept in 
 import asyncio
 import itertools
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence, Set
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,19 @@ class Target:
     restored: int | None = None
     step: int = 0
     answers: int = 0
+    failures: int = 0
+
+    def unit(self) -> str:
+        """Return the unit to ask about next; no other sidecar is asked about it."""
+        return f"{self._prefix}{self.answers}"
+
+    def is_of(self, unit: str) -> bool:
+        """Return whether this sidecar was asked about a unit."""
+        return unit.startswith(self._prefix)
+
+    @property
+    def _prefix(self) -> str:
+        return f"{self.url.rpartition(':')[2]}-"
 
 
 @dataclass
@@ -50,7 +63,7 @@ class Evaluator:
     units: dict[str, str] = field(default_factory=dict)
     """The variant that each unit was shown, of those that got an answer."""
     unsure: set[str] = field(default_factory=set)
-    """Units that asked and got no answer: they may have been counted or not."""
+    """Units that got no answer, or from a sidecar that was killed: they may be counted or not."""
     longest_s: float = 0.0
     _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -70,10 +83,17 @@ class Evaluator:
             raise AssertionError(f"step {step} not within {within_s} s: {steps}") from None
         return loop.time() - started
 
+    def lost_memory(self, target: Target, counted: Set[str]) -> None:
+        """Expect no more of a sidecar that was killed than what was counted by then."""
+        for unit in self.units.keys() - counted:
+            if target.is_of(unit):
+                self.unsure.add(unit)
+                del self.units[unit]
+
     async def ask(self, session: aiohttp.ClientSession, target: Target, pause_s: float) -> None:
         """Ask one sidecar for ever."""
         for number in itertools.count():
-            unit = f"{target.url.rpartition(':')[2]}-{target.answers}"
+            unit = target.unit()
             for flag, context in (
                 ("step", {"targetingKey": unit}),
                 ("greeting", {"country": ("DE", "FR")[number % 2]}),
@@ -83,6 +103,7 @@ class Evaluator:
                     await self._ask_once(session, target, flag, context)
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     self.unsure.add(unit)
+                    target.failures += 1
                     if not target.down:
                         self.wrong.append(f"{flag} at {target.url}: {error!r}")
                     await asyncio.sleep(0.05)

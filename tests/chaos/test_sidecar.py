@@ -29,13 +29,14 @@ async def test_a_sidecar_is_killed(world: World) -> None:
             await world.publish()
             await evaluator.all_see(world.step, 10)
             await until(lambda: _on_disk(world), 20)
+            counted = set(evaluator.units)
             await all_counted(world, evaluator)
             target = evaluator.targets[0]
-            target.down = True
-            shown = set(evaluator.units)
+            target.down, failures = True, target.failures
             world.sidecars[0].kill()
             world.control_planes[0].kill()
-            evaluator.unsure |= evaluator.units.keys() - shown
+            await until(lambda t=target, n=failures: _more(t.failures, n), 15)  # all answers came
+            evaluator.lost_memory(target, counted)
             await world.sidecars[0].start()
             took_s = await until(lambda: _serves_from_disk(world), START_S)
             note("sidecar killed: serves from disk after restart", took_s)
@@ -44,6 +45,7 @@ async def test_a_sidecar_is_killed(world: World) -> None:
             await world.publish()
             note("sidecar killed: follows again", await evaluator.all_see(world.step, RECOVERY_S))
             await world.healthy(RECOVERY_S)
+        await all_counted(world, evaluator)
 
 
 async def test_a_sidecar_is_frozen(world: World) -> None:
@@ -62,6 +64,10 @@ async def test_a_sidecar_is_frozen(world: World) -> None:
 
 async def _at(step: int, wanted: int) -> bool:
     return step >= wanted
+
+
+async def _more(failures: int, before: int) -> bool:
+    return failures > before
 
 
 async def _on_disk(world: World) -> bool:
