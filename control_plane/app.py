@@ -378,6 +378,7 @@ async def _wire_provider(settings: Settings, stack: AsyncExitStack) -> Provider 
         scopes=settings.oidc_scopes,
         groups_claim=settings.oidc_groups_claim,
         algorithms=settings.oidc_algorithms,
+        factor_claims=settings.oidc_second_factor,
     )
     return await stack.enter_async_context(Provider(config))
 

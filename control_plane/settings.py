@@ -15,7 +15,14 @@ from control_plane.access.roles import Role
 from control_plane.limits.model import MAX_LIMIT
 from control_plane.networks import Network, networks
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
-from control_plane.sso.model import ALGORITHMS, GroupRole, is_safe_url, parse_group_roles
+from control_plane.sso.model import (
+    ALGORITHMS,
+    FactorClaim,
+    GroupRole,
+    is_safe_url,
+    parse_factor_claims,
+    parse_group_roles,
+)
 from control_plane.store.address import parse_address
 from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
@@ -239,6 +246,13 @@ class Settings:
         tuple(name for name in ALGORITHMS if not name.startswith("HS")),
         "How the provider may sign, by commas.",
         parse=_algorithms,
+    )
+    oidc_second_factor: tuple[FactorClaim, ...] = setting(
+        (),
+        "What an ID token says of who showed a second factor at the provider, by commas: "
+        "amr=mfa,acr=phr. For roles that need one it does then; the provider's word does not "
+        "count by default.",
+        parse=parse_factor_claims,
     )
     audit_days: int = setting(
         400,

@@ -16,14 +16,17 @@ __all__ = [
     "MAX_RETURN_CHARS",
     "Assertion",
     "ExchangeInput",
+    "FactorClaim",
     "GroupRole",
     "OneTimeCode",
     "groups_in",
     "is_own_path",
     "is_pkce_text",
     "is_safe_url",
+    "parse_factor_claims",
     "parse_group_roles",
     "roles_of",
+    "says_factor",
 ]
 
 ALGORITHMS = (
@@ -46,10 +49,18 @@ class GroupRole(NamedTuple):
     binding: Binding
 
 
+class FactorClaim(NamedTuple):
+    """A claim that says of a login that a second factor was shown, and the value that says so."""
+
+    claim: str
+    value: str
+
+
 class Assertion(NamedTuple):
     """What another system vouches for: `issuer` and `subject` are who, for ever.
 
-    `is_verified` tells whether the system has seen that the address is theirs.
+    `is_verified` tells whether the system has seen that the address is theirs, `has_factor` whether
+    it has asked for a second factor, as far as its word counts.
     """
 
     issuer: str
@@ -58,6 +69,7 @@ class Assertion(NamedTuple):
     is_verified: bool
     name: str
     groups: tuple[str, ...]
+    has_factor: bool = False
 
 
 class ExchangeInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +109,28 @@ def parse_group_roles(text: str) -> tuple[GroupRole, ...]:
             raise ValueError(f"holds {part[:80]!r}: {problems[0].message}")
         found.append(GroupRole(group.strip(), binding))
     return tuple(found)
+
+
+def parse_factor_claims(text: str) -> tuple[FactorClaim, ...]:
+    """Return what says that a second factor was shown: `amr=mfa,acr=phr`.
+
+    Raises:
+        ValueError: with the rest of a sentence that begins with the setting's name.
+    """
+    found = []
+    for part in (part.strip() for part in text.split(",")):
+        if not part:
+            continue
+        claim, _, value = (each.strip() for each in part.partition("="))
+        if not claim or not value or " " in value:
+            raise ValueError(f"holds {part[:80]!r}, which is not CLAIM=VALUE, as amr=mfa")
+        found.append(FactorClaim(claim, value))
+    return tuple(found)
+
+
+def says_factor(claims: Mapping[str, Any], wanted: Iterable[FactorClaim]) -> bool:
+    """Return whether claims have one of the values, alone or in a list."""
+    return any(each.value in (groups_in(claims, each.claim) or ()) for each in wanted)
 
 
 def roles_of(groups: Iterable[str], given: Iterable[GroupRole]) -> tuple[Binding, ...]:

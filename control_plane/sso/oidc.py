@@ -26,7 +26,13 @@ import msgspec
 from yarl import URL
 
 from control_plane.errors import Unavailable
-from control_plane.sso.model import Assertion, groups_in, is_safe_url
+from control_plane.sso.model import (
+    Assertion,
+    FactorClaim,
+    groups_in,
+    is_safe_url,
+    says_factor,
+)
 
 __all__ = ["NotProved", "OidcConfig", "Provider", "challenge_of"]
 
@@ -53,6 +59,7 @@ class OidcConfig(NamedTuple):
     scopes: str
     groups_claim: str
     algorithms: tuple[str, ...]
+    factor_claims: tuple[FactorClaim, ...] = ()
 
 
 class NotProved(Exception):
@@ -127,6 +134,9 @@ class Provider:
             "code_challenge": challenge_of(verifier),
             "code_challenge_method": "S256",
         }
+        wanted = [each.value for each in self._config.factor_claims if each.claim == "acr"]
+        if wanted:
+            asked["acr_values"] = " ".join(wanted)  # some ask for no factor without it
         return str(URL(metadata.authorization_endpoint).update_query(asked))
 
     async def assertion(
@@ -144,6 +154,8 @@ class Provider:
             raise NotProved("the answer is another provider's")
         tokens = await self._tokens(metadata, code, verifier)
         claims = await self._claims(tokens, nonce)
+        # of this login, so that only what was signed for it can tell
+        has_factor = says_factor(claims, self._config.factor_claims)
         groups = groups_in(claims, self._config.groups_claim)
         lacks_some = groups is None or "email" not in claims
         if lacks_some and metadata.userinfo_endpoint and tokens.access_token:
@@ -157,6 +169,7 @@ class Provider:
             is_verified=bool(_text(claims, "email")) and claims.get("email_verified") is True,
             name=_text(claims, "name"),
             groups=groups or (),
+            has_factor=has_factor,
         )
 
     # Tokens

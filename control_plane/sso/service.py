@@ -29,7 +29,7 @@ from control_plane.sso.oidc import NotProved, Provider, challenge_of
 from control_plane.sso.people import Refused, VouchedPeople
 from control_plane.sso.store import Grant, SsoStore
 from control_plane.store.connection import RedisError
-from control_plane.users.model import Tokens
+from control_plane.users.model import VOUCHED_FACTOR, Tokens
 from control_plane.users.service import UserService
 
 __all__ = ["LOGIN_S", "Answer", "Begun", "SsoService"]
@@ -146,7 +146,8 @@ class SsoService:
             await self._users.note_failure(error.user, f"oidc: {error}", address)
             raise Forbidden(str(error), code="sso_refused") from None
         once = secrets.token_urlsafe(32)
-        grant = Grant(user.id, login.challenge, ("oidc",))
+        methods = ("oidc", VOUCHED_FACTOR) if said.has_factor else ("oidc",)
+        grant = Grant(user.id, login.challenge, methods)
         try:
             await self._store.keep(_hash(once), grant, _CODE_S)
         except (RedisError, TimeoutError):

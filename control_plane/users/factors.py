@@ -42,6 +42,7 @@ from control_plane.users.model import (
     TotpRecord,
     UserRecord,
     factors_of,
+    has_shown_factor,
     is_proved,
 )
 from control_plane.users.passkeys import Passkeys, decoded
@@ -177,7 +178,7 @@ class FactorService:
             passkeys=[_passkey_resource(each) for each in record.passkeys],
             recovery_codes_left=len(record.recovery),
             needed=needed,
-            missing=needed and not (factors_of(record) and is_proved(held)),
+            missing=needed and not has_shown_factor(record, held),
         )
 
     def ask_own_passkey(self, user: str, session: str) -> PasskeyChallenge:

@@ -16,6 +16,7 @@ from proxy.contract.problems import Problem, pointer
 
 __all__ = [
     "MAX_BINDINGS",
+    "VOUCHED_FACTOR",
     "Credentials",
     "Identity",
     "InvitationInput",
@@ -35,6 +36,7 @@ __all__ = [
     "check_email",
     "check_roles",
     "factors_of",
+    "has_shown_factor",
     "is_proved",
     "plain_email",
     "user_resource",
@@ -45,6 +47,8 @@ _MAX_EMAIL_CHARS = 254  # RFC 5321 leaves room for no more
 _MAX_NAME_CHARS = 200
 _EMAIL = re.compile(r"[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,190}")
 _SECOND = frozenset({"totp", "passkey", "recovery"})
+VOUCHED_FACTOR = "oidc_factor"
+"""The method of a session whose second factor was shown at the provider of identities, not here."""
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 
 
@@ -254,6 +258,14 @@ def factors_of(user: UserRecord) -> tuple[str, ...]:
 def is_proved(session: SessionRecord) -> bool:
     """Return whether more than a password stands behind a session."""
     return not _SECOND.isdisjoint(session.methods)
+
+
+def has_shown_factor(user: UserRecord, session: SessionRecord) -> bool:
+    """Return whether a session does for roles that need a second factor.
+
+    That of a provider does, but changes none of those here: see `is_proved`.
+    """
+    return VOUCHED_FACTOR in session.methods or (bool(factors_of(user)) and is_proved(session))
 
 
 def plain_email(email: str) -> str:

@@ -50,7 +50,7 @@ from control_plane.users.model import (
     check_email,
     check_roles,
     factors_of,
-    is_proved,
+    has_shown_factor,
     plain_email,
     user_resource,
 )
@@ -414,7 +414,7 @@ class UserService:
             bindings=user.roles,
             user=user.id,
             session=session.id,
-            lacks_factor=self.needs_factor(user) and not (factors_of(user) and is_proved(session)),
+            lacks_factor=self.needs_factor(user) and not has_shown_factor(user, session),
         )
 
     def needs_factor(self, user: UserRecord) -> bool:

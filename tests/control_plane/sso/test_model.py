@@ -11,7 +11,13 @@ from yarl import URL
 
 from control_plane.access.roles import Binding, Role
 from control_plane.settings import Settings
-from control_plane.sso.model import groups_in, is_own_path, parse_group_roles, roles_of
+from control_plane.sso.model import (
+    groups_in,
+    is_own_path,
+    parse_factor_claims,
+    parse_group_roles,
+    roles_of,
+)
 from proxy.contract.settings import SettingsError
 
 GOOD = {
@@ -101,3 +107,12 @@ def test_settings_that_cannot_work(changed: dict[str, str], problem: str) -> Non
     """Are told at the start, not to the first who wants to log in."""
     with pytest.raises(SettingsError, match=problem):
         Settings.load({**GOOD, **changed}, {})
+
+
+def test_what_says_that_a_factor_was_shown_is_read() -> None:
+    """Blanks and empty parts are no matter; what is no claim with a value is refused."""
+    found = parse_factor_claims(" amr=mfa,, acr=https://refeds.org/profile/mfa?a=b ")
+    assert found == (("amr", "mfa"), ("acr", "https://refeds.org/profile/mfa?a=b"))
+    for text in ("mfa", "amr=", "=mfa", "amr=pwd mfa", "amr=mfa,acr"):
+        with pytest.raises(ValueError, match="not CLAIM=VALUE"):
+            parse_factor_claims(text)

@@ -10,10 +10,11 @@ from typing import Any
 import jwt
 import pytest
 from aiohttp import web
+from yarl import URL
 
 from control_plane.keys import SSO, USERS
 from control_plane.sso import oidc
-from control_plane.sso.model import parse_group_roles
+from control_plane.sso.model import parse_factor_claims, parse_group_roles
 from tests.control_plane.sso.browser import CALLBACK, PUBLIC_URL, Browser
 from tests.control_plane.sso.provider import (
     CLIENT,
@@ -28,6 +29,7 @@ from tests.control_plane.sso.provider import (
     public,
     signed,
 )
+from tests.control_plane.users.people import set_up_totp
 from tests.support.api import Api, running_api
 
 ADA = "ada@example.com"
@@ -652,3 +654,93 @@ async def test_without_a_provider_there_is_no_such_way_in(redis_url: str) -> Non
         browser = Browser(api)
         for reply in (await browser.begin(), await browser.get(CALLBACK, {"state": "x"})):
             assert (reply.status, reply.json["code"]) == (404, "sso_not_configured")
+
+
+# Second factors
+
+FACTORS = "/api/v1/me/factors"
+
+
+async def reach(api: Api, token: str) -> tuple[int, str]:
+    """Return what somebody is told who asks for flags."""
+    reply = await api.ask("GET", "/api/v1/flags", token=token)
+    return reply.status, "" if reply.status == 200 else reply.json["code"]
+
+
+NEEDED = 403, "second_factor_needed"
+
+
+async def test_a_role_that_needs_a_factor_needs_it_of_who_comes_from_elsewhere(
+    redis_url: str, provider: FakeProvider
+) -> None:
+    """They set one up with the first login, and show it after each other one; the provider's word
+    does not count.
+    """
+    provider.claims |= {"amr": ["pwd", "mfa"], "acr": "phr"}
+    others = {"require_second_factor": ("admin",)}
+    async with running_api(redis_url, **settings(provider, **others)) as api:
+        token = (await Browser(api).log_in())["access_token"]
+        assert await reach(api, token) == NEEDED
+        app = await set_up_totp(api, token=token)
+        assert await reach(api, token) == (200, "")
+        again = (await Browser(api).log_in())["access_token"]
+        assert await reach(api, again) == NEEDED
+        shown = await api.ask("POST", "/api/v1/me/verify", token=again, json={"code": app.code()})
+        assert shown.status == 204
+        assert await reach(api, again) == (200, "")
+        # who needs none is not asked for the one they have
+        provider.claims |= {"groups": ["all"]}
+        assert await reach(api, (await Browser(api).log_in())["access_token"]) == (200, "")
+
+
+async def test_a_providers_factor_counts_where_the_settings_say_so(
+    redis_url: str, provider: FakeProvider
+) -> None:
+    """By a claim of the ID token with just that value; no other claim, no other place."""
+    wanted = parse_factor_claims("amr=mfa, acr=phr,acr=phrh")
+    others = {"require_second_factor": ("admin",), "oidc_second_factor": wanted}
+    async with running_api(redis_url, **settings(provider, **others)) as api:
+        begun = await Browser(api).begin()
+        assert URL(begun.headers["Location"]).query["acr_values"] == "phr phrh"
+        for amr, acr in (
+            (None, None),
+            (["pwd"], "0"),
+            ("pwd mfa", "phr phrh"),
+            ({"mfa": True}, ["PHR"]),
+            (["MFA", 1], 1),
+        ):
+            provider.claims |= {"amr": amr, "acr": acr}
+            assert await reach(api, (await Browser(api).log_in())["access_token"]) == NEEDED
+        provider.userinfo = {**provider.claims, "amr": ["mfa"]}
+        provider.claims |= {"amr": None, "acr": None, "email": None}
+        assert await reach(api, (await Browser(api).log_in())["access_token"]) == NEEDED
+        provider.claims |= {"email": ADA}
+        for amr, acr in ((["pwd", "mfa"], None), ("mfa", None), (None, "phr"), (["otp"], "phrh")):
+            provider.claims |= {"amr": amr, "acr": acr}
+            tokens = await Browser(api).log_in()
+            token = tokens["access_token"]
+            assert await reach(api, token) == (200, ""), (amr, acr)
+        shown = (await api.ask("GET", FACTORS, token=token)).json
+        assert (shown["needed"], shown["missing"]) == (True, False)
+        sessions = (await api.ask("GET", "/api/v1/me/sessions", token=token)).json["items"]
+        assert ["oidc", "oidc_factor"] in [each["methods"] for each in sessions]
+        # and it goes on with the session
+        body = {"refresh_token": tokens["refresh_token"]}
+        newer = await api.ask("POST", "/api/v1/auth/refresh", token=None, json=body)
+        assert await reach(api, newer.json["access_token"]) == (200, "")
+
+
+async def test_a_providers_factor_changes_none_that_somebody_has_here(
+    redis_url: str, provider: FakeProvider
+) -> None:
+    """Whoever runs the provider could take them away otherwise."""
+    provider.claims |= {"amr": ["mfa"]}
+    others = {"oidc_second_factor": parse_factor_claims("amr=mfa")}
+    async with running_api(redis_url, **settings(provider, **others)) as api:
+        app = await set_up_totp(api, token=(await Browser(api).log_in())["access_token"])
+        token = (await Browser(api).log_in())["access_token"]
+        refusal = await api.ask("DELETE", f"{FACTORS}/totp", token=token)
+        assert (refusal.status, refusal.json["code"]) == (403, "proof_needed")
+        proof = {"code": app.code()}
+        assert (await api.ask("POST", "/api/v1/me/verify", token=token, json=proof)).status == 204
+        assert (await api.ask("DELETE", f"{FACTORS}/totp", token=token)).status == 204
