@@ -92,7 +92,7 @@ from control_plane.reports.aggregation import Aggregation
 from control_plane.reports.model import Kind, Place
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
-from control_plane.settings import Settings
+from control_plane.settings import EVERYTHING, Settings
 from control_plane.sso import routes as sso_routes
 from control_plane.sso.oidc import OidcConfig, Provider
 from control_plane.sso.people import VouchedPeople
@@ -191,6 +191,7 @@ def create_app(settings: Settings) -> web.Application:
     csrf = app[CSRF] = Csrf(settings.secret_key)
     guard: Guard = RequestGuard(
         admin_token=settings.admin_token,
+        opens_everything=settings.admin_token_use == EVERYTHING,
         dev=settings.dev,
         keys=keys,
         people=lambda: app[USERS],
@@ -305,6 +306,8 @@ async def _wire_people(
             settings.admin_email, settings.admin_password
         ):
             logger.info("%s is the first administrator", settings.admin_email)
+        if not users.has_admin():
+            logger.warning("there is no administrator of all projects: %s", _first_by(settings))
         while True:
             await users.sweep()
             await factors.reseal()
@@ -322,6 +325,15 @@ async def _wire_people(
     await stack.enter_async_context(directory)
     stack.push_async_callback(stop, task)
     return users, factors
+
+
+def _first_by(settings: Settings) -> str:
+    """Return how the first administrator comes to be, for the log."""
+    if settings.admin_token:
+        return "`matrixflag admin create --email ADDRESS` makes one, with ADMIN_TOKEN"
+    if settings.oidc_issuer:
+        return "the first is who logs in at the provider with that role"
+    return "set ADMIN_TOKEN, with which `matrixflag admin create` makes one"
 
 
 async def _wire_last_used(
@@ -481,6 +493,7 @@ def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
         unknown_flags={Kind.EXPOSURES: exposures.unknown, Kind.USAGE: usage.unknown},
         standings=fleet.standings,
         fleet_complete=fleet.complete,
+        admin_token_everything=app[SETTINGS].admin_token_use == EVERYTHING,
         loop_lag_s=app[LAG].worst_s,
         tasks=len(asyncio.all_tasks()),
     )
@@ -565,8 +578,13 @@ def _url(address: tuple[str, int]) -> str:
 
 
 def _warn(settings: Settings) -> None:
-    if not settings.admin_token and not settings.dev:
-        logger.warning("no ADMIN_TOKEN is set: definitions can be neither read nor changed here")
+    if not settings.secret_key and not settings.dev:
+        logger.warning("no SECRET_KEY is set: nobody can log in")
+    if settings.admin_token_use == EVERYTHING:
+        logger.warning(
+            "whoever has ADMIN_TOKEN may do everything, because of MATRIXFLAG_ADMIN_TOKEN_USE; "
+            "mend what kept administrators out, then start again without"
+        )
     if not is_loopback(settings.metrics_host):
         logger.info("metrics are open to whoever reaches %s", settings.metrics_host)
 

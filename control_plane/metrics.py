@@ -271,6 +271,12 @@ METRICS: dict[str, MetricRow] = {
             "(full)",
         ),
         MetricRow(
+            "matrixflag_admin_token_everything",
+            "gauge",
+            (),
+            "1 if ADMIN_TOKEN opens everything, which is for getting in again and no longer",
+        ),
+        MetricRow(
             "matrixflag_tasks",
             "gauge",
             (),
@@ -334,6 +340,7 @@ class Figures(NamedTuple):
     unknown_flags: Mapping[str, int]
     standings: Mapping[str, int]
     fleet_complete: bool
+    admin_token_everything: bool
     loop_lag_s: float
     tasks: int
 
@@ -417,6 +424,7 @@ class _State(Collector):
         yield _counter("matrixflag_commit_conflicts_total", now.conflicts)
         yield _counter("matrixflag_definitions_reloads_total", now.reloads)
         yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
+        yield _gauge("matrixflag_admin_token_everything", float(now.admin_token_everything))
         yield _gauge("matrixflag_tasks", now.tasks)
         yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
         yield from _reports(now)

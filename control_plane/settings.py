@@ -30,7 +30,10 @@ from control_plane.web.address import FORWARDED_HEADERS
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
 from proxy.contract.settings import SettingsError, read, rows, setting
 
-__all__ = ["Settings", "redis_address"]
+__all__ = ["EVERYTHING", "FIRST_ADMIN", "Settings", "redis_address"]
+
+FIRST_ADMIN, EVERYTHING = "first-admin", "everything"
+"""What `ADMIN_TOKEN` is for."""
 
 _MAX_FILE_BYTES = 65_536  # of secrets; eight blocks of PEM are a kilobyte
 
@@ -161,10 +164,16 @@ class Settings:
     )
     admin_token: str = setting(
         "",
-        "Bearer token of the administrator. Without one, only loopback is listened on.",
+        "Token that makes the first administrator, and nothing else; not needed once there is one.",
         parse=_token,
         env="ADMIN_TOKEN",
         secret=True,
+    )
+    admin_token_use: str = setting(
+        FIRST_ADMIN,
+        "What that token is for: first-admin, or everything, for the time in which no "
+        "administrator can get in.",
+        parse=one_of(FIRST_ADMIN, EVERYTHING),
     )
     signing_keys: tuple[SigningKey, ...] = setting(
         (),
@@ -385,6 +394,8 @@ class Settings:
                 "do anything there; set SECRET_KEY, and ADMIN_TOKEN for the first administrator, "
                 "or listen on 127.0.0.1"
             )
+        if self.admin_token_use == EVERYTHING and not self.admin_token:
+            problems.append(f"MATRIXFLAG_ADMIN_TOKEN_USE: {EVERYTHING} needs ADMIN_TOKEN")
         if self.dev and not is_loopback(self.host):
             problems.append("MATRIXFLAG_HOST: in dev mode only loopback is listened on")
         if self.redis_wait_replicas and self.redis_wait_s >= self.redis_timeout_s:

@@ -34,6 +34,7 @@ from loadtests.percentiles import percentile
 from loadtests.usage import cpu_s, machine_busy_s
 from tests.bench.definitions import mixed
 from tests.chaos.programs import Program
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, NotStarted
 from tests.support.redis import RedisServer
@@ -43,7 +44,6 @@ __all__ = ["CHANGE_TARGET_MS", "RESTART_TARGET_S", "main"]
 CHANGE_TARGET_MS = 250.0
 RESTART_TARGET_S = 60.0
 
-_TOKEN = "an-administrators-token"
 _FLAGS_PATH = "/api/v1/flags"
 _KEYS_PATH = "/api/v1/keys"
 _WRITES_AT_ONCE = 8
@@ -106,7 +106,7 @@ class Fleet:
 
     async def ask(self, method: str, path: str, body: object) -> Any:
         """Ask the control plane; raises Failed when it refuses."""
-        headers = {"Authorization": f"Bearer {_TOKEN}"}
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         async with self._http.request(
             method, self.url + path, json=body, headers=headers
         ) as answer:
@@ -172,7 +172,7 @@ async def running_fleet(
             directory,
             "control-plane",
             ["control-plane", "--port", str(free_port())],  # the same when it is started again
-            {"REDIS_URL": redis.url, "ADMIN_TOKEN": _TOKEN, "METRICS_PORT": "0"},
+            {"REDIS_URL": redis.url, **ADMINISTRATOR, "METRICS_PORT": "0"},
         )
         stack.callback(program.close)
         url = (await program.start())["api"]

@@ -59,7 +59,7 @@ def _addresses(environment: Environment, **_: Any) -> None:
     document = json.loads(Path(environment.parsed_options.dev_json).read_text())
     Addresses.control_plane = ControlPlaneUser.host = document["control_plane_url"]
     Addresses.sidecar = OfrepUser.host = document["sidecar_url"]
-    Addresses.token = document["admin_token"]
+    Addresses.token = document["service_key"]
 
 
 def _headers() -> dict[str, str]:

@@ -22,7 +22,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from proxy.admin_token import REFUSED, BadTokenError, add_token_file, admin_token
+from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
 from proxy.commands import print_out, printable
 from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
 
@@ -111,7 +111,7 @@ class _Command:
         """Ask, perhaps again and again, tell what there is, and return the exit status."""
         try:
             url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
-            asking = _Asking(url, admin_token(args.token_file), args)
+            asking = _Asking(url, api_token(args.token_file), args)
             fleet, lacking = asyncio.run(asking.until_served(args.wait_for, args.timeout))
         except (_Unusable, _Unanswered, BadTokenError) as error:
             _say(str(error))

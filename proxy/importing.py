@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.admin_token import REFUSED, BadTokenError, add_token_file, admin_token
+from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
 from proxy.commands import print_out, printable
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
@@ -190,7 +190,7 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
     query |= {"dry_run": "true"} if args.dry_run else {}
     query |= {"replace": "true"} if args.replace else {}
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
-    token = admin_token(args.token_file)
+    token = api_token(args.token_file)
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:

@@ -2,7 +2,8 @@
 
 | credential | public | what roles give | sync, report | account |
 |---|---|---|---|---|
-| `ADMIN_TOKEN` | yes | all of it | 403 | 403 |
+| `ADMIN_TOKEN` | yes | a first administrator, at one route | 403 | 403 |
+| the same, with `MATRIXFLAG_ADMIN_TOKEN_USE=everything` | yes | all of it | 403 | 403 |
 | access token of a person | yes | what their roles give | 403 | yes |
 | service key | yes | what its role gives, in its project | 403 | 403 |
 | sidecar key | yes | 403 | yes | 403 |
@@ -50,6 +51,11 @@ __all__ = ["KeyLookup", "People", "RequestGuard"]
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*\.[A-Za-z0-9_-]*")
 _ADMINISTRATOR = (Binding(Role.ADMIN),)
 _RETRY_AFTER_S = 2.0
+_FIRST_ADMIN_ONLY = (
+    "the token of ADMIN_TOKEN makes the first administrator and nothing else: `matrixflag admin "
+    "create --email ADDRESS`; then log in at /api/v1/auth/login and send the access token, or a "
+    "service key made with it"
+)
 
 
 class KeyLookup(Protocol):
@@ -79,6 +85,7 @@ class RequestGuard:
         self,
         *,
         admin_token: str,
+        opens_everything: bool = False,
         dev: bool,
         keys: Callable[[], KeyLookup],
         people: Callable[[], People],
@@ -90,6 +97,7 @@ class RequestGuard:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._admin_digest = _digest(admin_token) if admin_token else None
+        self._opens_everything = opens_everything  # `ADMIN_TOKEN` does
         self._dev = dev
         self._keys = keys
         self._people = people
@@ -107,7 +115,7 @@ class RequestGuard:
         """
         if self._networks != ((), ()) and not _is_open(route):
             _check_address(request, self._networks, "requests are not")
-        principal = self._principal(request, route.permission)
+        principal = self._principal(request, route)
         # An empty list, or 404, would be a lie before the definitions have been read.
         if route.permission is not Permission.PUBLIC and not self._keys().loaded:
             raise _not_loaded()
@@ -120,13 +128,14 @@ class RequestGuard:
         if route.permission in FOR_PEOPLE:
             project = _project(request, route)
             principal = _granted(principal, route.permission, project)
-            # not ADMIN_TOKEN, which is the way out when nobody is let in
+            # not ADMIN_TOKEN, which can be made the way out when nobody is let in
             if route.permission in _IN_A_PROJECT and principal.kind in ("user", "service"):
                 networks = self._keys().networks_of(project)
                 _check_address(request, networks, f"requests about project {project!r} are not")
         request[PRINCIPAL] = principal
 
-    def _principal(self, request: web.Request, permission: Permission) -> Principal:
+    def _principal(self, request: web.Request, route: Route) -> Principal:
+        permission = route.permission
         if permission is Permission.PUBLIC:
             return Principal("anonymous", "anonymous")
         headers = request.headers
@@ -139,6 +148,10 @@ class RequestGuard:
                 return person
             return self._without_credential(request, permission)
         if self._is_admin(credential):
+            if not self._opens_everything:
+                if not route.first_admin:
+                    raise Forbidden(_FIRST_ADMIN_ONLY, code="first_admin_only")
+                return Principal("first_admin", "admin", bindings=_ADMINISTRATOR)
             if permission not in FOR_PEOPLE:
                 raise Forbidden("this needs a sidecar key, which names an environment")
             return Principal("admin", "admin", bindings=_ADMINISTRATOR)
@@ -183,7 +196,8 @@ class RequestGuard:
             raise Unauthorized("send a sidecar key: Authorization: Bearer mf_sidecar_...")
         if not self._dev:
             raise Unauthorized(
-                "send a service key or the token of ADMIN_TOKEN: Authorization: Bearer TOKEN"
+                "send a service key, or the access token that a login gives: "
+                "Authorization: Bearer TOKEN"
             )
         against = why_not_local(request, self._allows_origin)
         if against is not None:

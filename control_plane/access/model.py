@@ -140,14 +140,15 @@ class CreatedKey(msgspec.Struct, frozen=True):
 class Principal:
     """Who calls: an administrator, a program with a key of one project, or nobody in particular.
 
-    `actor` is what history and the audit log say: `admin`, `dev`, `key:<id>`, `service:<id>`,
-    `user:<address>`.
+    Of kind `first_admin` is who has `ADMIN_TOKEN` and may make the first administrator, and nothing
+    else. `actor` is what history and the audit log say: `admin` for that token, `dev`, `key:<id>`,
+    `service:<id>`, `user:<address>`.
     `bindings` are the roles that it holds, `grant` what they give for this request. Of a sidecar,
     `project` and `environment` are its key's; of a person, `user` and `session` are their ids, and
     `lacks_factor` is whether a role of theirs needs a second factor that they have not shown.
     """
 
-    kind: Literal["admin", "user", "service", "key", "anonymous"]
+    kind: Literal["admin", "first_admin", "user", "service", "key", "anonymous"]
     actor: str
     key: KeyRecord | None = None
     project: str | None = None

@@ -20,9 +20,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from control_plane.api_token import VARIABLE, UnreadableTokenError, api_token
 from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
+from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
 from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
 
 if TYPE_CHECKING:
@@ -57,11 +57,7 @@ class _Command:
         parser.add_argument(
             "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
         )
-        parser.add_argument(
-            "--token-file",
-            metavar="FILE",
-            help=f"holds the token; or {VARIABLE} in the environment",
-        )
+        add_token_file(parser)
         parser.add_argument(
             "--public-key",
             metavar="KEYS",
@@ -86,7 +82,7 @@ class _Command:
             where = "" if args.file is None else f"{args.file}: "
             sys.stderr.write(f"matrixflag audit: {where}{error}\n")
             return 2
-        except (_Unusable, UnreadableTokenError) as error:
+        except (_Unusable, BadTokenError) as error:
             sys.stderr.write(f"matrixflag audit: {error}\n")
             return 2
         except ValueError as error:
@@ -262,7 +258,8 @@ async def _fetch(args: argparse.Namespace) -> bytes:
                 if len(data) > _MAX_BYTES:
                     raise _Unusable(f"{url.origin()}: more than {_MAX_BYTES} bytes")
             if response.status != 200:
-                raise _Unusable(f"{url.origin()} answers {response.status}: {_detail(data)}")
+                hint = REFUSED if response.status in (401, 403) else ""
+                raise _Unusable(f"{url.origin()} answers {response.status}: {_detail(data)}{hint}")
             return bytes(data)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _Unusable(f"{text}: {str(error) or type(error).__name__}") from None

@@ -16,7 +16,9 @@ from proxy.contract.settings import SettingsError, add_arguments
 
 def main() -> int:
     """Serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="control_plane.dev.api", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="control_plane.dev.api", description=__doc__, allow_abbrev=False
+    )
     add_arguments(parser, Settings)
     try:
         settings = Settings.load(os.environ, vars(parser.parse_args()))

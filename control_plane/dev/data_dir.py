@@ -1,7 +1,7 @@
 """The directory of `matrixflag dev`: who holds it, and what is remembered in it.
 
     lock                  held by the one `dev` that uses the directory, and by its server
-    state.json    0600    sidecar key, admin token, password and secret, kept over restarts
+    state.json    0600    keys, password and secret, kept over restarts
     dev.json      0600    addresses and credentials of what runs now; absent while nothing does
     server/               the embedded server's files; sidecar/ the sidecar's cache; *.log
     .gitignore            "*": the directory holds secrets and stands in a work tree
@@ -31,13 +31,13 @@ _LOCK_TIMEOUT_S = 5.0
 
 
 class DevState(msgspec.Struct):
-    """What is remembered from one run to the next. `sidecar_key` is empty until there is one.
+    """What is remembered from one run to the next. Keys are empty until there is one.
 
     `secret_key` signs sessions; `admin_password` is the first administrator's, as it was made.
     """
 
-    admin_token: str
     sidecar_key: str = ""
+    service_key: str = ""
     sampled: bool = False
     secret_key: str = ""
     admin_password: str = ""
@@ -47,7 +47,10 @@ class DevState(msgspec.Struct):
 
 
 class DevDocument(msgspec.Struct, frozen=True):
-    """`dev.json`: all that a program needs to use what runs."""
+    """`dev.json`: all that a program needs to use what runs.
+
+    `service_key` has the role admin in the project `default`.
+    """
 
     control_plane_url: str
     metrics_url: str
@@ -55,7 +58,7 @@ class DevDocument(msgspec.Struct, frozen=True):
     admin_url: str
     redis_url: str
     sidecar_key: str
-    admin_token: str
+    service_key: str
     admin_email: str
     admin_password: str
     pid: int
@@ -149,7 +152,7 @@ class DataDir:
 
     def _read_state(self) -> DevState:
         """Return what was remembered; begin anew where that is absent or cannot be read."""
-        state = DevState(admin_token=secrets.token_urlsafe(32))
+        state = DevState()
         with contextlib.suppress(OSError, msgspec.MsgspecError, UnicodeError):
             state = msgspec.json.decode(self._state_path.read_bytes(), type=DevState)
         state.secret_key = state.secret_key or secrets.token_urlsafe(32)

@@ -1,4 +1,4 @@
-"""What a fresh installation gets, through the API like anybody else: a sidecar key, a flag."""
+"""What a fresh installation gets, through the API as the user of this machine: keys, a flag."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,23 +23,27 @@ SAMPLE: dict[str, Any] = {
     "track": True,
 }
 
+_PROJECTS_PATH = "/api/v1/projects"  # any service key reads it, whatever networks a project has
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
 async def prepare(base_url: str, state: DevState, remember: Callable[[DevState], None]) -> None:
-    """Complete the state with a sidecar key that works; make the sample flag if there is no flag.
+    """Complete the state with keys that work; make the sample flag if there is no flag.
 
     `remember` is called after each step, so that a failure of the next does not repeat this one.
 
     Raises:
         DevError: when the API answers something else than it should, with the answer.
     """
-    headers = {"Authorization": f"Bearer {state.admin_token}"}
-    async with aiohttp.ClientSession(base_url, timeout=_TIMEOUT, headers=headers) as api:
+    async with aiohttp.ClientSession(base_url, timeout=_TIMEOUT) as api:
         remember(state)
-        if not await _key_works(base_url, state.sidecar_key):
+        if not await _key_works(base_url, SNAPSHOT_PATH, state.sidecar_key):
             wanted = {"kind": "sidecar", "environment": "production", "name": "matrixflag dev"}
             state.sidecar_key = (await _call(api, "POST", "/api/v1/keys", wanted, 201))["key"]
+            remember(state)
+        if not await _key_works(base_url, _PROJECTS_PATH, state.service_key):
+            wanted = {"kind": "service", "role": "admin", "name": "matrixflag dev"}
+            state.service_key = (await _call(api, "POST", "/api/v1/keys", wanted, 201))["key"]
             remember(state)
         if not state.sampled:
             if not (await _call(api, "GET", "/api/v1/flags?limit=1", None, 200))["items"]:
@@ -48,8 +52,8 @@ async def prepare(base_url: str, state: DevState, remember: Callable[[DevState],
             remember(state)
 
 
-async def _key_works(base_url: str, key: str) -> bool:
-    """Return whether the key of an earlier run still reads snapshots, in this Redis too."""
+async def _key_works(base_url: str, path: str, key: str) -> bool:
+    """Return whether the key of an earlier run still reads what it is for, in this Redis too."""
     if not key:
         return False
     # `*` matches whatever is current, so that the answer has no body.
@@ -57,11 +61,11 @@ async def _key_works(base_url: str, key: str) -> bool:
     try:
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as api,
-            api.get(URL(base_url) / SNAPSHOT_PATH[1:]) as answer,
+            api.get(URL(base_url) / path[1:]) as answer,
         ):
             return answer.status in (200, 304)
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise _failed("GET", SNAPSHOT_PATH, error) from error
+        raise _failed("GET", path, error) from error
 
 
 async def _call(

@@ -1,6 +1,6 @@
 """Starts the processes of `matrixflag dev` in order, watches them, stops them in reverse.
 
-    embedded server -> control plane -> (key, sample flag) -> sidecar -> dev.json -> wait
+    embedded server -> control plane -> (keys, sample flag) -> sidecar -> dev.json -> wait
 
 Each step begins when the one before answers. The first process that ends by itself ends all: what
 it wrote last is shown. Whoever kills this process with -9 still ends the others, because each is
@@ -95,7 +95,6 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             {"port": settings.port, "metrics_port": settings.metrics_port},
             {
                 "REDIS_URL": redis_url,
-                "ADMIN_TOKEN": state.admin_token,
                 "SECRET_KEY": os.environ.get("SECRET_KEY") or state.secret_key,
                 "MATRIXFLAG_PUBLIC_URL": os.environ.get("MATRIXFLAG_PUBLIC_URL")
                 or f"http://localhost:{settings.port}",
@@ -123,7 +122,7 @@ async def _run(settings: DevSettings, children: "list[_Child]", say: Say) -> Non
             admin_url=sidecar["admin"],
             redis_url=redis_url,
             sidecar_key=state.sidecar_key,
-            admin_token=state.admin_token,
+            service_key=state.service_key,
             admin_email=ADMIN_EMAIL,
             admin_password=state.admin_password,
             pid=os.getpid(),
@@ -255,6 +254,11 @@ _OURS = (
     "MATRIXFLAG_KEY",
     "MATRIXFLAG_KEY_FILE",
     "MATRIXFLAG_STARTUP_POLICY",
+    # of another control plane: here the administrator is made at the start
+    "ADMIN_TOKEN",
+    "MATRIXFLAG_ADMIN_TOKEN_USE",
+    "MATRIXFLAG_ADMIN_PASSWORD_FILE",
+    "SECRET_KEY_FILE",
 )
 """Variables that would make of the processes something else than what is announced."""
 

@@ -173,8 +173,8 @@ _PROJECT_KEY = Param("key", "path", required=True, description="The project's ke
 _KEY = Param("key", "path", required=True, description="The environment's key.")
 _NETWORKS = (
     "From elsewhere than `allowed_networks`, when there are any, and from `denied_networks` people "
-    "and service keys are answered 403 `address_denied`; the token of ADMIN_TOKEN and sidecars are "
-    "not held by them. Networks that would lock out who sets them are 409 `lockout`."
+    "and service keys are answered 403 `address_denied`; sidecars are not held by them. Networks "
+    "that would lock out who sets them are 409 `lockout`."
 )
 
 ROUTES = (

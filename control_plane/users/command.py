@@ -1,8 +1,9 @@
 """`matrixflag admin create`: makes an administrator of all projects over the API.
 
 The password is read from a file or asked for at the terminal, never an argument, because those are
-seen in the list of processes. What lets this in is the control plane's `ADMIN_TOKEN`, in
-`MATRIXFLAG_TOKEN`; from then on it is needed no more.
+seen in the list of processes. What lets the first one in is the control plane's `ADMIN_TOKEN`, in
+`MATRIXFLAG_TOKEN`, which from then on is needed no more: the next are made by an administrator,
+with the access token of a login.
 
 Exit status: 0 made, 1 refused, 2 it cannot be used like this or the control plane is not reached.
 """
@@ -19,13 +20,14 @@ import msgspec
 from yarl import URL
 
 from control_plane.access.roles import Binding, Role
-from control_plane.api_token import VARIABLE, UnreadableTokenError, api_token
 from control_plane.users.model import UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
+from proxy.api_token import VARIABLE, BadTokenError, add_token_file, api_token
 
 __all__ = ["COMMAND"]
 
 _DEFAULT_URL = "http://localhost:8000"
+_TOKEN = "the control plane's ADMIN_TOKEN, or the access token of an administrator"  # noqa: S105 - a sentence
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
 
@@ -55,9 +57,7 @@ class _Command:
         parser.add_argument(
             "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
         )
-        parser.add_argument(
-            "--token-file", metavar="FILE", help=f"holds the ADMIN_TOKEN; or {VARIABLE}"
-        )
+        add_token_file(parser, _TOKEN)
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask for what is missing, make the person, say so."""
@@ -68,7 +68,7 @@ class _Command:
         except _Refused as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 1
-        except (_Unusable, UnreadableTokenError) as error:
+        except (_Unusable, BadTokenError) as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 2
         sys.stdout.write(f"{document.email} is an administrator of all projects\n")
@@ -130,5 +130,5 @@ async def _create(text: str, token: str, document: UserInput) -> None:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeError):
         problem = _Problem("no control plane answers like that")
-    hint = f"; give the control plane's ADMIN_TOKEN in {VARIABLE}" if status in (401, 403) else ""
+    hint = f"; give {_TOKEN}, in {VARIABLE} or --token-file" if status == 401 else ""
     raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{hint}")

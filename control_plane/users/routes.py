@@ -149,7 +149,9 @@ async def list_users(request: web.Request) -> web.StreamResponse:
 async def create_user(request: web.Request) -> web.StreamResponse:
     """Make or invite a person."""
     document = await read_document(request, UserInput)
-    made = await _users(request).create(document, author_of(request))
+    users = _users(request)
+    is_first = request[PRINCIPAL].kind == "first_admin"
+    made = await (users.create_first if is_first else users.create)(document, author_of(request))
     location = f"/api/v1/users/{made.user.id}"
     return json_response(made, 201, etag_of(made.user.version), location)
 
@@ -360,6 +362,7 @@ ROUTES = (
         summary="Invite or create a user",
         permission=Permission.INSTALLATION,
         tag="users",
+        first_admin=True,
         body=UserInput,
         example={
             "email": "ada@example.com",
@@ -368,7 +371,9 @@ ROUTES = (
         },
         responses={201: Invited},
         description="Without `password` they are invited: `invitation` in the answer is shown this "
-        "once, is good for seven days, and is what they choose a password with.",
+        "once, is good for seven days, and is what they choose a password with. The token of "
+        "`ADMIN_TOKEN` makes the first administrator here, with `password` and the role `admin` in "
+        "all projects, and nobody else: 403 `first_admin_only`, 409 `admin_exists`.",
     ),
     Route(
         method="GET",

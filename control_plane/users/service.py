@@ -4,7 +4,8 @@
   person's standing was wrong; the audit log knows which.
 - Whatever takes something from a person, a password that is changed, being disabled or deleted,
   ends their sessions in the same step.
-- There is always an administrator: the last one can be neither deleted, disabled nor made less.
+- There is always an administrator once there is one: the last can be neither deleted, disabled nor
+  made less. The first is made with a password, and by one of those who try at the same time.
 - A password alone begins no session of somebody who has a second factor (`users.factors`), and
   takes no failed attempt back.
 """
@@ -27,6 +28,7 @@ from control_plane.audit.model import Author
 from control_plane.documents import Precondition
 from control_plane.errors import (
     Conflict,
+    Forbidden,
     Invalid,
     NotFound,
     TooManyRequests,
@@ -90,6 +92,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+class _SomebodyIsThere(Exception):
+    """Nobody is to be made for want of anybody."""
+
+
 class UserService:
     """People, their sessions, and the principals that tokens stand for."""
 
@@ -131,8 +137,12 @@ class UserService:
         """Return a person; raises NotFound."""
         return user_resource(self.found(user))
 
-    async def create(self, document: UserInput, author: Author) -> Invited:
+    async def create(
+        self, document: UserInput, author: Author, check: Callable[[], None] = lambda: None
+    ) -> Invited:
         """Make a person, invited unless a password is given.
+
+        `check` raises what stands against it, of who is there in the very step that adds them.
 
         Raises:
             Invalid: with all problems; Conflict: `user_exists`, `too_many`; Unavailable.
@@ -145,6 +155,8 @@ class UserService:
         problems = problems or await self._places.problems(document.roles)
         if problems:
             raise _invalid(problems)
+        self.check_loaded()
+        check()  # before a hash is paid for
         if document.password is not UNSET:
             password = await self._passwords.hash(document.password)
         invitation = None if password else secrets.token_urlsafe(32)
@@ -163,6 +175,7 @@ class UserService:
         )
 
         def build() -> DirectoryChange:
+            check()
             if self._directory.find(email) is not None:
                 raise Conflict(f"{email!r} is there already", code="user_exists")
             if len(self._directory.users) >= MAX_USERS:
@@ -239,14 +252,48 @@ class UserService:
 
         await self._directory.commit(build)
 
+    async def create_first(self, document: UserInput, author: Author) -> Invited:
+        """Make the first administrator of all projects, who can log in at once.
+
+        Raises:
+            Forbidden: `first_admin_only`, it would be anybody else;
+            Conflict: `admin_exists`; and as `create`.
+        """
+        if _ADMINISTRATOR not in document.roles or document.password is UNSET:
+            detail = (
+                "the token of ADMIN_TOKEN makes an administrator of all projects who can log in, "
+                'and nobody else: `roles` has to be [{"role": "admin"}], with a `password`'
+            )
+            raise Forbidden(detail, code="first_admin_only")
+
+        def check() -> None:
+            if self.has_admin():
+                detail = (
+                    "there is an administrator already, and the token of ADMIN_TOKEN makes the "
+                    "first alone: log in as one, who can make more. If nobody can, docs/access.md "
+                    "says how to get in"
+                )
+                raise Conflict(detail, code="admin_exists")
+
+        return await self.create(document, author, check)
+
     async def ensure_admin(self, email: str, password: str) -> bool:
         """Make the first administrator when there is nobody yet; return whether that was so."""
-        if self._directory.users:
-            return False
-        author = Author("system", "")
+
+        def check() -> None:
+            if self._directory.users:
+                raise _SomebodyIsThere
+
         document = UserInput(email=email, roles=[_ADMINISTRATOR], password=password)
-        await self.create(document, author)
+        try:
+            await self.create(document, Author("system", ""), check)
+        except _SomebodyIsThere:
+            return False
         return True
+
+    def has_admin(self) -> bool:
+        """Return whether there is an administrator of all projects who is not kept out."""
+        return any(map(_is_admin, self._directory.users.values()))
 
     # Passwords
 

@@ -19,21 +19,26 @@ _PATTERN = re.compile(r"\{(\w+):[^{}]*\}")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 _SECURITY: Mapping[Permission, list[dict[str, list[str]]]] = {
     Permission.PUBLIC: [],
-    Permission.MEMBER: [{"serviceKey": []}, {"adminToken": []}],
-    Permission.READ: [{"serviceKey": []}, {"adminToken": []}],
-    Permission.WRITE: [{"serviceKey": []}, {"adminToken": []}],
-    Permission.MANAGE: [{"serviceKey": []}, {"adminToken": []}],
-    Permission.INSTALLATION: [{"adminToken": []}],
-    Permission.ACCOUNT: [],
+    Permission.MEMBER: [{"serviceKey": []}, {"accessToken": []}],
+    Permission.READ: [{"serviceKey": []}, {"accessToken": []}],
+    Permission.WRITE: [{"serviceKey": []}, {"accessToken": []}],
+    Permission.MANAGE: [{"serviceKey": []}, {"accessToken": []}],
+    Permission.INSTALLATION: [{"accessToken": []}],
+    Permission.ACCOUNT: [{"accessToken": []}],
     Permission.SYNC: [{"sidecarKey": []}],
     Permission.REPORT: [{"sidecarKey": []}],
 }
 _SCHEMES = {
+    "accessToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The access token of a person, from `POST /api/v1/auth/login`. With "
+        "`matrixflag dev`, requests from the same machine need none.",
+    },
     "adminToken": {
         "type": "http",
         "scheme": "bearer",
-        "description": "The token of `ADMIN_TOKEN`. With `matrixflag dev`, requests from the same "
-        "machine need none.",
+        "description": "The token of `ADMIN_TOKEN`, for the first administrator.",
     },
     "serviceKey": {
         "type": "http",
@@ -139,7 +144,8 @@ def _operation(route: Route, types: _Types) -> dict[str, Any]:
         "operationId": _operation_id(route),
         "summary": route.summary,
         "tags": [route.tag],
-        "security": _SECURITY[route.permission],
+        "security": _SECURITY[route.permission]
+        + ([{"adminToken": []}] if route.first_admin else []),
         "responses": _responses(route, types),
     }
     if route.description:

@@ -126,6 +126,9 @@ class Route:
     streaming: bool = False
     without_factor: bool = False
     """Whether a person may call it whose role needs a second factor that they have not shown."""
+    first_admin: bool = False
+    """Whether `ADMIN_TOKEN` reaches it, to make the first administrator there and nobody else: the
+    handler sees to that."""
     open_query: bool = False
     """Whether parameters that are not declared are ignored: another system makes the query."""
     project: Literal["query", "path"] = "query"

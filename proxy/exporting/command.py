@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from proxy.admin_token import BadTokenError, add_token_file, admin_token
+from proxy.api_token import BadTokenError, add_token_file, api_token
 from proxy.commands import printable
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Flag, Segment
@@ -73,7 +73,7 @@ class _Command:
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
             url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
-            token = admin_token(args.token_file)
+            token = api_token(args.token_file)
             found = asyncio.run(read_project(url, token, args.project))
             document, remarks = _document(found, args.system, args.environment)
             _write(document, args.output)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from proxy.admin_token import REFUSED
+from proxy.api_token import REFUSED
 
 __all__ = ["Definitions", "NotRead", "read_project"]
 

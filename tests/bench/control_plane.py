@@ -97,7 +97,7 @@ def measure_api(scale: Scale, directory: Path) -> Iterator[Figure]:
         yield informative(
             f"control plane: flags created, up to {count:,}", count / took, "a second"
         )
-        with Client(dev["control_plane_url"], dev["admin_token"]) as client:
+        with Client(dev["control_plane_url"], dev["service_key"]) as client:
             yield from _api(client, scale, [document["key"] for document in documents])
         times = _effects(dev, scale.writes // 10)
     yield informative(
@@ -149,7 +149,7 @@ def _effects(dev: dict[str, Any], changes: int) -> list[float]:
     """
     times = []
     path = f"/ofrep/v1/evaluate/flags/{_FLAG}"
-    api = Client(dev["control_plane_url"], dev["admin_token"])
+    api = Client(dev["control_plane_url"], dev["service_key"])
     with api, Client(dev["sidecar_url"]) as sidecar:
         _until(sidecar, path, True)
         for number in range(changes):

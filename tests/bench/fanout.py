@@ -42,7 +42,7 @@ def measure_fanout(scale: Scale, directory: Path) -> Iterator[Figure]:
         key = requests.post(
             dev["control_plane_url"] + "/api/v1/keys",
             json={"kind": "sidecar", "environment": "production"},
-            headers={"Authorization": f"Bearer {dev['admin_token']}"},
+            headers={"Authorization": f"Bearer {dev['service_key']}"},
             timeout=10,
         ).json()["key"]
         pid = _control_plane(dev["pid"])
@@ -70,7 +70,7 @@ def measure_fanout(scale: Scale, directory: Path) -> Iterator[Figure]:
 def _changes(dev: dict[str, Any], pid: int, readers: "_Readers", name: str) -> Iterator[Figure]:
     """Yield what a change costs and how long it takes, the median of some."""
     first, last, cpu = [], [], []
-    with Client(dev["control_plane_url"], dev["admin_token"]) as api:
+    with Client(dev["control_plane_url"], dev["service_key"]) as api:
         for number in range(_CHANGES):
             used_s, start_s = cpu_s(pid), time.perf_counter()
             api.ask("PUT", f"{API_FLAGS}/{_FLAG}", {**plain(_FLAG), "value": number % 2 == 1})

@@ -22,12 +22,12 @@ from proxy.contract.fleet import FLEET_PATH, FLEET_REVISIONS_PATH, STANDING_PATH
 from tests.bench.client import Client
 from tests.bench.figures import Figure, below, informative
 from tests.bench.scale import Scale
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.processes import running, wait_for_json
 from tests.support.redis import RedisServer
 
 __all__ = ["measure_fleet"]
 
-_TOKEN = "an-administrators-token"
 _CONNECTIONS = 100
 _REPORT_US = 500.0  # 10,000 sidecars each half minute: a sixth of a core; a change: 5 s of one
 _ANSWER_MS = 100.0
@@ -94,12 +94,12 @@ def _start(stack: ExitStack, directory: Path) -> _Plane:
     server = stack.enter_context(RedisServer("redis", directory))
     ready = directory / "ready.json"
     arguments = ["control-plane", "--port", "0", "--ready-file", ready]
-    environ = {"REDIS_URL": server.url, "ADMIN_TOKEN": _TOKEN, "METRICS_PORT": "0"}
+    environ = {"REDIS_URL": server.url, **ADMINISTRATOR, "METRICS_PORT": "0"}
     log = directory / "control-plane.log"
     process = stack.enter_context(running(arguments, log, environ))
     url = wait_for_json(ready, process, log)["api"]
     parts = urlsplit(url)
-    api = stack.enter_context(Client(url, _TOKEN))
+    api = stack.enter_context(Client(url, ADMIN_TOKEN))
     key = api.ask("POST", "/api/v1/keys", {"kind": "sidecar"}, 201)["key"]
     client = stack.enter_context(server.client())
     redis_pid = int(client.info("server")["process_id"])  # type: ignore[index]

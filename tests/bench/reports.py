@@ -26,12 +26,12 @@ from tests.bench.client import Client
 from tests.bench.figures import Figure, at_least, below, informative
 from tests.bench.scale import Scale
 from tests.control_plane.reports.builders import batch, encoded, uuid7
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.processes import running, wait_for_json
 from tests.support.redis import KINDS, RedisServer
 
 __all__ = ["measure_reports"]
 
-_TOKEN = "an-administrators-token"
 _ITEMS = 5_000
 _SENDERS = 4
 _ACCEPTED = 50_000  # a second and core
@@ -42,7 +42,7 @@ _COUNTED_S = 300.0
 def measure_reports(scale: Scale, directory: Path) -> Iterator[Figure]:
     """Yield the cost of an exposure in CPU, and what a unit takes of Redis."""
     with RedisServer("valkey") as redis:
-        environ = {"REDIS_URL": redis.url, "ADMIN_TOKEN": _TOKEN}
+        environ = {"REDIS_URL": redis.url, **ADMINISTRATOR}
         ready, log = directory / "ready.json", directory / "log"
         ports = ("--port", "0", "--metrics-port", "0", "--ready-file", ready)
         with running(["control-plane", *ports], log, environ) as process:
@@ -58,7 +58,7 @@ def measure_reports(scale: Scale, directory: Path) -> Iterator[Figure]:
 
 
 def _throughput(api: str, pid: int, redis_pid: int, items: int) -> Iterator[Figure]:
-    with Client(api, _TOKEN) as client:
+    with Client(api, ADMIN_TOKEN) as client:
         for flag in ("checkout", "banner"):
             document = {"key": flag, "type": "boolean", "value": True, "enabled": True}
             client.ask("POST", "/api/v1/flags", document, expect=201)

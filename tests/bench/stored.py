@@ -20,6 +20,6 @@ def store(dev: dict[str, Any], documents: Sequence[dict[str, Any]]) -> None:
 
 
 def _create(dev: dict[str, Any], documents: Sequence[dict[str, Any]]) -> None:
-    with Client(dev["control_plane_url"], dev["admin_token"]) as client:
+    with Client(dev["control_plane_url"], dev["service_key"]) as client:
         for document in documents:
             client.ask("POST", API_FLAGS, document, expect=201)

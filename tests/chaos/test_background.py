@@ -17,10 +17,11 @@ import aiohttp
 import pytest
 
 from control_plane.app import serve
-from control_plane.settings import Settings
+from control_plane.settings import EVERYTHING, Settings
 from proxy.app import running
 from proxy.settings import ProxySettings
-from tests.chaos.world import ADMIN, ADMIN_TOKEN, SHOWN, until
+from tests.chaos.world import ADMIN, SHOWN, until
+from tests.support.administrator import ADMIN_TOKEN
 from tests.support.reference import DOCS
 
 RESTART_S = 30.0
@@ -101,7 +102,12 @@ async def both(redis_url: str, tmp_path: Path) -> AsyncIterator[Both]:
     stop = asyncio.Event()
     ready = tmp_path / "ready.json"
     settings = Settings(
-        admin_token=ADMIN_TOKEN, redis_url=redis_url, port=0, metrics_port=0, ready_file=str(ready)
+        admin_token=ADMIN_TOKEN,
+        admin_token_use=EVERYTHING,
+        redis_url=redis_url,
+        port=0,
+        metrics_port=0,
+        ready_file=str(ready),
     )
     async with aiohttp.ClientSession() as http:
         both = Both(http)

@@ -23,12 +23,12 @@ from tests.chaos.lines import Address, Line
 from tests.chaos.long import LONG
 from tests.chaos.namespaces import Machine
 from tests.chaos.programs import Program
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.ports import free_port
 from tests.support.redis import RedisServer
 
-__all__ = ["ADMIN", "ADMIN_TOKEN", "SHOWN", "World", "running_world", "until"]
+__all__ = ["ADMIN", "SHOWN", "World", "running_world", "until"]
 
-ADMIN_TOKEN = "an-administrators-token"
 ADMIN = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
 _PAUSE_S = 0.01 if LONG else 0.03
 _LOOK_S = 0.02
@@ -245,7 +245,7 @@ class World:
             ["control-plane", "--host", here, "--port", str(port), "--metrics-host", here],
             {
                 "REDIS_URL": f"redis://{host}:{line_port}/0",
-                "ADMIN_TOKEN": ADMIN_TOKEN,
+                **ADMINISTRATOR,
                 "METRICS_PORT": str(metrics_port),
                 **environ,
             },

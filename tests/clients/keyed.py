@@ -28,7 +28,7 @@ class Keyed:
         self.admin = admin
         self.sidecar_key = dev["sidecar_key"]
         self._api = f"{dev['control_plane_url']}/api/v1"
-        self._token = {"Authorization": f"Bearer {dev['admin_token']}"}
+        self._token = {"Authorization": f"Bearer {dev['service_key']}"}
         for case in (SECRET, PUBLIC):
             self._create("flags", simple(case.flag, "boolean", True, client_side=case is PUBLIC))
         self.server_key, self.client_key = (

@@ -19,7 +19,8 @@ from control_plane.app import ROUTES, _url, serve
 from control_plane.settings import Settings
 from control_plane.web.openapi import plain_path
 from control_plane.web.routing import Permission
-from tests.support.api import ADMIN_TOKEN, Api, until
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
+from tests.support.api import Api, until
 
 START = (sys.executable, "-c", "import sys; from proxy.cli import main; sys.exit(main())")
 WAIT_S = 30
@@ -31,7 +32,7 @@ def started(redis_url: str, tmp_path: Path, *flags: str) -> Iterator[subprocess.
     environ = {
         **{k: v for k, v in os.environ.items() if not k.startswith("MATRIXFLAG_")},
         "REDIS_URL": redis_url,
-        "ADMIN_TOKEN": ADMIN_TOKEN,
+        **ADMINISTRATOR,
     }
     ready = str(tmp_path / "ready.json")
     ports = ("--port", "0", "--metrics-port", "0")

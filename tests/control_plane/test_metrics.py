@@ -57,6 +57,7 @@ FIGURES = Figures(
     unknown_flags={"exposures": 3},
     standings={"taken": 9, "refused": 1, "full": 0},
     fleet_complete=True,
+    admin_token_everything=True,
     loop_lag_s=0.001,
     tasks=9,
 )

@@ -118,6 +118,20 @@ def test_where_nobody_can_log_in_only_loopback_is_listened_on(host: str) -> None
         assert read(Settings, {"MATRIXFLAG_HOST": host, name: value}, {}).host == host
 
 
+def test_the_token_opens_everything_only_when_that_is_said() -> None:
+    """In one of two words; and where there is a token to be used."""
+    environ = {"ADMIN_TOKEN": TOKEN}
+    assert read(Settings, environ, {}).admin_token_use == "first-admin"
+    environ["MATRIXFLAG_ADMIN_TOKEN_USE"] = "Everything"
+    assert read(Settings, environ, {}).admin_token_use == "everything"
+    for text in ("true", "all", "first admin", "everything "):
+        environ["MATRIXFLAG_ADMIN_TOKEN_USE"] = text
+        with pytest.raises(SettingsError, match="is not one of first-admin, everything"):
+            read(Settings, environ, {})
+    with pytest.raises(SettingsError, match="MATRIXFLAG_ADMIN_TOKEN_USE: everything needs"):
+        read(Settings, {"MATRIXFLAG_ADMIN_TOKEN_USE": "everything"}, {})
+
+
 def test_dev_mode_can_be_had_by_no_variable_and_no_flag() -> None:
     """Only `matrixflag dev` sets it."""
     assert "dev" not in {row.field for row in rows(Settings)}
@@ -145,7 +159,7 @@ def test_secrets_are_not_shown() -> None:
     settings = Settings(admin_token=TOKEN, redis_url="redis://:hunter2@x")
     assert TOKEN not in repr(settings)
     assert "hunter2" not in repr(settings)
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(allow_abbrev=False)  # as the command's is
     add_arguments(parser, Settings)
     with pytest.raises(SystemExit):
         parser.parse_args(["--admin-token", "x"])

@@ -72,16 +72,18 @@ def test_it_writes_down_where_everything_is(tmp_path: Path) -> None:
             "admin_url",
             "redis_url",
             "sidecar_key",
-            "admin_token",
+            "service_key",
             "admin_email",
             "admin_password",
         }
+        assert "admin_token" not in document
         assert stat.S_IMODE((tmp_path / "data" / "dev.json").stat().st_mode) == 0o600
         assert requests.get(document["control_plane_url"] + "/health", timeout=10).ok
         assert requests.get(document["metrics_url"] + "/metrics", timeout=10).ok
         assert requests.get(document["admin_url"] + "/readyz", timeout=10).ok
-        admin = {"Authorization": f"Bearer {document['admin_token']}"}
-        assert dev.api("GET", "/api/v1/flags", headers=admin).ok
+        program = {"Authorization": f"Bearer {document['service_key']}"}
+        assert dev.api("GET", "/api/v1/flags", headers=program).ok
+        assert dev.api("GET", "/api/v1/keys", headers=program).ok
         account = {name: document[f"admin_{name}"] for name in ("email", "password")}
         logged_in = dev.api("POST", "/api/v1/auth/login", json=account)
         bearer = {"Authorization": f"Bearer {logged_in.json()['access_token']}"}
@@ -116,8 +118,29 @@ def test_data_and_keys_are_kept_over_a_restart(tmp_path: Path) -> None:
         assert dev.evaluate("kept")["value"] == "here"
         assert dev.api("GET", "/api/v1/flags/hello-matrix").status_code == 404
         assert dev.document["sidecar_key"] == first["sidecar_key"]
-        assert dev.document["admin_token"] == first["admin_token"]
-        assert len(dev.api("GET", "/api/v1/keys").json()["items"]) == 1
+        assert dev.document["service_key"] == first["service_key"]
+        kinds = [key["kind"] for key in dev.api("GET", "/api/v1/keys").json()["items"]]
+        assert sorted(kinds) == ["service", "sidecar"]
+
+
+def test_keys_that_are_gone_are_made_anew(tmp_path: Path) -> None:
+    """Deleted, as one does to see what happens; others stay, whatever networks there are."""
+    with running_dev(tmp_path / "data") as dev:
+        first = dev.document
+        (made,) = (k for k in dev.api("GET", "/api/v1/keys").json()["items"] if k["role"])
+        assert first["service_key"].startswith(made["prefix"])
+        assert dev.api("DELETE", f"/api/v1/keys/{made['id']}").status_code == 204
+    with running_dev(tmp_path / "data") as dev:
+        second = dev.document
+        assert second["service_key"] != first["service_key"]
+        assert second["sidecar_key"] == first["sidecar_key"]
+        bearer = {"Authorization": f"Bearer {second['service_key']}"}
+        nobody = {"denied_networks": ["0.0.0.0/0", "::/0"]}
+        assert dev.api("PATCH", "/api/v1/projects/default", json=nobody).ok
+        assert dev.api("GET", "/api/v1/flags", headers=bearer).status_code == 403
+    with running_dev(tmp_path / "data") as dev:
+        assert dev.document["service_key"] == second["service_key"]
+        assert dev.api("GET", "/api/v1/flags").ok
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -287,9 +310,13 @@ def test_bad_settings_are_all_named(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_shell_do_not_turn_it_into_something_else(tmp_path: Path) -> None:
-    """A host, a snapshot file or a key for another sidecar are left out; the rest is passed on."""
+    """A host, a snapshot file or keys for other programs are left out; the rest is passed on."""
     with running_dev(
         tmp_path / "data",
+        ADMIN_TOKEN="short",
+        MATRIXFLAG_ADMIN_TOKEN_USE="everything",
+        MATRIXFLAG_ADMIN_PASSWORD_FILE="/nowhere.password",
+        SECRET_KEY_FILE="/nowhere.secret",
         MATRIXFLAG_HOST="203.0.113.1",
         MATRIXFLAG_SNAPSHOT="/nowhere.json",
         MATRIXFLAG_KEY_FILE="/nowhere.key",
@@ -332,7 +359,7 @@ def test_its_memory_of_secrets_is_private(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         with running_dev(tmp_path / "data") as dev:
-            secrets = [dev.document[n] for n in ("sidecar_key", "admin_token", "admin_password")]
+            secrets = [dev.document[n] for n in ("sidecar_key", "service_key", "admin_password")]
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700

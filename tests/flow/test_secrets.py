@@ -208,6 +208,7 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, style: str) ->
         url = redis.url.replace("://", f"://matrix:{quote(redis_password, safe='')}@")
         environ = {
             "ADMIN_TOKEN": story.admin,
+            "MATRIXFLAG_ADMIN_TOKEN_USE": "everything",
             "SECRET_KEY": secret_key,
             "REDIS_URL": url,
             "MATRIXFLAG_SIGNING_KEYS": signing.private(),

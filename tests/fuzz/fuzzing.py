@@ -24,7 +24,8 @@ from typing import Any
 
 import requests
 
-from tests.support.api import ADMIN_TOKEN, PASSWORD, SECRET
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
+from tests.support.api import PASSWORD, SECRET
 from tests.support.processes import running, wait_for_json
 from tests.support.redis import RedisServer
 
@@ -80,7 +81,7 @@ def running_control_plane(directory: Path) -> Iterator[ControlPlane]:
     patience = ["--redis-timeout-s=10", "--rate-limit-read=0", "--rate-limit-write=0"]
     patience += ["--rate-limit-login=0", "--rate-limit-address=0", "--rate-limit-credentials=0"]
     with RedisServer() as redis:
-        environ = {"ADMIN_TOKEN": ADMIN_TOKEN, "SECRET_KEY": SECRET, "REDIS_URL": redis.url}
+        environ = {**ADMINISTRATOR, "SECRET_KEY": SECRET, "REDIS_URL": redis.url}
         with running(["control-plane", *ports, *patience], log, environ) as process:
             control_plane = ControlPlane(wait_for_json(ready, process, log)["api"], log)
             _fill(control_plane)

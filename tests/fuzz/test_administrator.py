@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.fuzzing import fuzz, running_control_plane
-from tests.support.api import ADMIN_TOKEN
+from tests.support.administrator import ADMIN_TOKEN
 
 
 @pytest.mark.timeout(1800)

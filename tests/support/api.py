@@ -2,6 +2,8 @@
 
 api             one on the session's Redis, with an ADMIN_TOKEN, sent unless said otherwise
 running_api     the same with settings of the test's choosing
+
+Its ADMIN_TOKEN opens everything, see `administrator`.
 """
 
 import asyncio
@@ -16,11 +18,11 @@ from aiohttp import web
 
 from control_plane.app import create_app, make_runner
 from control_plane.keys import REPLICA, USERS
-from control_plane.settings import Settings
+from control_plane.settings import EVERYTHING, FIRST_ADMIN, Settings
+from tests.support.administrator import ADMIN_TOKEN
 
 __all__ = ["ADMIN_TOKEN", "PASSWORD", "SECRET", "Api", "Reply", "api", "running_api", "until"]
 
-ADMIN_TOKEN = "an-administrators-token"
 SECRET = "a-secret-that-is-long-enough-for-tests"
 PASSWORD = "correct horse battery"
 _LOAD_S = 20.0
@@ -69,10 +71,11 @@ class Api:
         ) as response:
             return Reply(response, await response.read())
 
-    async def log_in(self, email: str, *roles: dict[str, str]) -> str:
+    async def log_in(self, email: str, *roles: dict[str, str], by: str = ADMIN_TOKEN) -> str:
         """Make a person, log them in, and return their access token."""
         body = {"email": email, "password": PASSWORD}
-        made = await self.ask("POST", "/api/v1/users", json={**body, "roles": list(roles)})
+        document = {**body, "roles": list(roles)}
+        made = await self.ask("POST", "/api/v1/users", token=by, json=document)
         assert made.status == 201, made.body
         reply = await self.ask("POST", "/api/v1/auth/login", token=None, json=body)
         assert reply.status == 200, reply.body
@@ -99,6 +102,7 @@ async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> 
     """Run a control plane with these settings; `wait` for it to have read everything."""
     settings = {
         "admin_token": ADMIN_TOKEN,
+        "admin_token_use": EVERYTHING if settings.get("admin_token", True) else FIRST_ADMIN,
         "redis_url": redis_url,
         "secret_key": (SECRET,),
         "shutdown_timeout_s": 5.0,

@@ -20,7 +20,7 @@ PUBLIC = ("GET", "/livez")
 
 
 async def test_the_administrator_reads_and_writes(api: Api) -> None:
-    """With the token of ADMIN_TOKEN, as bearer or in X-API-Key."""
+    """With ADMIN_TOKEN, where the settings say that it opens everything: bearer, or X-API-Key."""
     assert (await api.ask(*READ)).status == 200
     by_header = await api.ask(*READ, token=None, headers={"X-API-Key": ADMIN_TOKEN})
     assert by_header.status == 200

@@ -36,7 +36,9 @@ class Caller(NamedTuple):
 async def _callers(api: Api) -> Mapping[str, Caller]:
     people = frozenset(Permission) - {Permission.SYNC, Permission.REPORT, Permission.ACCOUNT}
     callers = {"nobody": Caller(None, frozenset()), "wrong": Caller("wrong", frozenset())}
-    callers["admin token"] = Caller(ADMIN_TOKEN, people)
+    callers["admin token of everything"] = Caller(ADMIN_TOKEN, people)
+    token = await api.log_in("root@example.com", {"role": "admin"})
+    callers["an admin in person"] = Caller(token, people | {Permission.ACCOUNT})
     for role, gives in ROLES.items():
         key = (await api.make_key("service", role=role))["key"]
         callers[f"service {role}"] = Caller(key, gives | {Permission.MEMBER})

@@ -19,7 +19,7 @@ DOCUMENT = DevDocument(
     admin_url="http://127.0.0.1:4",
     redis_url="unix:///s",
     sidecar_key="mf_sidecar_secret",
-    admin_token="token-secret",
+    service_key="mf_service_secret",
     admin_email="admin@localhost",
     admin_password="password-secret",
     pid=1,
@@ -35,22 +35,35 @@ def data(tmp_path: Path) -> Iterator[DataDir]:
 
 
 def test_the_state_is_kept(data: DataDir) -> None:
-    """The next run has the same key and token."""
+    """The next run has the same keys."""
     state = data.open()
-    state.sidecar_key = "mf_sidecar_x"
+    state.sidecar_key, state.service_key = "mf_sidecar_x", "mf_service_x"
     data.remember(state)
     data.close()
     assert data.open() == state
 
 
-def test_a_token_is_made_once_and_is_long(data: DataDir) -> None:
+def test_a_secret_is_made_once_and_is_long(data: DataDir) -> None:
     """256 bits; another directory has another."""
-    token = data.open().admin_token
-    assert len(token) >= 43
-    assert DataDir(data.path.with_name("other")).open().admin_token != token
+    secret = data.open().secret_key
+    assert len(secret) >= 43
+    assert DataDir(data.path.with_name("other")).open().secret_key != secret
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"admin_token":1}', b"\xff"])
+def test_a_state_of_an_older_version_is_read(data: DataDir) -> None:
+    """It has a token that is no use any more, and no service key yet."""
+    data.open()
+    old = {"admin_token": "t", "sidecar_key": "mf_sidecar_x", "sampled": True, "secret_key": "s"}
+    (data.path / "state.json").write_text(json.dumps(old))
+    data.close()
+    state = data.open()
+    assert (state.sidecar_key, state.service_key, state.sampled) == ("mf_sidecar_x", "", True)
+    assert state.secret_key == "s"
+    data.remember(state)
+    assert "admin_token" not in (data.path / "state.json").read_text()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"sidecar_key":1}', b"\xff"])
 def test_a_state_that_cannot_be_read_is_begun_anew(data: DataDir, content: bytes) -> None:
     """A torn file does not stop a start."""
     data.open()
@@ -131,5 +144,5 @@ def test_git_does_not_see_it(data: DataDir) -> None:
 
 def test_secrets_are_not_in_a_repr() -> None:
     """Logs and tracebacks show reprs."""
-    shown = repr(DevState("token-secret", "mf_sidecar_secret")) + repr(DOCUMENT)
+    shown = repr(DevState("mf_sidecar_secret", "mf_service_secret")) + repr(DOCUMENT)
     assert "secret" not in shown

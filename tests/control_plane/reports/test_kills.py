@@ -26,10 +26,10 @@ from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.reports import ReportStore
 from tests.control_plane.reports.builders import batch, encoded, evaluated, event, item
 from tests.control_plane.reports.mortal import FLAGS
+from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.processes import ROOT, running, wait_for_json
 from tests.support.redis import RedisServer
 
-ADMIN_TOKEN = "an-administrators-token"
 _DEEPEST = 90  # commands after which an aggregator has nothing left to do, nearly always
 
 
@@ -168,7 +168,7 @@ class ControlPlane:
         ready.unlink(missing_ok=True)
         environ = {
             "REDIS_URL": self._redis_url,
-            "ADMIN_TOKEN": ADMIN_TOKEN,
+            **ADMINISTRATOR,
             "METRICS_PORT": "0",
             "MATRIXFLAG_PORT": "0",
             "MATRIXFLAG_READY_FILE": str(ready),

@@ -13,6 +13,7 @@ from aiohttp import web
 from yarl import URL
 
 from control_plane.keys import SSO, USERS
+from control_plane.settings import FIRST_ADMIN
 from control_plane.sso import oidc
 from control_plane.sso.model import parse_factor_claims, parse_group_roles
 from tests.control_plane.sso.browser import CALLBACK, PUBLIC_URL, Browser
@@ -30,7 +31,7 @@ from tests.control_plane.sso.provider import (
     signed,
 )
 from tests.control_plane.users.people import set_up_totp
-from tests.support.api import Api, running_api
+from tests.support.api import PASSWORD, Api, running_api
 
 ADA = "ada@example.com"
 ROLES = "flag-admins=admin,shop=manager:shop/staging,all=viewer"
@@ -132,6 +133,23 @@ async def test_who_loses_all_groups_loses_roles_and_sessions(
     assert "none of your groups" in await refused(api, 403, "sso_refused")
     assert (await people(api))[0]["roles"] == []
     assert (await api.ask("GET", "/api/v1/me", token=token)).status == 401
+
+
+async def test_when_the_last_administrator_has_no_group_any_more_the_token_makes_a_first(
+    redis_url: str, provider: FakeProvider
+) -> None:
+    """The provider may take the role away from everybody: then nobody is left to be asked."""
+    first = {"email": "first@example.com", "password": PASSWORD, "roles": [{"role": "admin"}]}
+    others = {"admin_token_use": FIRST_ADMIN}
+    async with running_api(redis_url, **settings(provider, **others)) as api:
+        await Browser(api).log_in()
+        reply = await api.ask("POST", "/api/v1/users", json=first)
+        assert (reply.status, reply.json["code"]) == (409, "admin_exists")
+        provider.claims |= {"groups": ["all"]}
+        await Browser(api).log_in()
+        assert (await api.ask("POST", "/api/v1/users", json=first)).status == 201
+        reply = await api.ask("POST", "/api/v1/users", json={**first, "email": "b@example.com"})
+        assert (reply.status, reply.json["code"]) == (409, "admin_exists")
 
 
 async def test_who_has_no_group_is_nobody(api: Api, provider: FakeProvider) -> None:

@@ -1,18 +1,21 @@
-"""The administrator's token, for commands that ask a control plane: from a file or the environment.
+"""What commands present to a control plane: a service key, or the access token of a login.
 
-It is no argument, because those are seen in the list of processes. Space around it is not of it:
-files and mounted secrets end in a newline. It is never part of a message.
+It comes from a file or the environment and is no argument, because those are seen in the list of
+processes. Space around it is not of it: files and mounted secrets end in a newline. It is never
+part of a message.
 """
 
 import argparse
 import os
 from pathlib import Path
 
-__all__ = ["REFUSED", "VARIABLE", "BadTokenError", "add_token_file", "admin_token"]
+__all__ = ["REFUSED", "VARIABLE", "BadTokenError", "add_token_file", "api_token"]
 
 VARIABLE = "MATRIXFLAG_TOKEN"
 
-REFUSED = f"; the token is the control plane's ADMIN_TOKEN, in {VARIABLE} or --token-file"
+_WHAT = "a service key, or the access token of a login"
+
+REFUSED = f"; {VARIABLE} or --token-file holds {_WHAT}"
 """What is to be known where a control plane takes none, or another."""
 
 
@@ -20,16 +23,14 @@ class BadTokenError(Exception):
     """There is no token where it is said to be, or what is there cannot be one."""
 
 
-def add_token_file(parser: argparse.ArgumentParser) -> None:
-    """Declare the argument `--token-file`."""
+def add_token_file(parser: argparse.ArgumentParser, what: str = _WHAT) -> None:
+    """Declare the argument `--token-file`; `what` is in the file."""
     parser.add_argument(
-        "--token-file",
-        metavar="FILE",
-        help=f"holds the control plane's ADMIN_TOKEN; or {VARIABLE} in the environment",
+        "--token-file", metavar="FILE", help=f"holds {what}; or {VARIABLE} in the environment"
     )
 
 
-def admin_token(path: str | None) -> str:
+def api_token(path: str | None) -> str:
     """Return the token; empty where none is given, for control planes that need none.
 
     Raises:
