@@ -22,7 +22,7 @@ import sys
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from time import monotonic
 
@@ -182,8 +182,7 @@ def create_app(settings: Settings) -> web.Application:
     app[STARTED_AT] = monotonic()
     app[METRICS] = Metrics()
     app[ASSETS] = Assets()
-    document = describe(ROUTES, title="Matrix Flag", version=__version__, description=_ABOUT)
-    app[OPENAPI] = Asset.of("application/json", json.dumps(document).encode())
+    app[OPENAPI] = _description()
 
     def keys() -> KeyLookup:
         return app[REPLICA]
@@ -217,6 +216,13 @@ def create_app(settings: Settings) -> web.Application:
 
     register(app, ROUTES, guard, limit_of)
     return app
+
+
+@cache
+def _description() -> Asset:
+    """Return `/openapi.json`, which no setting changes: made once, as it takes most of a start."""
+    document = describe(ROUTES, title="Matrix Flag", version=__version__, description=_ABOUT)
+    return Asset.of("application/json", json.dumps(document).encode())
 
 
 async def _wire(app: web.Application) -> AsyncIterator[None]:
