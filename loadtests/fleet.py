@@ -174,7 +174,7 @@ async def running_fleet(
             ["control-plane", "--port", str(free_port())],  # the same when it is started again
             {"REDIS_URL": redis.url, **ADMINISTRATOR, "METRICS_PORT": "0"},
         )
-        stack.callback(program.close)
+        stack.push_async_callback(program.close)
         url = (await program.start())["api"]
         fleet = Fleet(program, url, http)
         await _store(fleet, flags)

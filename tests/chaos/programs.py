@@ -105,10 +105,10 @@ class Program:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
-    def close(self) -> None:
-        """End it, however it stands."""
+    async def close(self) -> None:
+        """End it, however it stands; lines go on meanwhile, or its last words would get nowhere."""
         self.thaw()
-        self._stack.close()
+        await self.stop()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

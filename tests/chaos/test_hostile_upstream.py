@@ -102,7 +102,7 @@ async def victim_of(fake: FakeControlPlane, directory: Path) -> AsyncIterator[Vi
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         finally:
-            program.close()
+            await program.close()
     assert not victim.wrong, victim.wrong[:10]
 
 

@@ -251,7 +251,7 @@ class World:
             },
             () if on is None else on.before,
         )
-        stack.callback(program.close)
+        stack.push_async_callback(program.close)
         self.control_planes.append(program)
         self.api_urls.append(f"http://{here}:{port}")
         self.metrics_urls.append(f"http://{here}:{metrics_port}")
@@ -287,7 +287,7 @@ class World:
             },
             before if on is None else on.before,
         )
-        stack.callback(program.close)
+        stack.push_async_callback(program.close)
         self.sidecars.append(program)
         self.ofrep_urls.append(f"http://{here}:{port}")
         self.admin_urls.append(f"http://{here}:{admin_port}")
@@ -333,6 +333,8 @@ async def running_world(
         await asyncio.gather(*(program.start() for program in world.sidecars))
         await world.healthy(20)
         yield world
+        for programs in (world.sidecars, world.control_planes):
+            await asyncio.gather(*(program.close() for program in programs))
 
 
 async def until(condition: Callable[[], Any], within_s: float) -> float:
