@@ -34,7 +34,6 @@ from tests.proxy.engine.dialects.mutations import mutated
 __all__ = ["measure_dialects", "measure_fuzz"]
 
 _EVALUATION_US, _REGEX_US = 2.5, 1.5
-_CALLS = 100
 _READ_EVERY = 20
 """Whole files, which have up to a hundred flags, are read once for so many flags translated."""
 
@@ -51,7 +50,7 @@ def measure_dialects(scale: Scale, directory: Path) -> Iterator[Figure]:
         return
     for system in SYSTEMS:
         played = play(system)
-        took = _least_us(played.evaluations, scale.repeats)
+        took = _least_us(played.evaluations, scale.repeats, 2 * scale.passes)
         regexes = [_regexes(e) for e in played.evaluations]
         beyond = max(us - _REGEX_US * n for us, n in zip(took, regexes, strict=True))
         name = f"{system}: {len(took):,} evaluations of {played.cases:,} cases"
@@ -62,7 +61,7 @@ def measure_dialects(scale: Scale, directory: Path) -> Iterator[Figure]:
         yield below("  most, less 1.5 us for each regex in it", beyond, _EVALUATION_US, "us")
 
 
-def _least_us(evaluations: list[Evaluation], repeats: int) -> list[float]:
+def _least_us(evaluations: list[Evaluation], repeats: int, calls: int) -> list[float]:
     """Return the least time of each; turns are far apart, so that nobody is busy in all of them."""
     least = [float("inf")] * len(evaluations)
     for _ in range(max(repeats, 2)):
@@ -71,9 +70,9 @@ def _least_us(evaluations: list[Evaluation], repeats: int) -> list[float]:
         try:
             for number, (function, context, now_ms) in enumerate(evaluations):
                 start = time.perf_counter_ns()
-                for _ in range(_CALLS):
+                for _ in range(calls):
                     function(context, now_ms)
-                took = (time.perf_counter_ns() - start) / _CALLS / 1e3
+                took = (time.perf_counter_ns() - start) / calls / 1e3
                 least[number] = min(least[number], took)
         finally:
             gc.enable()

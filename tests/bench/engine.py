@@ -47,7 +47,6 @@ __all__ = ["measure_compile", "measure_evaluate"]
 
 _NOW_MS = 1_767_225_600_000
 _CONTEXTS = 1_000  # distinct, so that no branch and no cache learns the one answer
-_PASSES = 50
 _COMMON_SHAPES = 200
 _STATIC_NS, _FIVE_NS = 300, 1_000
 _COMMON_S, _DIFFERENT_S, _STEP_MS, _CHANGE_MS = 1.0, 2.5, 5.0, 1.0
@@ -77,7 +76,7 @@ def measure_evaluate(scale: Scale, directory: Path) -> Iterator[Figure]:
     given = contexts(_CONTEXTS)
     for _ in range(scale.repeats):
         for name, function in functions.items():
-            turns[name].append(_ns_per_call(function, given))
+            turns[name].append(_ns_per_call(function, given, scale.passes))
     ns = {name: median(values) for name, values in turns.items()}
     ratio = {
         name: median(t / b for t, b in zip(values, turns["baseline"], strict=True))
@@ -170,9 +169,10 @@ def _all_flags(scale: Scale) -> Iterator[Figure]:
             return [function(context, now_ms, memo) for function in functions]
 
         turns, ratios = [], []
+        passes = -(-scale.passes // (_FLAGS // 2))
         for _ in range(scale.repeats):
-            baseline_ns = _ns_per_call(_constant, given, passes=2)
-            turns.append(_ns_per_call(evaluate_all, given, passes=2))
+            baseline_ns = _ns_per_call(_constant, given, passes)
+            turns.append(_ns_per_call(evaluate_all, given, passes))
             ratios.append(turns[-1] / baseline_ns)
         name = f"evaluate: {_FLAGS} flags, each with rules for {each} of 15 segments, 15 attributes"
         took_us = median(turns) / 1e3
@@ -190,11 +190,12 @@ def _constant(context: dict[str, Any], now_ms: int) -> object:
 def _operators(scale: Scale) -> Iterator[Figure]:
     """Yield what one condition costs, by operator, beyond a flag without any."""
     constant = compile_flag("constant", definition(plain("constant")), {}).evaluate
+    passes = -(-scale.passes // 5)
     for name, (condition, values) in OPERATORS.items():
         flag = compile_flag(name, definition(one_condition(name, condition)), {})
         given = [{"targetingKey": "u", "x": value} for value in values] * (_CONTEXTS // len(values))
         turns = [
-            _ns_per_call(flag.evaluate, given, passes=10) - _ns_per_call(constant, given, passes=10)
+            _ns_per_call(flag.evaluate, given, passes) - _ns_per_call(constant, given, passes)
             for _ in range(max(scale.repeats // 3, 1))
         ]
         yield below(f"operator: {name}", median(turns), _OPERATOR_NS, "ns")
@@ -226,7 +227,7 @@ def _unit_lists(scale: Scale) -> Iterator[Figure]:
     yield below("  whether a unit is in it", median(turns), _MEMBER_NS, "ns")
 
 
-def _ns_per_call(function: Evaluate, given: list[dict[str, Any]], passes: int = _PASSES) -> float:
+def _ns_per_call(function: Evaluate, given: list[dict[str, Any]], passes: int) -> float:
     gc.collect()
     gc.disable()
     try:

@@ -60,7 +60,7 @@ def measure_fanout(scale: Scale, directory: Path) -> Iterator[Figure]:
             yield informative("  CPU to begin one", used_s * 1e6 / count, "us")
             yield from _changes(dev, pid, readers, name)
             start_s, used_s = time.perf_counter(), cpu_s(pid)
-            readers.read_for(10.0)
+            readers.read_for(scale.idle_s)
             idle = (cpu_s(pid) - used_s) / (time.perf_counter() - start_s)
             yield informative("  heartbeats: share of a core", idle * 100, "%")
         peak = _metrics(dev)["matrixflag_streams_accepted_peak"]

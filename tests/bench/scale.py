@@ -13,6 +13,7 @@ class Scale:
     rounds: int  # turns that servers take under load
     round_s: float
     repeats: int  # turns that functions take in process
+    passes: int  # over the contexts of a function, in each turn
     compiled_flags: int
     sidecar_flags: int
     stored_flags: int
@@ -25,6 +26,7 @@ class Scale:
     streams: int
     sidecars: int  # that tell one control plane what they serve
     followers: int  # streams of sidecars
+    idle_s: float  # while nothing changes
     exposures: int  # sent over HTTP
     exposed: int  # units counted, of the largest subject
 
@@ -34,6 +36,7 @@ FULL = Scale(
     rounds=5,
     round_s=3.0,
     repeats=15,
+    passes=50,
     compiled_flags=10_000,
     sidecar_flags=1_000,
     stored_flags=10_000,
@@ -46,6 +49,7 @@ FULL = Scale(
     streams=1_000,
     sidecars=5_000,
     followers=10_000,
+    idle_s=10.0,
     exposures=400_000,
     exposed=1_000_000,
 )
@@ -54,6 +58,7 @@ QUICK = Scale(
     rounds=1,
     round_s=0.3,
     repeats=2,
+    passes=2,
     compiled_flags=200,
     sidecar_flags=50,
     stored_flags=50,
@@ -66,6 +71,7 @@ QUICK = Scale(
     streams=20,
     sidecars=300,
     followers=50,
+    idle_s=0.5,
     exposures=5_000,
     exposed=10_000,
 )
