@@ -16,7 +16,9 @@ ROOT = Path(__file__).parents[2]
 _MAKE = """
 echo "called: make $1 CI=$CI SUITES=${MATRIXFLAG_SUITES:-none}"
 [ "$1" = "$FAILING" ] && exit 2
+echo "bytecode: ${PYTHONDONTWRITEBYTECODE-kept}"
 for argument in "$@"; do
+    echo "argument: $argument"
     case $argument in
         ARGS=*) report=${argument#ARGS=--junitxml=} && report=${report%% *} ;;
         CLIENTS=*) echo "clients: ${argument#CLIENTS=}" ;;
@@ -72,7 +74,19 @@ def program(path: Path, script: str) -> None:
 
 def hide_other_programs(checkout: Path) -> None:
     """Let a few programs of the machine be found in the checkout; others must not be, elsewhere."""
-    for name in ("bash", "sh", "python3", "mktemp", "rm", "tee", "tail", "sort", "id", "cat"):
+    for name in (
+        "bash",
+        "sh",
+        "python3",
+        "mktemp",
+        "rm",
+        "tee",
+        "tail",
+        "sort",
+        "id",
+        "cat",
+        "nproc",
+    ):
         path = sys.executable if name == "python3" else shutil.which(name)
         program(checkout / "bin" / name, f'exec {path} "$@"')
 
@@ -109,6 +123,15 @@ def test_runs_what_people_run_and_ends_with_the_closing_lines(checkout: Path) ->
     ]
     assert done.stdout.endswith("2 passed in 0.01s =======\ncoverage: 93 %\n")
     assert "s  make check\n" in done.stdout
+
+
+def test_keeps_the_cores_busy(checkout: Path) -> None:
+    """While some workers wait others compute, and no process compiles what another has."""
+    done = ci(checkout, PYTHONDONTWRITEBYTECODE="1")
+
+    assert f"--numprocesses={len(os.sched_getaffinity(0)) + 2} " in done.stdout
+    assert "bytecode: kept\n" in done.stdout
+    assert "bytecode: 1" not in done.stdout
 
 
 @pytest.mark.parametrize(
