@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio
 
 from tests.chaos.counting import all_counted
 from tests.chaos.evaluator import Evaluator
@@ -100,6 +101,27 @@ async def test_redis_is_far_away(world: World) -> None:
             note("Redis 300 ms away: served after", await evaluator.all_see(world.step, 10))
         world.redis_lines[0].mend()
         await all_counted(world, evaluator)
+
+
+async def test_redis_has_no_memory_left(world: World) -> None:
+    """Nothing is evicted: writes are refused, reports wait, all else goes on; then there is room."""
+    async with (
+        world.evaluating() as evaluator,
+        redis.asyncio.Redis.from_url(world.redis.url) as client,
+    ):
+        for _ in rounds(1, 5):
+            await world.publish()
+            await client.config_set("maxmemory", "1")
+            await _writes_fail(world)
+            status, _ = await world.api("GET", "/api/v1/flags/greeting")
+            assert status == 200
+            await evaluator.all_see(world.step, 10)
+            await until(lambda: _cannot_report(world), 20)
+            await client.config_set("maxmemory", "0")
+            took_s = await until(lambda: world.publish_once(), RECOVERY_S)
+            took_s += await evaluator.all_see(world.step, RECOVERY_S - took_s)
+            note("Redis without memory: write accepted and served once there is room", took_s)
+            note("Redis without memory: all units counted", await all_counted(world, evaluator))
 
 
 async def test_redis_is_restored_from_a_backup(world: World) -> None:

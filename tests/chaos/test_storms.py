@@ -12,11 +12,13 @@ from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from tests.chaos.counting import all_counted
 from tests.chaos.figures import note
 from tests.chaos.long import LONG
-from tests.chaos.world import World, running_world, until
+from tests.chaos.world import ADMIN, World, running_world, until
 
 REQUESTS = 30_000 if LONG else 3_000
 AT_ONCE = 50
 GROWTH_BYTES = 32 * 1024 * 1024
+PROBE_S = 5.0
+"""`timeoutSeconds` of the liveness probes in `k8s/`."""
 EVALUATE = "/ofrep/v1/evaluate/flags/step"
 
 
@@ -51,6 +53,37 @@ async def test_a_storm_of_bad_keys(tmp_path: Path) -> None:
                 note(f"storm of bad keys: growth in MB, {program.name}", grown / 2**20)
                 assert grown < GROWTH_BYTES, program.name
             await all_counted(world, evaluator)
+
+
+async def test_liveness_depends_on_no_load_and_on_nobody_else(tmp_path: Path) -> None:
+    """A probe that kills what is merely busy, or waits for others, makes an outage of a burst."""
+    async with running_world(tmp_path) as world:
+        probes = [url + "/livez" for url in (world.admin_urls[0], world.api_urls[0])]
+        busy = [
+            asyncio.create_task(_hammer(url, headers))
+            for url, headers in (
+                (world.ofrep_urls[0] + "/ofrep/v1/evaluate/flags", {}),
+                (world.api_urls[0] + "/api/v1/flags?limit=500", ADMIN),
+            )
+        ]
+        try:
+            world.redis.freeze()
+            longest_s = 0.0
+            for _ in range(300 if LONG else 60):
+                for probe in probes:
+                    longest_s = max(longest_s, await _alive(world, probe))
+            note("busy, without Redis: longest answer of a liveness probe", longest_s)
+            world.redis.thaw()
+            assert all(not task.done() for task in busy), "nobody was busy"
+            world.control_planes[0].kill()
+            busy[1].cancel()
+            for _ in range(20):
+                await _alive(world, probes[0])
+        finally:
+            for task in busy:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+        await world.control_planes[0].start()
 
 
 async def test_a_key_that_is_revoked_is_no_storm(tmp_path: Path) -> None:
@@ -92,6 +125,31 @@ async def test_a_sidecar_that_does_not_read(tmp_path: Path) -> None:
         world.sync_lines[0].mend()
         note("sidecar that does not read: catches up in", await evaluator.all_see(world.step, 45))
         await all_counted(world, evaluator)
+
+
+async def _hammer(url: str, headers: dict[str, str]) -> None:
+    """Ask without a pause, so many at once, until cancelled."""
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def ask() -> None:
+            while True:
+                method = session.get if headers else session.post
+                async with method(url, data=None if headers else b"{}") as answer:
+                    await answer.read()
+                    assert answer.status in (200, 429, 503), answer.status
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(ask())
+
+
+async def _alive(world: World, probe: str) -> float:
+    """Return how long a probe took; fail when it would have counted as failed."""
+    started = asyncio.get_running_loop().time()
+    timeout = aiohttp.ClientTimeout(total=PROBE_S)
+    async with world.http.get(probe, timeout=timeout) as answer:
+        assert answer.status == 200, probe
+    return asyncio.get_running_loop().time() - started
 
 
 async def _storm(urls: list[str]) -> Counter[int]:
