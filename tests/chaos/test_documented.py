@@ -8,6 +8,7 @@ _TEST = re.compile(r"`([\w/]+\.py)::(test_\w+)`")
 _ROW = re.compile(
     r"^\| (?!-|promise|fault \||task \||process \||control plane \||sidecar \||`)(.*) \|$", re.M
 )
+_FAIL_OVERS = ("integration/redis/test_sentinel.py", "integration/redis/test_cluster.py")
 _PAGE = (DOCS / "reliability.md").read_text()
 
 
@@ -30,7 +31,29 @@ def test_each_promise_has_a_test() -> None:
 def test_each_fault_is_in_the_page() -> None:
     """Whoever adds a test of a fault says what it promises."""
     named = set(_TEST.findall(_PAGE))
-    for path in sorted((ROOT / "tests/chaos").glob("test_*.py")):
+    paths = [
+        *(ROOT / "tests/chaos").glob("test_*.py"),
+        *map((ROOT / "tests").joinpath, _FAIL_OVERS),
+    ]
+    for path in sorted(paths):
         if path.name != "test_documented.py":
-            for function in sorted(_defined(f"chaos/{path.name}")):
-                assert (f"chaos/{path.name}", function) in named, f"{path.name}::{function}"
+            name = path.relative_to(ROOT / "tests").as_posix()
+            for function in sorted(_defined(name)):
+                assert (name, function) in named, f"{name}::{function}"
+
+
+def test_each_row_fits_its_table() -> None:
+    """Else a page shows it somewhere else; and no promise stands there twice."""
+    columns = 0
+    promises = set()
+    for line in _PAGE.splitlines():
+        if not line.startswith("|"):
+            columns = 0
+            continue
+        cells = line.count("|")
+        columns = columns or cells
+        assert cells == columns or set(line) == set("|-"), line[:80]
+        if _ROW.fullmatch(line):
+            promise = line.split(" | ")[0]
+            assert promise not in promises, promise
+            promises.add(promise)

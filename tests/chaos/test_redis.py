@@ -104,7 +104,7 @@ async def test_redis_is_far_away(world: World) -> None:
 
 
 async def test_redis_has_no_memory_left(world: World) -> None:
-    """Nothing is evicted: writes are refused, reports wait, all else goes on; then there is room."""
+    """Nothing is evicted: writes are refused and reports wait, until there is room again."""
     async with (
         world.evaluating() as evaluator,
         redis.asyncio.Redis.from_url(world.redis.url) as client,
