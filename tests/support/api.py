@@ -116,7 +116,9 @@ async def running_api(redis_url: str, *, wait: bool = True, **settings: Any) -> 
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         host, port = runner.addresses[0][:2]
         if wait:
-            assert await app[REPLICA].wait_loaded(_LOAD_S)
+            async with asyncio.timeout(_LOAD_S):
+                assert await app[REPLICA].wait_loaded(_LOAD_S)
+                await app[USERS].wait_loaded()
             async with asyncio.timeout(_LOAD_S):
                 await app[USERS].wait_loaded()
         # Answers are compared as they came, so nothing is asked for compressed or kept.
