@@ -64,6 +64,6 @@ LABEL org.opencontainers.image.title="Matrix Flag sidecar"
 COPY --from=proxy-builder /opt/matrixflag /opt/matrixflag
 USER 10001:10001
 COPY docker/verify_image.py /opt/matrixflag/
-RUN python /opt/matrixflag/verify_image.py --import proxy --forbid control_plane,redis,scipy,jsonschema
+RUN python /opt/matrixflag/verify_image.py --import proxy --forbid control_plane,redis,scipy,jsonschema,jwt,argon2,webauthn,ldap3
 EXPOSE 8016 8014
 ENTRYPOINT ["matrixflag", "proxy"]

@@ -169,6 +169,16 @@ def environment(compose: Compose, service: str, env: dict[str, str]) -> dict[str
     }
 
 
+@pytest.mark.parametrize("path", ["docs/deploy.md", "docker-compose.yml"])
+def test_guide_makes_the_whole_env_file(path: str) -> None:
+    """Each line that compose asks for, and nothing that it does not read; readable by its owner."""
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\n#", "\n")
+    command = re.search(r"\(umask 077; printf '%s\\n' (.*?) > \.env\)", text, re.DOTALL)
+
+    assert command is not None
+    assert re.findall(r'"(\w+)=\$\(openssl rand -hex \d+\)"', command[1]) == list(ENV)
+
+
 @pytest.mark.parametrize("name", ENV)
 @pytest.mark.parametrize("service", ["control-plane", "bootstrap"])
 def test_nothing_starts_with_half_an_env_file(compose: Compose, service: str, name: str) -> None:
