@@ -3,18 +3,24 @@
 import json
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
 
+from control_plane.metrics import METRICS as CONTROL_PLANE_METRICS
 from proxy.contract.codes import ErrorCode, ProblemCode, Reason
 from proxy.contract.definitions import Condition, FlagDefinition, Rule, Serve
+from proxy.contract.fleet import InstanceState
+from proxy.contract.snapshot import RefusalReason
 from proxy.engine import compile_flag
 from proxy.engine.operators import OPERATORS
 from proxy.engine.times import parse_moment
+from proxy.metrics import METRICS as SIDECAR_METRICS
 from tests.support.reference import DOCS, ROOT, TABLES, api_codes, between
 
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
+_ALL_TEXT = "\n".join(page.read_text() for page in PAGES)
 _LINK = re.compile(r"\[[^\]]*\]\((?!https?://|mailto:)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -36,6 +42,23 @@ def test_every_code_has_a_row_and_every_row_a_code() -> None:
     """Somebody who meets a code finds what to do about it; nothing is explained that is not."""
     codes = {*api_codes(), *map(str, ProblemCode), *map(str, ErrorCode), *map(str, Reason)}
     assert documented_codes() == codes
+
+
+def alerts() -> list[tuple[str, str]]:
+    """Return metrics that rules for alerts name, with what follows them in braces."""
+    rules = "\n".join(re.findall(r"^ *expr: (.*)$", _ALL_TEXT, re.MULTILINE))
+    return re.findall(r"(matrixflag_\w+)(?:\{(.*?)\})?", rules)
+
+
+@pytest.mark.parametrize(("metric", "chosen"), alerts())
+def test_an_alert_can_fire(metric: str, chosen: str) -> None:
+    """Its metrics, their labels and the values it waits for are those that there are."""
+    known = {row.name: row for row in (*SIDECAR_METRICS, *CONTROL_PLANE_METRICS.values())}
+    row = known[metric]
+    values = {"state": get_args(InstanceState), "reason": get_args(RefusalReason)}
+    for label, texts in re.findall(r'(\w+)=~?"(.*?)"', chosen):
+        assert label in row.labels, metric
+        assert set(texts.split("|")) <= set(values[label]), metric
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
