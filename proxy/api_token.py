@@ -9,14 +9,11 @@ import argparse
 import os
 from pathlib import Path
 
-__all__ = ["REFUSED", "VARIABLE", "BadTokenError", "add_token_file", "api_token"]
+__all__ = ["VARIABLE", "BadTokenError", "add_token_file", "api_token", "token_hint"]
 
 VARIABLE = "MATRIXFLAG_TOKEN"
 
 _WHAT = "a service key, or the access token of a login"
-
-REFUSED = f"; {VARIABLE} or --token-file holds {_WHAT}"
-"""What is to be known where a control plane takes none, or another."""
 
 
 class BadTokenError(Exception):
@@ -28,6 +25,14 @@ def add_token_file(parser: argparse.ArgumentParser, what: str = _WHAT) -> None:
     parser.add_argument(
         "--token-file", metavar="FILE", help=f"holds {what}; or {VARIABLE} in the environment"
     )
+
+
+def token_hint(status: int, what: str = _WHAT) -> str:
+    """Return what to say after an answer with this status: where the token goes, if that is it.
+
+    Whoever is not let in with a good one, 403, reads in the answer what it lacks.
+    """
+    return f"; give {what}, in {VARIABLE} or --token-file" if status == 401 else ""
 
 
 def api_token(path: str | None) -> str:

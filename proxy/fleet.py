@@ -22,7 +22,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
+from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
 from proxy.commands import print_out, printable
 from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
 
@@ -196,8 +196,9 @@ class _Asking:
         if status >= 500 or status == 429:
             raise _Unanswered(f"{self._url.origin()} answers {status}: {_detail(body)}")
         if status != 200:
-            hint = REFUSED if status in (401, 403) else ""
-            raise _Unusable(f"{self._url.origin()} answers {status}: {_detail(body)}{hint}")
+            raise _Unusable(
+                f"{self._url.origin()} answers {status}: {_detail(body)}{token_hint(status)}"
+            )
         try:
             return msgspec.json.decode(body, type=Fleet)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
+from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
 from proxy.commands import print_out, printable
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
@@ -214,8 +214,8 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
         if not isinstance(answer, dict) or "code" not in answer:
             why = "no control plane answers like that; a sidecar takes no imports"
             raise _Unusable(f"{base} answers {error.code} {error.reason}: {why}") from None
-        hint = REFUSED if error.code in (401, 403) else ""
-        raise _Unusable(f"{base} answers {error.code}: {answer.get('detail')}{hint}") from None
+        said = f"{answer.get('detail')}{token_hint(error.code)}"
+        raise _Unusable(f"{base} answers {error.code}: {said}") from None
     except urllib.error.URLError as error:
         raise _Unusable(f"{base} cannot be reached: {error.reason}") from None
     except TimeoutError:

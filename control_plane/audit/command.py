@@ -22,7 +22,7 @@ from yarl import URL
 
 from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
-from proxy.api_token import REFUSED, BadTokenError, add_token_file, api_token
+from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
 from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
 
 if TYPE_CHECKING:
@@ -258,8 +258,8 @@ async def _fetch(args: argparse.Namespace) -> bytes:
                 if len(data) > _MAX_BYTES:
                     raise _Unusable(f"{url.origin()}: more than {_MAX_BYTES} bytes")
             if response.status != 200:
-                hint = REFUSED if response.status in (401, 403) else ""
-                raise _Unusable(f"{url.origin()} answers {response.status}: {_detail(data)}{hint}")
+                said = f"answers {response.status}: {_detail(data)}{token_hint(response.status)}"
+                raise _Unusable(f"{url.origin()} {said}")
             return bytes(data)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise _Unusable(f"{text}: {str(error) or type(error).__name__}") from None

@@ -22,7 +22,7 @@ from yarl import URL
 from control_plane.access.roles import Binding, Role
 from control_plane.users.model import UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
-from proxy.api_token import VARIABLE, BadTokenError, add_token_file, api_token
+from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
 
 __all__ = ["COMMAND"]
 
@@ -130,5 +130,4 @@ async def _create(text: str, token: str, document: UserInput) -> None:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeError):
         problem = _Problem("no control plane answers like that")
-    hint = f"; give {_TOKEN}, in {VARIABLE} or --token-file" if status == 401 else ""
-    raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{hint}")
+    raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{token_hint(status, _TOKEN)}")

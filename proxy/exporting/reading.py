@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from proxy.api_token import REFUSED
+from proxy.api_token import token_hint
 
 __all__ = ["Definitions", "NotRead", "read_project"]
 
@@ -97,8 +97,7 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> Any:
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise NotRead(f"{url}: {str(error) or type(error).__name__}") from None
     if status != 200:
-        hint = REFUSED if status in (401, 403) else ""
-        raise NotRead(f"{url.origin()} answers {status}: {_detail(data)}{hint}")
+        raise NotRead(f"{url.origin()} answers {status}: {_detail(data)}{token_hint(status)}")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

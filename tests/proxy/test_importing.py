@@ -208,7 +208,9 @@ async def test_a_control_plane_that_does_not_answer_is_told(
     assert "answers 404: there is no environment 'nope'" in capsys.readouterr().err
     monkeypatch.setenv("MATRIXFLAG_TOKEN", "wrong")
     assert await run(api, "flagd", file) == 2
-    assert "answers 401" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "answers 401" in said
+    assert "; give a service key, or the access token of a login, in MATRIXFLAG_TOKEN" in said
     holder = written(tmp_path, ADMIN_TOKEN + "\n", "token")
     assert await run(api, "flagd", file, "--token-file", holder) == 0
     monkeypatch.setenv("MATRIXFLAG_URL", "http://127.0.0.1:1")
