@@ -478,6 +478,7 @@ def _figures(app: web.Application, servers: Mapping[str, Servers]) -> Figures:
         conflicts=replica.conflicts,
         reloads=replica.reloads,
         epochs_renewed=replica.epochs_renewed,
+        claims_refused=replica.claims_refused,
         environments=environments,
         flags={name: len(state.flags) for name, state in sorted(replica.projects.items())},
         units={name: state.unit_count() for name, state in sorted(replica.projects.items())},

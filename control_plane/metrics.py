@@ -136,6 +136,12 @@ METRICS: dict[str, MetricRow] = {
             "Times that Redis had gone back and sidecars were given a new epoch",
         ),
         MetricRow(
+            "matrixflag_claims_refused_total",
+            "counter",
+            ("project", "key"),
+            "Claims of sidecars with this key to hold what never was; they were not believed",
+        ),
+        MetricRow(
             "matrixflag_published_revision",
             "gauge",
             ("project", "environment"),
@@ -323,6 +329,7 @@ class Figures(NamedTuple):
     conflicts: int
     reloads: int
     epochs_renewed: int
+    claims_refused: Mapping[tuple[str, str], int]
     environments: list[EnvironmentFigures]
     flags: dict[str, int]
     units: dict[str, int]
@@ -425,6 +432,10 @@ class _State(Collector):
         yield _counter("matrixflag_definitions_reloads_total", now.reloads)
         yield _counter("matrixflag_epochs_renewed_total", now.epochs_renewed)
         yield _gauge("matrixflag_admin_token_everything", float(now.admin_token_everything))
+        claims = _counter("matrixflag_claims_refused_total")
+        for labels, count in islice(now.claims_refused.items(), MAX_SERIES):
+            claims.add_metric(labels, count)
+        yield claims
         yield _gauge("matrixflag_tasks", now.tasks)
         yield _gauge("matrixflag_loop_lag_seconds", now.loop_lag_s)
         yield from _reports(now)

@@ -63,6 +63,7 @@ SMALL_EDITS = 100
 
 _VERIFY_S = 1.0  # between two looks at where Redis stands
 _BACKOFF_S = 0.1, 2.0  # after a failure, full jitter; replicas are few and Redis is near
+_GAP_S = 10 * _VERIFY_S  # without a look; a Redis that goes back takes its connections along
 _RENEWALS = 5  # tried while others write
 _READINGS = 5  # of a project whose lists change while they are read
 _BLOBS_AT_ONCE = 16  # read from Redis: 2 MB
@@ -95,6 +96,9 @@ class Mirror:
         self.unreadable: set[str] = set()
         """What is in Redis cannot be read; held here as it was before, if it was."""
         self._verified: dict[str, float] = {}
+        self._unbroken: set[str] = set()  # followed without a gap since they were last confirmed
+        self._watched: dict[str, str] = {}  # epochs that were seen to begin, and followed since
+        self._own_epochs: dict[str, str] = {}
         self._deltas: dict[tuple[str, str], DeltaLog] = {}
         # Figures
         self.latency_s: float | None = None
@@ -121,6 +125,13 @@ class Mirror:
         times = [self._verified[project]] if project in self._verified else self._verified.values()
         return int((monotonic() - min(times, default=monotonic())) * 1000)
 
+    def has_seen_all_of(self, name: str) -> bool:
+        """Return whether all there ever was of a project's epoch was seen here: it began before
+        our eyes, and Redis was looked at ever since without a gap.
+        """
+        state = self.projects.get(name)
+        return state is not None and self._watched.get(name) == state.epoch
+
     def deltas(self, name: str, environment: str) -> DeltaLog:
         """Return the log of an environment's last changes."""
         return self._deltas.setdefault((name, environment), DeltaLog())
@@ -145,6 +156,7 @@ class Mirror:
     async def realign(self, name: str) -> None:
         """Get from where we stand to where Redis stands; the caller holds the lock."""
         started = monotonic()
+        self._note_gap(name, started)
         stored = (await self._store.positions([name]))[name]
         here = self._position(name)
         if stored is None:
@@ -191,6 +203,9 @@ class Mirror:
             await self.renew(name, state.epoch)
             return
         self._report_lost(state)
+        is_new = before is not None and before.epoch != state.epoch
+        if is_new and (name in self._unbroken or self._own_epochs.get(name) == state.epoch):
+            self._watched[name] = state.epoch
         if name in self.projects:
             self.reloads += 1
         self.projects[name] = state
@@ -216,6 +231,7 @@ class Mirror:
             message = reload_message(ANY_HEAD, after.head, change.at)
             if await self._store.renew(name, before, after, message, audit, change.at):
                 self.epochs_renewed += 1
+                self._own_epochs[name] = renewed
                 logger.warning("project %s has the new epoch %s", name, renewed)
                 break
         await self.reload(name)
@@ -232,6 +248,8 @@ class Mirror:
                 failed = 0
             except Exception as error:  # any: a loop that ends silently is the worst failure
                 self.failures += 1
+                self._unbroken.clear()
+                self._watched.clear()
                 failed = min(failed + 1, 10)
                 if isinstance(error, RedisError):
                     logger.warning("Redis cannot be followed: %s", error)
@@ -286,6 +304,7 @@ class Mirror:
         self.latency_s = monotonic() - started
         for name, position in stored.items():
             if position is not None and position == self._position(name):
+                self._note_gap(name, started)
                 self._confirm(name, started)
             else:
                 # It may be that we are in the middle of a step: look again when nothing moves.
@@ -357,8 +376,15 @@ class Mirror:
                 name,
             )
 
+    def _note_gap(self, name: str, at: float) -> None:
+        """Take note that Redis was not looked at for a while: what was lost then nobody saw."""
+        if at - self._verified.get(name, at) > _GAP_S:
+            self._unbroken.discard(name)
+            self._watched.pop(name, None)
+
     def _confirm(self, name: str, at: float) -> None:
         self._verified[name] = at
+        self._unbroken.add(name)
         self.gone.discard(name)
 
     def _position(self, name: str) -> Position | None:

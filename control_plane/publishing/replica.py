@@ -32,6 +32,7 @@ from control_plane.publishing.changes import (
     new_project,
     now_rfc3339,
 )
+from control_plane.publishing.claims import Claims
 from control_plane.publishing.deltas import DeltaLog
 from control_plane.publishing.mirror import DEFAULT_PROJECT, SMALL_EDITS, Mirror
 from control_plane.publishing.scope import check_scope
@@ -66,7 +67,6 @@ _STALE_MS = 15_000  # Redis is asked each second; by then a key may have been ma
 _CLOCKS_APART = timedelta(minutes=5)
 """How far the clock may have been ahead of ours that a sidecar tells the time of. Believing a later
 one would make every time until then too early."""
-_WITNESS_S = 60.0  # between two epochs that are renewed for what a sidecar claims
 
 
 class Replica:
@@ -93,7 +93,7 @@ class Replica:
         # What is known of Redis
         self._redis_ok = False
         self._failed_at = 0.0  # the last command that Redis did not answer, monotonic
-        self._witnessed_at = -_WITNESS_S
+        self._claims = Claims()
         # Counters, for metrics
         self.redis_errors = 0
         self.conflicts = 0
@@ -149,6 +149,11 @@ class Replica:
     def epochs_renewed(self) -> int:
         """How often this replica gave a project a new epoch."""
         return self._mirror.epochs_renewed
+
+    @property
+    def claims_refused(self) -> Mapping[tuple[str, str], int]:
+        """How often claims of sidecars were not believed, by project and id of the key."""
+        return self._claims.refused
 
     @property
     def failures(self) -> int:
@@ -281,34 +286,44 @@ class Replica:
         return self.project(name)
 
     async def witness(
-        self, project: str, environment: str, epoch: str, revision: int, published: str = ""
+        self,
+        project: str,
+        environment: str,
+        epoch: str,
+        revision: int,
+        published: str = "",
+        *,
+        key: str = "",
     ) -> None:
         """Take note that a sidecar holds a revision; one ahead of ours means that Redis went back.
 
         Ahead is a later one of our epoch, or one of another that was `published` after ours: then
         ours was over. That is how a loss is seen when no replica was running that could have seen
         it. The claim is checked against Redis first, so that being a little behind is not taken for
-        it; and epochs are renewed so once a minute at most, so that a faulty sidecar cannot make
-        the whole fleet fetch everything without end. Never raises.
+        it; and `key`, the id of that which it came with, is believed a few times at most
+        (`claims`), so that no sidecar can make the whole fleet fetch everything without end. Never
+        raises.
         """
         claim = (project, environment, epoch, revision, published)
-        if not self._is_ahead(*claim):
+        if not self._is_ahead(*claim) or not self._claims.is_heard(key):
             return
         try:
             async with self._mirror.lock(project):
                 await self._mirror.realign(project)
-                if self._is_ahead(*claim):
-                    if monotonic() - self._witnessed_at < _WITNESS_S:
-                        return
-                    self._witnessed_at = monotonic()
+                if not (self._is_ahead(*claim) and self._claims.is_heard(key)):
+                    return
+                state = self._mirror.projects[project]
+                is_impossible = epoch == state.epoch and self._mirror.has_seen_all_of(project)
+                if self._claims.believe(project, key, is_impossible=is_impossible):
                     logger.error(
-                        "a sidecar holds revision %d of %s/%s, epoch %s, which Redis has lost",
+                        "a sidecar with the key %s holds revision %d of %s/%s, epoch %s, which "
+                        "Redis has lost",
+                        key,
                         revision,
                         project,
                         environment,
                         epoch[:80],
                     )
-                    state = self._mirror.projects[project]
                     await self._mirror.renew(project, state.epoch, later_than=published)
         except RedisError as error:
             logger.warning("what a sidecar holds could not be checked: %s", error)

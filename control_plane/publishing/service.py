@@ -174,13 +174,12 @@ class SyncService:
         if held.epoch is None or held.revision is None:
             return
         seen = (held.epoch, held.revision, held.published or "")
-        self._start(self._tell(key.project, key.environment, *seen), "witness")
+        self._start(self._tell(key, *seen), "witness")
 
-    async def _tell(
-        self, project: str, environment: str, epoch: str, revision: int, published: str
-    ) -> None:
+    async def _tell(self, key: KeyRecord, epoch: str, revision: int, published: str) -> None:
+        where = key.project, key.environment
         try:
-            await self.replica.witness(project, environment, epoch, revision, published)
+            await self.replica.witness(*where, epoch, revision, published, key=key.id)
         except Exception:
             logger.exception("what a sidecar holds could not be compared with Redis")
 

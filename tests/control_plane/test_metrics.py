@@ -32,6 +32,7 @@ FIGURES = Figures(
     conflicts=1,
     reloads=2,
     epochs_renewed=3,
+    claims_refused={("default", "k_1"): 2},
     environments=[EnvironmentFigures("default", "production", 7, 1234, 2, FLEET)],
     flags={"default": 5},
     units={"default": 1_000_000},
