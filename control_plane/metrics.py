@@ -274,7 +274,7 @@ METRICS: dict[str, MetricRow] = {
             "counter",
             ("outcome",),
             "Times that a sidecar told what it serves: taken, refused as wrong, or one too many "
-            "(full)",
+            "(full); displaced are those that were forgotten for one of another key",
         ),
         MetricRow(
             "matrixflag_admin_token_everything",

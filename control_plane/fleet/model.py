@@ -8,7 +8,7 @@ Work over all instances is written as steps (`proxy.contract.steps`), because th
 """
 
 from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Mapping
 from heapq import nsmallest
 from typing import NamedTuple
@@ -68,10 +68,12 @@ _SORTED_A_STEP = 1_000
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """A standing, and when a replica heard it: Unix milliseconds by that replica's clock."""
+    """A standing, and when a replica heard it: Unix milliseconds by that replica's clock. `key` is
+    the id of the key that it came with."""
 
     standing: Standing
     heard_ms: int
+    key: str = ""
 
     @property
     def serving_since_ms(self) -> int:
@@ -138,13 +140,19 @@ class Dropped(NamedTuple):
 
 
 class EnvironmentFleet:
-    """The sidecars of one environment as far as they are known here, and who waits for what."""
+    """The sidecars of one environment as far as they are known here, and who waits for what.
 
-    __slots__ = ("_earlier_runs", "_left", "_shared", "instances", "revisions")
+    Of a full one each key has its share: what comes with a key that has less than another takes
+    the place of the other's that was heard of longest ago. So who has a key and makes names up
+    pushes out nobody who has another.
+    """
+
+    __slots__ = ("_earlier_runs", "_left", "_of_key", "_shared", "instances", "revisions")
 
     def __init__(self) -> None:
         self.instances: dict[str, Heard] = {}
         self.revisions = Revisions()
+        self._of_key: dict[str, OrderedDict[str, None]] = {}  # names, heard of longest ago first
         self._left: dict[str, int] = {}  # when they said so: what was heard earlier comes later
         self._earlier_runs: dict[str, str] = {}  # of instances that were another process before
         self._shared: dict[str, int] = {}  # when one was the earlier process again
@@ -171,9 +179,36 @@ class EnvironmentFleet:
             if self._earlier_runs.get(name) == heard.standing.run:
                 self._shared[name] = heard.heard_ms
             self._earlier_runs[name] = before.standing.run
+        if before is not None:
+            self._take_from_key(before.key, name)
+        self._of_key.setdefault(heard.key, OrderedDict())[name] = None
         self.instances[name] = heard
         self.revisions.served(heard.standing, heard.serving_since_ms)
         return True
+
+    def gives_way(self, key: str, more: int = 1) -> str | None:
+        """Return the name that makes room for one of a key; None if the key has its share. `more`
+        is 0 for one that is counted here already."""
+        largest = max(self._of_key.values(), key=len, default=None)
+        if largest is None or len(largest) <= len(self._of_key.get(key, ())) + more:
+            return None
+        return next(iter(largest))
+
+    @property
+    def size(self) -> int:
+        """How many names are kept: of those too who left a while ago."""
+        return len(self.instances) + len(self._left)
+
+    def forget_who_left(self) -> tuple[str, int] | None:
+        """Forget who left longest ago, and return the name and when; None if nobody did."""
+        name = next(iter(self._left), None)
+        return None if name is None else (name, self._left.pop(name))
+
+    def remove(self, name: str) -> Heard:
+        """Forget an instance that is here, for another, and return what was known of it."""
+        heard = self.instances[name]
+        self._forget(name)
+        return heard
 
     def published(self, pointer: SnapshotPointer, published_ms: int, now_ms: int) -> None:
         """Note that a revision is current, which all that are connected now should serve soon."""
@@ -209,8 +244,16 @@ class EnvironmentFleet:
     def _forget(self, name: str) -> None:
         self._earlier_runs.pop(name, None)
         self._shared.pop(name, None)
-        if self.instances.pop(name, None) is not None:
+        heard = self.instances.pop(name, None)
+        if heard is not None:
+            self._take_from_key(heard.key, name)
             self.revisions.gone(name)
+
+    def _take_from_key(self, key: str, name: str) -> None:
+        names = self._of_key[key]
+        del names[name]
+        if not names:
+            del self._of_key[key]
 
 
 class Place(NamedTuple):

@@ -61,7 +61,8 @@ async def tell(request: web.Request) -> web.StreamResponse:
         fleet.standings["refused"] += 1
         first = problems[0]
         raise Invalid(f"{first.pointer}: {first.message}", problems=problems)
-    fleet.hear(principal.project, principal.environment, standing)
+    key = "" if principal.key is None else principal.key.id
+    fleet.hear(principal.project, principal.environment, standing, key)
     return no_content()
 
 

@@ -103,6 +103,8 @@ class FleetService:
         self._fleets: dict[Environment, EnvironmentFleet] = {}
         self._unwritten: dict[Environment, dict[str, Heard]] = {}
         self._dropped: dict[Environment, list[Dropping]] = {}
+        self._displaced: dict[Environment, dict[str, int]] = {}
+        self._without_room: dict[Environment, list[Heard]] = {}
         self._current: dict[Environment, tuple[str, int]] = {}  # epoch and revision seen last
         # What was read of Redis
         self._marks: dict[Environment, bytes] = {}
@@ -111,7 +113,9 @@ class FleetService:
         self._began_s = 0.0
         self._dropped_s = self._figured_s = 0.0
         # Figures
-        self.standings: Counter[str] = Counter(dict.fromkeys(("taken", "refused", "full"), 0))
+        self.standings: Counter[str] = Counter(
+            dict.fromkeys(("taken", "refused", "full", "displaced"), 0)
+        )
         self.figures: Mapping[Environment, FleetFigures] = {}
 
     @property
@@ -120,26 +124,47 @@ class FleetService:
         exchanged = self._exchanged_s is not None and monotonic() - self._exchanged_s < _COMPLETE_S
         return exchanged and self._replica.verified_age_ms() < _UNVERIFIED_MS
 
-    def hear(self, project: str, environment: str, standing: Standing) -> None:
-        """Take a standing of good shape and bounds.
+    def hear(self, project: str, environment: str, standing: Standing, key: str = "") -> None:
+        """Take a standing of good shape and bounds, that came with the key of this id.
 
         Raises:
-            TooManyRequests: the environment has as many instances as it may have.
+            TooManyRequests: the environment has as many instances as it may have, and the key its
+            share of them.
         """
         where = (project, environment)
         fleet = self._fleets.setdefault(where, EnvironmentFleet())
         name = standing.instance
-        if len(fleet.instances) >= self._max_instances and name not in fleet.instances:
-            self.standings["full"] += 1
-            raise TooManyRequests(
-                f"{self._max_instances} instances are all that is kept of an environment",
-                _RETRY_AFTER_S,
-                code="fleet_full",
-            )
-        heard = Heard(bounded(standing), fleet.heard_at(name, self._now_ms()))
+        if fleet.size >= self._max_instances and name not in fleet.instances:
+            if standing.leaving:
+                return  # nobody here knows it, and who makes names up takes no room by it
+            if not self._make_room(where, fleet, key):
+                self.standings["full"] += 1
+                raise TooManyRequests(
+                    f"{self._max_instances} instances are all that is kept of an environment, and "
+                    "this key has its share of them",
+                    _RETRY_AFTER_S,
+                    code="fleet_full",
+                )
+        heard = Heard(bounded(standing), fleet.heard_at(name, self._now_ms()), key)
         fleet.take(heard)
         self._unwritten.setdefault(where, {})[name] = heard
         self.standings["taken"] += 1
+
+    def _make_room(
+        self, where: Environment, fleet: EnvironmentFleet, key: str, more: int = 1
+    ) -> bool:
+        """Forget who left, or one of the key that has most; return whether there was one."""
+        left = fleet.forget_who_left()
+        if left is not None:
+            self._displaced.setdefault(where, {})[left[0]] = left[1]
+            return True
+        name = fleet.gives_way(key, more)
+        if name is None:
+            return False
+        self.standings["displaced"] += 1
+        self._displaced.setdefault(where, {})[name] = fleet.remove(name).heard_ms
+        self._unwritten.get(where, {}).pop(name, None)
+        return True
 
     async def fleet(
         self,
@@ -260,9 +285,14 @@ class FleetService:
             self._began_s = monotonic()
             await self._write()
             await self._read()
+            self._find_room()
             self._exchanged_s = monotonic()
 
     async def _write(self) -> None:
+        for where in list(self._displaced):  # first: there is no room for others before
+            displaced = self._displaced[where]
+            await self._store.drop(where, list(displaced), max(displaced.values()))
+            del self._displaced[where]
         for where in list(self._unwritten):
             heard = self._unwritten.pop(where)
             try:
@@ -271,7 +301,7 @@ class FleetService:
                 self._unwritten[where] = heard | self._unwritten.get(where, {})
                 raise
             if full:
-                logger.warning("%d instances of %s/%s are one too many each", full, *where)
+                self._without_room[where] = [heard[name] for name in full]
         for where in list(self._dropped):
             for dropping in self._dropped[where]:
                 await self._store.drop(where, dropping.names, dropping.until_ms)
@@ -296,12 +326,36 @@ class FleetService:
                 news = await self._store.read(where, self._numbers.get(where, 0))
                 self._numbers[where] = news.number
                 for heard in news.heard:
-                    fleet.take(heard)
+                    self._take(fleet, heard)
                 more = news.more
             old = fleet.revisions.take_stored(await self._store.read_spread(where))
             if old:
                 await self._store.drop_spread(where, old)
             self._marks[where] = mark
+
+    def _find_room(self) -> None:
+        """Make room for what was heard before it was known here that there is none."""
+        for where in list(self._without_room):
+            fleet, left = self._fleets[where], 0
+            for heard in self._without_room.pop(where):
+                name = heard.standing.instance
+                if fleet.instances.get(name) is not heard:
+                    continue
+                if self._make_room(where, fleet, heard.key, more=0):
+                    self._unwritten.setdefault(where, {}).setdefault(name, heard)
+                else:
+                    left += 1  # known here, and told again in half a minute
+            if left:
+                logger.warning("%d instances of %s/%s are one too many each", left, *where)
+
+    def _take(self, fleet: EnvironmentFleet, heard: Heard) -> None:
+        """Take what another replica heard, in the place of what makes room for it there too."""
+        is_full = len(fleet.instances) >= self._max_instances
+        if is_full and heard.standing.instance not in fleet.instances:
+            name = fleet.gives_way(heard.key)
+            if name is not None:
+                fleet.remove(name)
+        fleet.take(heard)
 
     def _is_served(self, where: Environment) -> bool:
         state = self._replica.projects.get(where[0])

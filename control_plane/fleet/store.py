@@ -32,7 +32,7 @@ _AT_ONCE = 500
 
 _WRITE = """
 local fleet, order, number = KEYS[1], KEYS[2], KEYS[3]
-local most, refused = tonumber(ARGV[1]), 0
+local most, refused = tonumber(ARGV[1]), {}
 local size = redis.call('HLEN', fleet)
 if redis.call('EXISTS', number) == 0 then
   -- Microseconds, so that after a loss numbers go on above those before: nobody counts so fast.
@@ -43,7 +43,7 @@ for i = 3, #ARGV, 3 do
   local name, heard = ARGV[i], ARGV[i + 1]
   local before = redis.call('HGET', fleet, name)
   if not before and size >= most then
-    refused = refused + 1
+    refused[#refused + 1] = name
   elseif not before or tonumber(string.match(before, '^%d+')) <= tonumber(heard) then
     if not before then size = size + 1 end
     redis.call('HSET', fleet, name, heard .. ' ' .. ARGV[i + 2])
@@ -90,8 +90,16 @@ end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 """
 
+
+class _Key(msgspec.Struct, frozen=True):
+    """The key that a standing came with; those that older replicas wrote do not say."""
+
+    key: str = ""
+
+
 _encode = msgspec.json.Encoder().encode
 _standings = msgspec.json.Decoder(Standing)
+_keys = msgspec.json.Decoder(_Key)
 _convergences = msgspec.json.Decoder(Convergence)
 
 
@@ -114,16 +122,17 @@ class FleetStore:
         self._write, self._read = script(_WRITE), script(_READ)
         self._drop, self._spread = script(_DROP), script(_SPREAD)
 
-    async def write(self, environment: Environment, heard: Sequence[Heard]) -> int:
-        """Write what was heard; return how many instances there was no room for."""
+    async def write(self, environment: Environment, heard: Sequence[Heard]) -> list[str]:
+        """Write what was heard; return the names of instances there was no room for."""
         keys = FleetKeys(*environment)
-        refused = 0
+        refused: list[str] = []
         for start in range(0, len(heard), _AT_ONCE):
             arguments: list[Any] = [self._max_instances, FLEET_TTL_S]
             for each in heard[start : start + _AT_ONCE]:
                 standing = each.standing
-                arguments += (standing.instance, each.heard_ms, _encode(standing))
-            refused += await self._run(self._write, keys.standings, arguments)
+                arguments += (standing.instance, each.heard_ms, _stored(each))
+            names = await self._run(self._write, keys.standings, arguments)
+            refused += [name.decode() for name in names]
         await self._mark(environment)
         return refused
 
@@ -184,6 +193,12 @@ class FleetStore:
         return await self._connections.run("fleet", lambda: script(keys=keys, args=arguments))
 
 
+def _stored(heard: Heard) -> bytes:
+    """Return a standing with one member more, which is no business of sidecars."""
+    standing = _encode(heard.standing)
+    return standing[:-1] + b',"key":' + _encode(heard.key) + b"}" if heard.key else standing
+
+
 def _heard(data: bytes) -> Heard:
     heard_ms, _, standing = data.partition(b" ")
-    return Heard(_standings.decode(standing), int(heard_ms))
+    return Heard(_standings.decode(standing), int(heard_ms), _keys.decode(standing).key)

@@ -1,12 +1,14 @@
 """The fleet as several replicas know it together, with a Redis that goes away and comes back."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from control_plane.errors import TooManyRequests
 from control_plane.fleet.model import DROPPED_MS, MISSING_MS, Filter
 from control_plane.fleet.service import FleetService
 from control_plane.fleet.store import FleetStore
@@ -40,12 +42,14 @@ class Plane:
         self.replica = replica
         self.service = service
 
-    def hear(self, instance: str, environment: str = "production", **members: object) -> None:
+    def hear(
+        self, instance: str, environment: str = "production", key: str = "", **members: object
+    ) -> None:
         """Hear of an instance that serves what is current here."""
         pointer = self.replica.project("default").snapshots[environment].pointer()
         known = {"epoch": pointer.epoch, "revision": pointer.revision, "digest": pointer.digest}
         told = standing(instance, **(known | members))  # type: ignore[arg-type]
-        self.service.hear("default", environment, told)
+        self.service.hear("default", environment, told, key)
 
     async def fleet(self, environment: str = "production") -> Fleet:
         """Ask how the fleet stands."""
@@ -71,7 +75,9 @@ async def plane(url: str, clock: Clock, max_instances: int = 50_000) -> AsyncIte
         async with Replica(url, LIMITS) as replica:
             assert await replica.wait_loaded(20)
             store = FleetStore(connections, max_instances)
-            async with FleetService(replica, store, now_ms=clock) as service:
+            async with FleetService(
+                replica, store, max_instances=max_instances, now_ms=clock
+            ) as service:
                 yield Plane(replica, service)
     finally:
         await connections.close()
@@ -286,3 +292,80 @@ async def test_goodbyes_of_the_last_moment_are_written(redis_url: str, clock: Cl
         one.hear("a")
     async with plane(redis_url, clock) as two:
         assert await two.names() == {"a"}
+
+
+async def test_one_key_pushes_out_none_of_anothers(redis_url: str, clock: Clock) -> None:
+    """Whoever makes names up fills what is left, and their own share; on all replicas."""
+    async with plane(redis_url, clock, 10) as one, plane(redis_url, clock, 10) as two:
+        for number in range(10):
+            one.hear(f"made-up-{number}", key="bad")
+        with pytest.raises(TooManyRequests, match="its share") as caught:
+            one.hear("made-up-10", key="bad")
+        assert caught.value.code == "fleet_full"
+        good = {f"good-{number}" for number in range(4)}
+        for number, name in enumerate(sorted(good)):
+            (one, two)[number % 2].hear(name, key="good")
+
+        async def all_know() -> bool:
+            return good <= await one.names() and good <= await two.names()
+
+        await until(all_know)
+        for number in range(100):
+            for each in (one, two):
+                with suppress(TooManyRequests):
+                    each.hear(f"another-{number}", key="bad")
+                with suppress(TooManyRequests):
+                    each.hear(f"goodbye-{number}", key="bad", leaving=True)
+        for each in (one, two):
+            names = await each.names()
+            assert good <= names
+            assert len(names) <= 10
+        keys = FleetKeys(*PLACE)
+        commands = one.service._store._connections.commands
+        stored = {name.decode() for name in await commands.hkeys(keys.standings[0])}
+        assert good <= stored
+        assert len(stored) <= 10
+        assert one.service.standings["displaced"] >= 2
+
+
+async def test_a_share_is_as_large_as_anothers(redis_url: str, clock: Clock) -> None:
+    """Who comes later gets as much, and no more; who is alone gets all of it."""
+    async with plane(redis_url, clock, 9) as one:
+        for key in ("a", "b", "c"):
+            for number in range(9):
+                with suppress(TooManyRequests):
+                    one.hear(f"{key}-{number}", key=key)
+        counts = Counter(name[0] for name in await one.names())
+        assert counts == {"a": 3, "b": 3, "c": 3}
+        one.hear("a-8", key="a", application_version="2")
+        assert "a-8" in await one.names()
+
+
+async def test_a_sidecar_may_come_with_another_key(redis_url: str, clock: Clock) -> None:
+    """While keys are being changed: it is the same one, and counts for the new key."""
+    async with plane(redis_url, clock, 3) as one:
+        for number in range(3):
+            one.hear(f"i-{number}", key="old")
+        for number in range(3):
+            one.hear(f"i-{number}", key="new")
+        assert await one.names() == {"i-0", "i-1", "i-2"}
+        assert {h.key for h in one.service._fleets[PLACE].instances.values()} == {"new"}
+        one.hear("i-0", key="new", leaving=True)
+        one.hear("i-3", key="old")
+        assert await one.names() == {"i-1", "i-2", "i-3"}
+
+
+async def test_goodbyes_of_nobody_take_no_room(redis_url: str, clock: Clock) -> None:
+    """They are kept for a while so that what was heard before comes to nothing; as room allows."""
+    async with plane(redis_url, clock, 5) as one:
+        for number in range(20):
+            one.hear(f"nobody-{number}", key="bad", leaving=True)
+        await one.fleet()
+        for number in range(5):
+            one.hear(f"i-{number}", key="good")
+        await one.fleet()
+        await one.fleet()
+        keys = FleetKeys(*PLACE)
+        commands = one.service._store._connections.commands
+        stored = {name.decode() for name in await commands.hkeys(keys.standings[0])}
+        assert stored == {f"i-{number}" for number in range(5)}
