@@ -98,7 +98,8 @@ from control_plane.sso.oidc import OidcConfig, Provider
 from control_plane.sso.people import VouchedPeople
 from control_plane.sso.service import SsoService
 from control_plane.sso.store import SsoStore
-from control_plane.store.connection import Connections, RedisLimits
+from control_plane.store.connection import Connections, RedisError, RedisLimits
+from control_plane.store.eviction import evicting
 from control_plane.store.reports import ReportStore
 from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, stop, supervise
@@ -228,16 +229,7 @@ def _description() -> Asset:
 async def _wire(app: web.Application) -> AsyncIterator[None]:
     """Make everything that needs the event loop, each after what it depends on."""
     settings, metrics = app[SETTINGS], app[METRICS]
-    limits = RedisLimits(
-        connect_s=settings.redis_connect_timeout_s,
-        command_s=settings.redis_timeout_s,
-        commit_s=settings.redis_timeout_s + _IN_LINE_S,
-        connections=settings.redis_max_connections,
-        retries=settings.redis_retries,
-        backoff_s=settings.redis_backoff_s,
-        replicas=settings.redis_wait_replicas,
-        replicas_s=settings.redis_wait_s,
-    )
+    limits = _redis_limits(settings)
     async with AsyncExitStack() as stack:
         app[LAG] = await stack.enter_async_context(LoopLag(metrics.background_failed))
         app[LIMITER] = _wire_limits(app, stack, limits)
@@ -596,6 +588,45 @@ def _warn(settings: Settings) -> None:
         logger.info("metrics are open to whoever reaches %s", settings.metrics_host)
 
 
+def _redis_limits(settings: Settings) -> RedisLimits:
+    return RedisLimits(
+        connect_s=settings.redis_connect_timeout_s,
+        command_s=settings.redis_timeout_s,
+        commit_s=settings.redis_timeout_s + _IN_LINE_S,
+        connections=settings.redis_max_connections,
+        retries=settings.redis_retries,
+        backoff_s=settings.redis_backoff_s,
+        replicas=settings.redis_wait_replicas,
+        replicas_s=settings.redis_wait_s,
+    )
+
+
+async def _warn_of_eviction(settings: Settings) -> None:
+    """Say which Redis would throw away what is kept there; who forbids to ask is not told."""
+    addresses = {
+        "REDIS_URL": settings.redis_url,
+        "EXPOSURES_REDIS_URL": settings.exposures_redis_url,
+    }
+    for name, url in addresses.items():
+        if not url:
+            continue
+        connections = Connections(url, _redis_limits(settings))
+        try:
+            found = await evicting(connections)
+        except RedisError:
+            found = {}
+        finally:
+            await connections.close()
+        for address, policy in found.items():
+            logger.warning(
+                "%s: %s has maxmemory-policy %s and throws keys of ours away when it is full; "
+                "set noeviction",
+                name,
+                address,
+                policy,
+            )
+
+
 async def _announce(replica: Replica, settings: Settings, addresses: dict[str, str]) -> None:
     """Once the definitions are loaded, say so and write the addresses to a file if one is named."""
     while not await replica.wait_loaded(_STILL_LOADING_S):
@@ -604,6 +635,7 @@ async def _announce(replica: Replica, settings: Settings, addresses: dict[str, s
     logger.info("definitions loaded: %d projects", len(replica.projects))
     for place in Places(replica).lacking(each.binding for each in settings.oidc_roles):
         logger.warning("MATRIXFLAG_OIDC_ROLES gives roles in %s, which there is not yet", place)
+    await _warn_of_eviction(settings)
     if settings.ready_file:
         await asyncio.to_thread(_write_whole, Path(settings.ready_file), json.dumps(addresses))
 
