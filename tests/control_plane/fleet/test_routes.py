@@ -16,7 +16,7 @@ from proxy.contract.fleet import (
 )
 from tests.control_plane.fleet.builders import document
 from tests.support import api as support
-from tests.support.control_plane import Api, put_flag, running_api
+from tests.support.control_plane import Api, put_flag, running_api, until
 
 
 @pytest.fixture
@@ -52,6 +52,7 @@ def serving(api: Api, instance: str, environment: str = "production", **members:
 
 async def test_the_fleet_is_empty_until_somebody_tells(api: Api) -> None:
     """And says what they should serve."""
+    await until(lambda: api.app[FLEET].complete)  # a busy Redis may not have answered yet
     fleet = await ask(api)
     pointer = api.sync.current("default", "production").pointer()
     assert (fleet["epoch"], fleet["revision"], fleet["digest"]) == (

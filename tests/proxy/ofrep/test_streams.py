@@ -16,7 +16,7 @@ import pytest
 from proxy.contract.access import hash_key
 from proxy.ofrep.front import Limits
 from proxy.ofrep.offers import WINDOW_MS
-from proxy.ofrep.streams import Pace, Streams
+from proxy.ofrep.streams import Pace, Stream, Streams
 from tests.proxy.ofrep.listening import WAIT_S, listening
 from tests.proxy.ofrep.server import (
     CLIENT_KEY,
@@ -95,6 +95,14 @@ def dull_client(server: Server, header: str = "Accept: */*") -> socket.socket:
     dull.connect((address.hostname, address.port))
     dull.sendall(f"GET {STREAMS} HTTP/1.1\r\n{header}\r\nHost: here\r\n\r\n".encode())
     return dull
+
+
+async def dull_stream(server: Server) -> Stream:
+    """Return the only stream, whose kernel takes little of what is not read."""
+    await until(lambda: server.metrics.streams_open)
+    (stream,) = server.answering.streams or ()
+    stream.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+    return stream
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -625,8 +633,7 @@ async def test_51_who_does_not_read_is_dropped_and_holds_up_nobody() -> None:
     pace = Pace(heartbeat_s=0.01, together_s=0.0, slow_s=0.05)
     async with running_server(colours("red"), pace=pace) as server:
         slow = dull_client(server)
-        await until(lambda: server.metrics.streams_open)
-        (dull,) = server.answering.streams or ()
+        dull = await dull_stream(server)
         most = 0
         async with listening(server.url, STREAMS) as stream, asyncio.timeout(WAIT_S):
             seen = await stream.event()
@@ -644,8 +651,7 @@ async def test_51_who_does_not_read_and_whose_key_is_revoked_is_dropped_at_once(
     pace = Pace(heartbeat_s=0.01, together_s=0.0)
     async with running_server(colours("red"), more=keys(), pace=pace) as server:
         slow = dull_client(server, f"X-API-Key: {CLIENT_KEY}")
-        await until(lambda: server.metrics.streams_open)
-        (dull,) = server.answering.streams or ()
+        dull = await dull_stream(server)
         async with asyncio.timeout(WAIT_S):
             while dull.waiting_since_s is None:
                 await server.offer(colours(("red", "blue")[server.revision % 2]), keys())
