@@ -101,11 +101,11 @@ def test_image_names_a_numeric_user(images: Storage, target: str) -> None:
 def test_sidecar_serves_a_file(images: Storage, tmp_path: Path) -> None:
     """With a file of flags the image is ready and answers OFREP, on a root it cannot write to."""
     with file_sidecar(images, tmp_path) as (_, addresses):
-        ready = requests.get(f"{addresses['admin']}/readyz", timeout=5)
+        # it listens before it has read the file, and says so until then
+        assert awaited(lambda: ok(f"{addresses['admin']}/readyz"))
         url = f"{addresses['ofrep']}/ofrep/v1/evaluate/flags/banner"
         answer = requests.post(url, json={"context": {"targetingKey": "ada"}}, timeout=5)
 
-    assert ready.status_code == 200
     assert answer.status_code == 200
     assert answer.json()["value"] == "hello"
 
