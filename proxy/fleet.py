@@ -22,8 +22,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
+from proxy.api_token import api_token
 from proxy.commands import print_out, printable
+from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
 
 __all__ = ["COMMAND"]

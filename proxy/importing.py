@@ -21,8 +21,9 @@ from typing import Any
 
 import msgspec
 
-from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
+from proxy.api_token import api_token
 from proxy.commands import print_out, printable
+from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
 from proxy.file_documents import FileDocument, UnreadableFile, read_file_document

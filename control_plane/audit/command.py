@@ -20,9 +20,10 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from control_plane.api_token import api_token
 from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
-from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
+from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
 
 if TYPE_CHECKING:

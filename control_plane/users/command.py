@@ -20,9 +20,10 @@ import msgspec
 from yarl import URL
 
 from control_plane.access.roles import Binding, Role
+from control_plane.api_token import api_token
 from control_plane.users.model import UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
-from proxy.api_token import BadTokenError, add_token_file, api_token, token_hint
+from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 
 __all__ = ["COMMAND"]
 

@@ -17,8 +17,9 @@ from typing import Any
 import msgspec
 from yarl import URL
 
-from proxy.api_token import BadTokenError, add_token_file, api_token
+from proxy.api_token import api_token
 from proxy.commands import printable
+from proxy.contract.api_token import BadTokenError, add_token_file
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Flag, Segment
 from proxy.exporting.flagd import Remark, to_flagd

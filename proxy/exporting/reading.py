@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import aiohttp
 from yarl import URL
 
-from proxy.api_token import token_hint
+from proxy.contract.api_token import token_hint
 
 __all__ = ["Definitions", "NotRead", "read_project"]
 
