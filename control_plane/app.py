@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import importlib
 import json
 import logging
 import os
@@ -109,6 +110,7 @@ from control_plane.users import factor_routes
 from control_plane.users import routes as user_routes
 from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory
+from control_plane.users.elsewhere import Elsewhere
 from control_plane.users.factors import FactorService
 from control_plane.users.passkeys import Passkeys
 from control_plane.users.passwords import Passwords
@@ -281,6 +283,7 @@ async def _wire_people(
         round(settings.session_days * 86_400), round(settings.session_idle_days * 86_400)
     )
     directory = Directory(store, failed)
+    elsewhere = await _wire_ldap(settings, directory, metrics, stack)
     sealer = Sealer(settings.secret_key)
     challenges = Challenges(sealer, utc_now)
     passkeys = Passkeys(settings.public_url, settings.cors_origins)
@@ -295,6 +298,7 @@ async def _wire_people(
         Places(app[REPLICA]),
         lifetimes,
         settings.require_second_factor,
+        elsewhere,
     )
     factors = FactorService(users, directory, store, passwords, sealer, challenges, passkeys)
 
@@ -391,6 +395,24 @@ async def _wire_provider(settings: Settings, stack: AsyncExitStack) -> Provider 
         factor_claims=settings.oidc_second_factor,
     )
     return await stack.enter_async_context(Provider(config))
+
+
+async def _wire_ldap(
+    settings: Settings, directory: Directory, metrics: Metrics, stack: AsyncExitStack
+) -> Elsewhere | None:
+    """Make what asks LDAP servers, if the settings name any; none is asked for anything yet."""
+    config = settings.ldap()
+    if config is None:
+        return None
+    # 7 MB and a tenth of a second, which only those pay who use it
+    ldap = await asyncio.to_thread(importlib.import_module, "control_plane.ldap.service")
+    people = VouchedPeople(
+        directory, settings.ldap_roles, "it is in MATRIXFLAG_LDAP_EMAIL_ATTRIBUTES"
+    )
+    logins = ldap.make_logins(config, people, metrics.observe_ldap)
+    stack.callback(logins.close)
+    found: Elsewhere = logins
+    return found
 
 
 def _pace(settings: Settings) -> Pace:
@@ -535,7 +557,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
         _warn(settings)
         logger.info("the API listens on %s, metrics on %s/metrics", api_url, metrics_url)
         addresses = {"api": api_url, "metrics": metrics_url}
-        announce = partial(_announce, app[REPLICA], settings, addresses)
+        announce = partial(_announce, app[REPLICA], app[USERS], settings, addresses)
         for name, work in (("announcing", announce), ("collecting", sweep)):
             supervised = supervise(name, work, app[METRICS].background_failed)
             stack.callback(asyncio.create_task(supervised, name=name).cancel)
@@ -627,15 +649,21 @@ async def _warn_of_eviction(settings: Settings) -> None:
             )
 
 
-async def _announce(replica: Replica, settings: Settings, addresses: dict[str, str]) -> None:
-    """Once the definitions are loaded, say so and write the addresses to a file if one is named."""
+async def _announce(
+    replica: Replica, users: UserService, settings: Settings, addresses: dict[str, str]
+) -> None:
+    """Once definitions and people are loaded, say so and write the addresses to a file if one is
+    named."""
     while not await replica.wait_loaded(_STILL_LOADING_S):
         logger.warning("waiting for Redis: the definitions have not been read yet")
     tame_collector()
     logger.info("definitions loaded: %d projects", len(replica.projects))
-    for place in Places(replica).lacking(each.binding for each in settings.oidc_roles):
-        logger.warning("MATRIXFLAG_OIDC_ROLES gives roles in %s, which there is not yet", place)
+    for name, given in (("OIDC", settings.oidc_roles), ("LDAP", settings.ldap_roles)):
+        for place in Places(replica).lacking(each.binding for each in given):
+            warning = "MATRIXFLAG_%s_ROLES gives roles in %s, which there is not yet"
+            logger.warning(warning, name, place)
     await _warn_of_eviction(settings)
+    await users.wait_loaded()
     if settings.ready_file:
         await asyncio.to_thread(_write_whole, Path(settings.ready_file), json.dumps(addresses))
 

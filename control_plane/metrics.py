@@ -84,6 +84,13 @@ METRICS: dict[str, MetricRow] = {
             "Requests whose rate Redis did not tell in time: let through, or answered 503",
         ),
         MetricRow(
+            "matrixflag_ldap_login_seconds",
+            "histogram",
+            ("outcome",),
+            "Time LDAP servers take for a login, by what it came to: right, wrong, unavailable or "
+            "busy, which did not ask",
+        ),
+        MetricRow(
             "matrixflag_redis_command_seconds",
             "histogram",
             ("command",),
@@ -363,6 +370,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._requests = _histogram("matrixflag_api_request_seconds", _BUCKETS_S, self.registry)
+        self._ldap = _histogram("matrixflag_ldap_login_seconds", _BUCKETS_S, self.registry)
         self._commands = _histogram(
             "matrixflag_redis_command_seconds", _REDIS_BUCKETS_S, self.registry
         )
@@ -378,6 +386,10 @@ class Metrics:
     def observe_request(self, method: str, route: str, status: int, duration_s: float) -> None:
         """Count a request. `route` is a path of the table of routes, or `unmatched`."""
         self._requests.labels(method, route, str(status)).observe(duration_s)
+
+    def observe_ldap(self, outcome: str, duration_s: float) -> None:
+        """Count a login that LDAP servers were asked for."""
+        self._ldap.labels(outcome).observe(duration_s)
 
     def observe_redis(self, command: str, duration_s: float, succeeded: bool) -> None:
         """Count a command to Redis."""

@@ -5,6 +5,7 @@ The names of the mission (`REDIS_URL`, `ADMIN_TOKEN`, `METRICS_PORT`) are kept; 
 reported at once, by name.
 """
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,16 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from control_plane.access.roles import Role
+from control_plane.ldap.model import (
+    LdapConfig,
+    Server,
+    check_dn,
+    check_group_filter,
+    check_template,
+    check_user_filter,
+    parse_directory_roles,
+    parse_servers,
+)
 from control_plane.limits.model import MAX_LIMIT
 from control_plane.networks import Network, networks
 from control_plane.publishing.signing import SigningKey, parse_signing_keys
@@ -28,7 +39,7 @@ from control_plane.users.model import check_email, plain_email
 from control_plane.users.policy import check_password
 from control_plane.web.address import FORWARDED_HEADERS
 from proxy.contract.parsers import is_loopback, number, one_of, origins, port_number, words
-from proxy.contract.settings import SettingsError, read, rows, setting
+from proxy.contract.settings import SettingsError, boolean, read, rows, setting
 
 __all__ = ["EVERYTHING", "FIRST_ADMIN", "Settings", "redis_address"]
 
@@ -94,6 +105,17 @@ def _algorithms(text: str) -> tuple[str, ...]:
     if not found or not set(found) <= set(ALGORITHMS):
         raise ValueError(f"holds something else than {', '.join(ALGORITHMS)}")
     return found
+
+
+def _attribute(text: str) -> str:
+    """Return the name of an attribute."""
+    if not text.isascii() or not text.replace("-", "").isalnum():
+        raise ValueError("is not the name of an attribute, as uid")
+    return text
+
+
+def _attributes(text: str) -> tuple[str, ...]:
+    return tuple(_attribute(word) for word in words(text))
 
 
 @dataclass(frozen=True)
@@ -263,6 +285,95 @@ class Settings:
         "count by default.",
         parse=parse_factor_claims,
     )
+    ldap_url: tuple[Server, ...] = setting(
+        (),
+        "LDAP servers that know passwords, by commas, as ldaps://ldap.example.com; the next one is "
+        "asked where one does not answer. docs/sso.md.",
+        parse=parse_servers,
+    )
+    ldap_start_tls: bool = setting(
+        False, "Whether ldap:// becomes TLS before anything is said.", parse=boolean
+    )
+    ldap_allow_plaintext: bool = setting(
+        False,
+        "Whether ldap:// without it is taken for other machines too, so that the network reads "
+        "every password.",
+        parse=boolean,
+    )
+    ldap_ca_file: Path | None = setting(
+        None, "Authorities (PEM) that alone are trusted; those of the machine if none.", parse=Path
+    )
+    ldap_bind_dn: str = setting(
+        "", "Who searches for people, as cn=matrix-flag,ou=services,dc=example,dc=com.", parse=str
+    )
+    ldap_bind_password: str = setting("", "Password of who searches.", parse=str, secret=True)
+    ldap_bind_password_file: Path | None = setting(
+        None, "File that holds the password of who searches.", parse=Path
+    )
+    ldap_bind_as: str = setting(
+        "",
+        "Instead of searching as somebody: the name that people log in with there, as "
+        "{name}@corp.example.com or uid={name},ou=people,dc=example,dc=com.",
+        parse=check_template,
+    )
+    ldap_base_dn: str = setting("", "Below what people are searched for.", parse=check_dn)
+    ldap_user_filter: str = setting(
+        "(|(uid={name})(mail={name}))",
+        "How they are found by {name}, which they type; nobody else is asked for a password.",
+        parse=check_user_filter,
+    )
+    ldap_id_attribute: str = setting(
+        "entryUUID",
+        "Attribute that tells who somebody is, for ever: objectGUID of Active Directory, "
+        "ipaUniqueID of FreeIPA.",
+        parse=_attribute,
+    )
+    ldap_login_attribute: str = setting(
+        "uid", "Attribute that {login} of the group filter stands for.", parse=_attribute
+    )
+    ldap_email_attributes: tuple[str, ...] = setting(
+        ("mail",), "Attributes, by commas, of which the first has their address.", parse=_attributes
+    )
+    ldap_name_attributes: tuple[str, ...] = setting(
+        ("displayName", "cn"), "Attributes of which the first has their name.", parse=_attributes
+    )
+    ldap_group_base_dn: str = setting(
+        "", "Below what groups count; below MATRIXFLAG_LDAP_BASE_DN if empty.", parse=check_dn
+    )
+    ldap_group_filter: str = setting(
+        "(|(member={dn})(uniqueMember={dn})(memberUid={login}))",
+        "How the groups of {dn}, or of {login}, are found.",
+        parse=check_group_filter,
+    )
+    ldap_member_of_attribute: str = setting(
+        "",
+        "Attribute of people with their groups, as memberOf; then none are searched for.",
+        parse=_attribute,
+    )
+    ldap_nested_groups: bool = setting(
+        False, "Whether the groups of groups count, ten levels of them.", parse=boolean
+    )
+    ldap_roles: tuple[GroupRole, ...] = setting(
+        (),
+        "Roles of groups: flag-admins=admin,shop=manager:shop/staging, or by whole names, with "
+        "semicolons: cn=flag-admins,ou=groups,dc=example,dc=com=admin;... Whose groups have none "
+        "is not let in.",
+        parse=parse_directory_roles,
+    )
+    ldap_trust_email: bool = setting(
+        False,
+        "Whether nobody can write their own address there, so that it leads to the account that "
+        "has it here.",
+        parse=boolean,
+    )
+    ldap_timeout_s: float = setting(
+        5.0,
+        "Longest wait for all that a login asks, of all servers together; then it is 503.",
+        parse=number(float, 0.1, 60.0),
+    )
+    ldap_connections: int = setting(
+        4, "Logins that talk to LDAP servers at once; some more wait.", parse=number(int, 1, 64)
+    )
     audit_days: int = setting(
         400,
         "Days that entries of the audit log are kept, 100,000 a project at most; what is older "
@@ -414,6 +525,7 @@ class Settings:
                 f"MATRIXFLAG_ADMIN_{each.pointer[1:].upper()}: {each.message}" for each in wrong
             ]
         problems += self._problems_of_oidc()
+        problems += self._problems_of_ldap()
         variables = {row.field: row.env for row in rows(type(self))}
         problems += [
             f"{variables[name]} and {_file_flag(name)} exclude each other"
@@ -441,6 +553,59 @@ class Settings:
             problems.append(f"{name}ALGORITHMS: HS... needs {name}CLIENT_SECRET")
         return problems
 
+    def _problems_of_ldap(self) -> list[str]:
+        name = "MATRIXFLAG_LDAP_"
+        if not self.ldap_url:
+            given = {"BASE_DN": self.ldap_base_dn, "ROLES": self.ldap_roles}
+            return [f"{name}{each}: needs {name}URL" for each, value in given.items() if value]
+        needed = {
+            f"{name}BASE_DN": self.ldap_base_dn,
+            f"{name}ROLES": self.ldap_roles,
+            "SECRET_KEY": self.secret_key or self.secret_key_file,
+        }
+        problems = [f"{name}URL: needs {each}" for each, value in needed.items() if not value]
+        for server in self.ldap_url:
+            is_safe = server.is_tls or self.ldap_start_tls or self.ldap_allow_plaintext
+            if not is_safe and not is_loopback(server.host):
+                problems.append(
+                    f"{name}URL: {server} would send passwords that the network can read; use "
+                    f"ldaps://, or {name}START_TLS=true"
+                )
+            if server.is_tls and self.ldap_start_tls:
+                problems.append(f"{name}START_TLS: {server} is TLS already; it is for ldap://")
+        has_password = bool(self.ldap_bind_password) or self.ldap_bind_password_file is not None
+        if bool(self.ldap_bind_dn) != has_password:
+            problems.append(f"{name}BIND_DN and {name}BIND_PASSWORD go together")
+        if self.ldap_bind_dn and self.ldap_bind_as:
+            problems.append(f"{name}BIND_DN and {name}BIND_AS exclude each other")
+        return problems
+
+    def ldap(self) -> LdapConfig | None:
+        """Return what is configured of LDAP, None when nothing is."""
+        if not self.ldap_url:
+            return None
+        return LdapConfig(
+            servers=self.ldap_url,
+            start_tls=self.ldap_start_tls,
+            ca_file=None if self.ldap_ca_file is None else str(self.ldap_ca_file),
+            bind_dn=self.ldap_bind_dn,
+            bind_password=self.ldap_bind_password,
+            bind_as=self.ldap_bind_as,
+            base_dn=self.ldap_base_dn,
+            user_filter=self.ldap_user_filter,
+            id_attribute=self.ldap_id_attribute,
+            login_attribute=self.ldap_login_attribute,
+            email_attributes=self.ldap_email_attributes,
+            name_attributes=self.ldap_name_attributes,
+            group_base_dn=self.ldap_group_base_dn,
+            group_filter=self.ldap_group_filter,
+            member_of_attribute=self.ldap_member_of_attribute,
+            nested_groups=self.ldap_nested_groups,
+            trust_email=self.ldap_trust_email,
+            timeout_s=self.ldap_timeout_s,
+            connections=self.ldap_connections,
+        )
+
     @classmethod
     def load(cls, environ: Mapping[str, str], args: Mapping[str, str | None]) -> Self:
         """Return the settings; keys and secrets come from their files where these are named.
@@ -456,6 +621,7 @@ _IN_FILES: dict[str, Callable[[str], Any]] = {
     "secret_key": _secrets,
     "admin_password": str,
     "oidc_client_secret": str.strip,
+    "ldap_bind_password": str,
 }
 """What can stand in a file, which `<name>_file` names, and what is made of its text."""
 
@@ -477,6 +643,13 @@ def _with_files(values: dict[str, Any]) -> list[str]:
             problems.append(f"{_file_flag(name)} {path}: {error}")
         else:
             del values[f"{name}_file"]
+    if (path := values.get("ldap_ca_file")) is not None:
+        try:
+            ssl.create_default_context(cafile=path)
+        except ssl.SSLError:
+            problems.append(f"--ldap-ca-file {path}: does not hold certificates (PEM)")
+        except OSError as error:
+            problems.append(f"--ldap-ca-file {path}: {error.strerror}")
     return problems
 
 

@@ -86,14 +86,14 @@ class OneTimeCode(msgspec.Struct, frozen=True):
     expires_in: int
 
 
-def parse_group_roles(text: str) -> tuple[GroupRole, ...]:
+def parse_group_roles(text: str, separator: str = ",") -> tuple[GroupRole, ...]:
     """Return the roles of groups: `flag-admins=admin,shop=manager:shop/staging`.
 
     Raises:
         ValueError: with the rest of a sentence that begins with the setting's name.
     """
     found = []
-    for part in (part.strip() for part in text.split(",")):
+    for part in (part.strip() for part in text.split(separator)):
         if not part:
             continue
         group, _, rest = part.rpartition("=")

@@ -43,11 +43,18 @@ class VouchedPeople:
         self,
         directory: Directory,
         given: Sequence[GroupRole],
+        address: str = "it has to be a claim `email`",
         now: Callable[[], str] = now_rfc3339,
     ) -> None:
         self._directory = directory
         self._given = given
+        self._address = address  # where the system is to say it, for who has to see to it
         self._now = now
+
+    def find(self, identity: Identity) -> UserRecord | None:
+        """Return who is here of another system's people."""
+        users = self._directory.users.values()
+        return next((each for each in users if identity in each.identities), None)
 
     async def admit(self, said: Assertion, address: str) -> UserRecord:
         """Return the record of somebody, made or brought up to date.
@@ -84,11 +91,10 @@ class VouchedPeople:
 
     def _known(self, said: Assertion) -> UserRecord | None:
         """Return who it is of those that are here; raises Refused."""
-        users = self._directory.users.values()
-        known = next((each for each in users if self._is_theirs(each, said)), None)
+        known = self.find(Identity(said.issuer, said.subject))
         if known is None:
             if check_email(said.email, ""):
-                raise Refused("the provider says no address of yours; it has to be a claim `email`")
+                raise Refused(f"the provider says no address of yours; {self._address}")
             known = self._directory.find(said.email)
             if known is not None and (
                 not said.is_verified or any(i.issuer == said.issuer for i in known.identities)

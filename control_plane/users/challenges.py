@@ -22,8 +22,9 @@ _PREFIX = "mf_challenge_"
 class Challenge(msgspec.Struct, frozen=True):
     """What a challenge says.
 
-    `until` is in Unix seconds. `stamp` tells the password that was right, `secret` is that of an
-    authenticator app that is to be set up.
+    `until` is in Unix seconds. `stamp` tells the password that was right, `method` how it was
+    proved, `account` as what the attempt was counted. `secret` is that of an authenticator app that
+    is to be set up.
     """
 
     id: str
@@ -33,6 +34,8 @@ class Challenge(msgspec.Struct, frozen=True):
     stamp: str = ""
     secret: str = ""
     nonce: bytes = b""
+    method: str = "password"
+    account: str = ""
 
 
 class Challenges:
@@ -43,7 +46,14 @@ class Challenges:
         self._now = now
 
     def make(
-        self, purpose: str, user: str, *, stamp: str = "", secret: str = ""
+        self,
+        purpose: str,
+        user: str,
+        *,
+        stamp: str = "",
+        secret: str = "",
+        method: str = "password",
+        account: str = "",
     ) -> tuple[str, Challenge]:
         """Return a new challenge, as it is sent and as it is."""
         until = self._now() + timedelta(seconds=CHALLENGE_S)
@@ -55,6 +65,8 @@ class Challenges:
             stamp,
             secret,
             secrets.token_bytes(32),
+            method,
+            account,
         )
         return _PREFIX + self._sealer.seal(msgspec.json.encode(challenge), "challenge"), challenge
 

@@ -159,11 +159,13 @@ class FactorService:
             raise _wrong()
         if not await self._counted(self._store.spend_challenge(challenge.id)):
             raise _over()
-        methods = (proof.method,) if alone else ("password", proof.method)
+        methods = (proof.method,) if alone else (challenge.method, proof.method)
         tokens = await self._users.begin(
             user, user.password, address, agent, methods, use=proof.use
         )
         await self._users.forgive(address, account, attempts=1 if alone else 2)
+        if challenge.account not in {"", account}:  # they logged in by another name of theirs
+            await self._users.forgive(address, challenge.account, attempts=0)
         return tokens
 
     # One's own

@@ -168,7 +168,7 @@ class Invited(msgspec.Struct, frozen=True):
 
 
 class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What somebody logs in with."""
+    """What somebody logs in with; `email` may be the name that they have in LDAP."""
 
     email: str
     password: str

@@ -233,7 +233,10 @@ ROUTES = (
         example={"email": "admin@example.com", "password": "correct horse battery"},
         responses={200: (Tokens, SecondFactor)},
         description=f"{TOKEN_LIFE} With `mfa_required` in the answer there are no tokens yet: "
-        "answer its challenge at `/api/v1/auth/verify`. 401 `login_failed` does not say what was "
+        "answer its challenge at `/api/v1/auth/verify`. Where LDAP is configured, `email` may be "
+        "the name that somebody has there, and who has no password here is looked up there: 503 "
+        "`ldap_unavailable` while that does not answer, 403 `sso_refused` for whom it knows and "
+        "who may not come in. 401 `login_failed` does not say what was "
         "wrong; 429 after ten attempts to an account, thirty from an address, within a quarter "
         "of an hour.",
     ),

@@ -8,8 +8,11 @@
   made less. The first is made with a password, and by one of those who try at the same time.
 - A password alone begins no session of somebody who has a second factor (`users.factors`), and
   takes no failed attempt back.
+- A password that is kept here is looked at here; whoever has none is asked for at another system,
+  where one is configured (`users.elsewhere`). Then all failed logins are answered at the same beat.
 """
 
+import asyncio
 import hmac
 import logging
 import re
@@ -17,6 +20,7 @@ import secrets
 from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from time import monotonic
 from typing import NamedTuple
 
 import msgspec
@@ -39,6 +43,7 @@ from control_plane.networks import site_of
 from control_plane.store.connection import RedisError
 from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory, DirectoryChange
+from control_plane.users.elsewhere import Elsewhere, NotAdmitted, Unproved
 from control_plane.users.model import (
     Credentials,
     Invited,
@@ -74,6 +79,7 @@ MAX_USERS = 5_000
 MAX_SESSIONS_EACH = 20
 """Of one person; the oldest ends when one more begins."""
 _INVITED_FOR = timedelta(days=7)
+_BEAT_S = 0.25  # what an LDAP server takes, and what a hash takes, are both less
 _MAX_AGENT_CHARS = 200
 _REFRESH = re.compile(r"mf_refresh_(s_[0-9a-f]{16})\.[A-Za-z0-9_-]{43}")
 _WRONG = "the address or the password is wrong, or the account is disabled"
@@ -111,6 +117,7 @@ class UserService:
         places: Places,
         lifetimes: Lifetimes | None = None,
         needing_factor: Collection[Role] = (),
+        elsewhere: Elsewhere | None = None,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._directory = directory
@@ -122,6 +129,7 @@ class UserService:
         self._passkeys = passkeys
         self._places = places
         self._needing_factor = frozenset(needing_factor)
+        self._elsewhere = elsewhere
         self._lifetimes = lifetimes or Lifetimes()
         self._now = now
 
@@ -353,27 +361,55 @@ class UserService:
         """Begin a session, or ask for the second factor of somebody who has one.
 
         Raises:
-            Unauthorized: `login_failed`; TooManyRequests: `login_throttled`;
-            Unavailable: no secret to sign with, too many at once, or Redis is away.
+            Unauthorized: `login_failed`; Forbidden: `sso_refused`, of who was proved elsewhere;
+            TooManyRequests: `login_throttled`;
+            Unavailable: no secret to sign with, too many at once, or Redis, or whoever knows the
+            password, is away.
         """
         self.check_can_begin()
-        email = plain_email(credentials.email)[:320]
-        await self.attempt(address, email)
-        user = self._directory.find(email)
-        stored = "" if user is None else user.password
-        right = await self._passwords.check(stored, credentials.password)
-        if user is None or not right or user.disabled:
-            why = "unknown" if user is None else "disabled" if right else "wrong_password"
-            await self.note_failure(user, why, address)
-            raise Unauthorized(_WRONG, code="login_failed")
-        fresh = user.password
-        if self._passwords.is_outdated(user.password):
+        began = monotonic()
+        name = plain_email(credentials.email)[:320]
+        account = name if self._elsewhere is None else self._elsewhere.account(name)
+        await self.attempt(address, account)
+        try:
+            user, method = await self._proved(name, credentials.password, address)
+        except Unproved as error:
+            await self.note_failure(error.user, str(error), address)
+            if self._elsewhere is not None:
+                await asyncio.sleep((began - monotonic()) % _BEAT_S)
+            raise Unauthorized(_WRONG, code="login_failed") from None
+        except NotAdmitted as error:
+            await self.note_failure(error.user, f"{error.method}: {error}", address)
+            raise Forbidden(str(error), code="sso_refused") from None
+        except Unavailable:
+            await self._take_back(address, account)
+            raise
+        stored = fresh = user.password
+        if method == "password" and self._passwords.is_outdated(stored):
             fresh = await self._passwords.hash(credentials.password)
         if factors_of(user):
-            return await self._ask(user, stored, fresh, address)
-        tokens = await self.begin(user, stored, address, agent, ("password",), fresh=fresh)
-        await self.forgive(address, email)
+            return await self._ask(user, stored, fresh, address, method, account)
+        tokens = await self.begin(user, stored, address, agent, (method,), fresh=fresh)
+        await self.forgive(address, account)
         return tokens
+
+    async def _proved(self, name: str, password: str, address: str) -> tuple[UserRecord, str]:
+        """Return whose password it is, and the method of sessions that says where it is kept.
+
+        Raises:
+            Unproved, NotAdmitted, Conflict, Unavailable.
+        """
+        user, elsewhere = self._directory.find(name), self._elsewhere
+        if elsewhere is None or (user is not None and user.password):
+            stored = "" if user is None else user.password
+            right = await self._passwords.check(stored, password)
+            if user is not None and right and not user.disabled:
+                return user, "password"
+            # somebody's password here is never tried there, unless they are known to be the same
+            if elsewhere is None or user is None or right or not elsewhere.knows(user):
+                why = "unknown" if user is None else "disabled" if right else "wrong_password"
+                raise Unproved(why, user)
+        return await elsewhere.prove(name, password, address), elsewhere.method
 
     async def refresh(self, token: str, address: str) -> Tokens:
         """Use a refresh token up, and return the next one with a new access token.
@@ -527,7 +563,7 @@ class UserService:
             now = self._directory.users.get(user.id)
             if now is None or now.disabled or now.password != stored:
                 raise Unauthorized(_WRONG, code="login_failed")  # changed in this very moment
-            if methods == ("password",) and factors_of(now):
+            if self._is_password_alone(methods) and factors_of(now):
                 # a factor came that this replica had not heard of when it did not ask for one
                 raise Unauthorized(_WRONG, code="login_failed")
             record = msgspec.structs.replace(
@@ -542,7 +578,19 @@ class UserService:
         await self._directory.commit(build)
         return self._tokens_for(session, refresh)
 
-    async def _ask(self, user: UserRecord, stored: str, fresh: str, address: str) -> SecondFactor:
+    def _is_password_alone(self, methods: tuple[str, ...]) -> bool:
+        there = None if self._elsewhere is None else self._elsewhere.method
+        return methods in {("password",), (there,)}
+
+    async def _ask(
+        self,
+        user: UserRecord,
+        stored: str,
+        fresh: str,
+        address: str,
+        method: str,
+        account: str,
+    ) -> SecondFactor:
         """Ask somebody for their second factor whose password was right."""
 
         def build() -> DirectoryChange:
@@ -557,7 +605,9 @@ class UserService:
             return DirectoryChange("session.challenge", author, {user.id: changed})
 
         await self._directory.commit(build)
-        text, challenge = self._challenges.make("login", user.id, stamp=stamp_of(fresh))
+        text, challenge = self._challenges.make(
+            "login", user.id, stamp=stamp_of(fresh), method=method, account=account
+        )
         usable = user.passkeys if self._passkeys.can_be_used else ()
         methods = [method for method in factors_of(user) if method != "passkey" or usable]
         return SecondFactor(
@@ -607,6 +657,13 @@ class UserService:
             await self._store.succeeded(site_of(address), _hash(account)[:32], attempts)
         except (RedisError, TimeoutError):
             logger.warning("an attempt to log in that was right stays counted: no Redis")
+
+    async def _take_back(self, address: str, account: str) -> None:
+        """Take an attempt back that came to nothing; others that failed stay counted."""
+        try:
+            await self._store.take_back(site_of(address), _hash(account)[:32])
+        except (RedisError, TimeoutError):
+            logger.warning("an attempt to log in that came to nothing stays counted: no Redis")
 
     async def note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
         """Write down that somebody was not let in, where it pushes out nothing that was done."""

@@ -71,6 +71,12 @@ redis.call('DEL', KEYS[2])
 """KEYS: counters of the address and of the account. ARGV: how many attempts are taken back. Without
 its window a counter is not made."""
 
+_TAKE_BACK = """
+for i = 1, #KEYS do
+  if tonumber(redis.call('GET', KEYS[i]) or '0') > 0 then redis.call('DECR', KEYS[i]) end
+end
+"""
+"""KEYS: counters of the address and of the account. Takes one attempt back in each."""
 
 _TRY = """
 local tries = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -100,6 +106,7 @@ class UserStore:
         self._attempt = self._redis.register_script(_ATTEMPT)
         self._try = self._redis.register_script(_TRY)
         self._forgive = self._redis.register_script(_FORGIVE)
+        self._take_back = self._redis.register_script(_TAKE_BACK)
         self.steps = ProjectStore(connections)
         """Positions, changes and commits; the directory's name is `DIRECTORY`."""
 
@@ -206,3 +213,8 @@ class UserStore:
         """Take counted attempts back that were right, and with them the account's others."""
         keys = [f"{LOGIN}address:{address}", f"{LOGIN}account:{account}"]
         await self._connections.run("attempt", lambda: self._forgive(keys, [attempts]))
+
+    async def take_back(self, address: str, account: str) -> None:
+        """Take a counted attempt back that came to nothing, neither right nor wrong."""
+        keys = [f"{LOGIN}address:{address}", f"{LOGIN}account:{account}"]
+        await self._connections.run("attempt", lambda: self._take_back(keys, []))

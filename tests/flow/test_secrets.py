@@ -18,9 +18,11 @@ import pyotp
 import pytest
 import requests
 
+from tests.support.certificates import Authority
 from tests.support.processes import ROOT, Sidecar, running, running_sidecar, wait_for_json
 from tests.support.redis import RedisServer
 from tests.support.signing import signing_key
+from tests.support.slapd import BASE, LDAP_PASSWORD, SEARCH_PASSWORD, SEARCHER, Slapd
 
 WAIT_S = 30
 EMAIL = "ada@example.com"
@@ -103,6 +105,26 @@ def people_log_in_and_make_mistakes(story: Story) -> None:
     for secret in (access, first, story.admin):
         in_wrong_places(story, secret)
     a_second_factor_is_set_up_and_shown(story, credentials)
+
+
+def people_of_ldap_log_in(story: Story, slapd: Slapd) -> None:
+    """With passwords that are right, wrong, in the place of a name, and while it is away."""
+    login = "/api/v1/auth/login"
+    story.keep("password of who searches", SEARCH_PASSWORD)
+    right = story.keep("password in LDAP", LDAP_PASSWORD)
+    wrong = story.keep("wrong password of LDAP", "wrong in LDAP " + secrets.token_hex(8))
+    for name, password, status in (
+        ("carol", right, 200),
+        ("carol", wrong, 401),
+        ("ada", right, 403),
+        (right, right, 401),
+        (f"carol*)({wrong}", wrong, 401),
+    ):
+        answer = story.ask("POST", login, {"email": name, "password": password})
+        assert answer.status_code == status, answer.text
+    slapd.kill()
+    answer = story.ask("POST", login, {"email": "carol", "password": right})
+    assert answer.json()["code"] == "ldap_unavailable"
 
 
 def a_second_factor_is_set_up_and_shown(story: Story, credentials: dict[str, str]) -> None:
@@ -200,7 +222,8 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, style: str) ->
     story.keep("signing key", signing.private())
     log, ready = tmp_path / "control-plane.log", tmp_path / "ready.json"
     talkative = ["--log-level=debug", f"--log-format={style}"]
-    with RedisServer() as redis:
+    slapd = Slapd(tmp_path / "slapd", Authority(tmp_path, "authority"))
+    with slapd, RedisServer() as redis:
         with redis.client() as client:
             client.acl_setuser(
                 "matrix", enabled=True, passwords="+" + redis_password, keys="*", commands=["+@all"]
@@ -212,12 +235,19 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, style: str) ->
             "SECRET_KEY": secret_key,
             "REDIS_URL": url,
             "MATRIXFLAG_SIGNING_KEYS": signing.private(),
+            "MATRIXFLAG_LDAP_URL": slapd.tls_url,
+            "MATRIXFLAG_LDAP_CA_FILE": str(slapd.ca),
+            "MATRIXFLAG_LDAP_BASE_DN": BASE,
+            "MATRIXFLAG_LDAP_BIND_DN": SEARCHER,
+            "MATRIXFLAG_LDAP_BIND_PASSWORD": SEARCH_PASSWORD,
+            "MATRIXFLAG_LDAP_ROLES": "devs=viewer,by-login=viewer",
         }
         command = ["control-plane", "--port=0", "--metrics-port=0", f"--ready-file={ready}"]
         with running([*command, *talkative], log, environ) as process:
             addresses = wait_for_json(ready, process, log)
             story.url = addresses["api"]
             people_log_in_and_make_mistakes(story)
+            people_of_ldap_log_in(story, slapd)
             key = keys_are_made_used_and_revoked(story)
             sidecar_environ = {
                 "MATRIXFLAG_CONTROL_PLANE_URL": story.url,
@@ -241,6 +271,8 @@ def test_no_secret_is_in_anything_that_is_written(tmp_path: Path, style: str) ->
         "REDIS_URL": f"redis://matrix:{quote(redis_password, safe='')}@host:port",
         "MATRIXFLAG_SIGNING_KEYS": story.keep("bad signing key", "x" + signing.private()),
         "MATRIXFLAG_KEY": story.keep("bad key", key[:-1]),
+        "MATRIXFLAG_LDAP_URL": f"ldaps://ada:{LDAP_PASSWORD.replace(' ', '%20')}@ldap.example.com",
+        "MATRIXFLAG_LDAP_BIND_PASSWORD": SEARCH_PASSWORD,
     }
     shown += settings_are_wrong(tmp_path, wrong)
     logs = {path.name: path.read_bytes() for path in tmp_path.glob("*.log")}

@@ -53,6 +53,7 @@ def checkout(tmp_path: Path) -> Path:
         "ip",
         "iptables",
         "faketime",
+        "slapd",
         "unshare",
         "setpriv",
         "go",
