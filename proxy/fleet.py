@@ -141,6 +141,7 @@ class _Asking:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._missing_after_s: float | None = args.missing_after
         self._say_at_s = time.monotonic() + _QUIET_S
+        self._has_said = False
 
     async def until_served(self, wanted: int | None, timeout_s: float) -> tuple[Fleet, str]:
         """Return the fleet once all serve what is wanted (0 is what is current), and what lacks.
@@ -171,15 +172,20 @@ class _Asking:
                     lacking = _lacking(fleet, target, self._missing_after_s)
                     if not lacking or time.monotonic() >= until_s:
                         return fleet, lacking
-                    self._tell(lacking)
+                    self._tell(lacking, fleet.missing_after_ms)
                 await asyncio.sleep(min(_ASK_S, max(0.0, until_s - time.monotonic())))
 
-    def _tell(self, lacking: str) -> None:
-        """Say now and then what is waited for."""
+    def _tell(self, lacking: str, missing_after_ms: int) -> None:
+        """Say now and then what is waited for, and once how long at most for one that is dead."""
         now_s = time.monotonic()
-        if now_s >= self._say_at_s:
-            self._say_at_s = now_s + _AGAIN_S
-            _say(f"waiting: {lacking}")
+        if now_s < self._say_at_s:
+            return
+        self._say_at_s = now_s + _AGAIN_S
+        _say(f"waiting: {lacking}")
+        if not self._has_said:
+            self._has_said = True
+            silence = f"{missing_after_ms / 1000:g} s of silence"
+            _say(f"one that was killed is missing after {silence}; --missing-after waits for less")
 
     async def _ask(self, session: aiohttp.ClientSession) -> Fleet:
         try:

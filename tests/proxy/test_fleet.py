@@ -155,6 +155,7 @@ async def test_who_is_waited_for_is_named_and_for_how_long(
     for line in ("waiting: 1 of 2", "after 1.5 s, 1 of 2"):
         assert f"{line} sidecars do not serve revision 2: killed (serves revision 1, heard" in told
     assert "until it is missing, in 22" in told
+    assert told.count("is missing after 300 s of silence; --missing-after") == 1
 
 
 async def test_who_is_silent_for_too_long_is_not_waited_for(
