@@ -333,8 +333,8 @@ def _first_by(settings: Settings) -> str:
     """Return how the first administrator comes to be, for the log."""
     if settings.admin_token:
         return "`matrixflag admin create --email ADDRESS` makes one, with ADMIN_TOKEN"
-    if settings.oidc_issuer:
-        return "the first is who logs in at the provider with that role"
+    if settings.oidc_issuer or settings.ldap_url:
+        return "the first is who logs in from the other system with that role"
     return "set ADMIN_TOKEN, with which `matrixflag admin create` makes one"
 
 
