@@ -23,6 +23,7 @@ import sys
 from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import cache, partial
 from pathlib import Path
 from time import monotonic
@@ -239,7 +240,8 @@ async def _wire(app: web.Application) -> AsyncIterator[None]:
         failed = metrics.background_failed
         replica = Replica(settings.redis_url, limits, metrics.observe_redis, sign, failed)
         app[REPLICA] = await stack.enter_async_context(replica)
-        app[KEYS] = KeyService(replica)
+        days = settings.service_key_max_days
+        app[KEYS] = KeyService(replica, service_life=timedelta(days=days) if days else None)
         retention = Retention(settings.audit_days)
         log = AuditLog(replica, retention, settings.signing_keys, failed)
         app[AUDIT] = await stack.enter_async_context(log)
@@ -299,6 +301,7 @@ async def _wire_people(
         lifetimes,
         settings.require_second_factor,
         elsewhere,
+        keys_of=lambda actor: [f"key:{key.id}" for key in app[KEYS].made_by(actor)],
     )
     factors = FactorService(users, directory, store, passwords, sealer, challenges, passkeys)
 

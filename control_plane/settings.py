@@ -373,6 +373,11 @@ class Settings:
     )
     ldap_connections: int = setting(
         4, "Logins that talk to LDAP servers at once; some more wait.", parse=number(int, 1, 64)
+    service_key_max_days: int = setting(
+        0,
+        "Days that a service key may live, from when it was made; those that do not say so end "
+        "then. 0 is for ever. Keys that are there stay as they are.",
+        parse=number(int, 0, 3_650),
     )
     audit_days: int = setting(
         400,

@@ -41,7 +41,8 @@ class KeyRecord(msgspec.Struct, frozen=True):
     """A key as it is stored. Times are RFC 3339 in UTC; `expires_at` None means never.
 
     `allowed_networks` and `denied_networks` are those it may be presented from, see `networks`;
-    `replaces` is the id of the key in whose place it came.
+    `replaces` is the id of the key in whose place it came, `created_by` who made it, as the audit
+    log calls them; of keys of before that was kept it is empty.
     """
 
     id: str
@@ -57,6 +58,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
     allowed_networks: tuple[str, ...] = ()
     denied_networks: tuple[str, ...] = ()
     replaces: str | None = None
+    created_by: str = ""
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -114,6 +116,7 @@ class KeyResource(msgspec.Struct, frozen=True):
     allowed_networks: tuple[str, ...]
     denied_networks: tuple[str, ...]
     replaces: str | None
+    created_by: str
     last_used_at: str | None = None
 
 
@@ -132,6 +135,7 @@ class CreatedKey(msgspec.Struct, frozen=True):
     allowed_networks: tuple[str, ...]
     denied_networks: tuple[str, ...]
     replaces: str | None
+    created_by: str
     last_used_at: str | None
     key: str
 

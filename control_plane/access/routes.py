@@ -42,6 +42,7 @@ async def list_keys(request: web.Request) -> web.StreamResponse:
         project,
         environment=request.query.get("environment"),
         kind=_kind(request),
+        created_by=request.query.get("created_by"),
         after=query_cursor(request),
         limit=query_limit(request),
     )
@@ -140,6 +141,11 @@ ROUTES = (
             PROJECT,
             Param("environment", description="Only keys of this environment."),
             Param("kind", type=KeyKind, description="Only keys of this kind."),
+            Param(
+                "created_by",
+                description="Only keys that were made by this actor, as the audit log has it: "
+                "`user:ada@example.com`.",
+            ),
             LIMIT,
             CURSOR,
         ),

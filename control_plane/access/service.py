@@ -55,9 +55,14 @@ class KeyService:
     """The keys of all projects."""
 
     def __init__(
-        self, replica: Replica, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        replica: Replica,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        service_life: timedelta | None = None,
     ) -> None:
+        """`service_life` is the longest that a service key may live, None for ever."""
         self._replica = replica
+        self._service_life = service_life
         self._now = now
 
     def page(
@@ -66,6 +71,7 @@ class KeyService:
         *,
         environment: str | None,
         kind: KeyKind | None,
+        created_by: str | None = None,
         after: str | None,
         limit: int,
     ) -> tuple[list[KeyResource], str | None]:
@@ -77,9 +83,20 @@ class KeyService:
             if (after is None or key_id > after)
             and (environment is None or record.environment == environment)
             and (kind is None or record.kind is kind)
+            and (created_by is None or record.created_by == created_by)
         ]
         rest = len(wanted) > limit
         return [_resource(r) for r in wanted[:limit]], wanted[limit - 1].id if rest else None
+
+    def made_by(self, actor: str) -> list[KeyResource]:
+        """Return all keys that somebody made, in all projects, that have not expired."""
+        now_ms = self._now().timestamp() * 1000
+        return [
+            _resource(record)
+            for _, state in sorted(self._replica.projects.items())
+            for _, record in sorted(state.keys.items())
+            if record.created_by == actor and (expires_at_ms(record) or now_ms + 1) > now_ms
+        ]
 
     def get(self, project: str, key_id: str) -> KeyResource:
         """Return a key; raises NotFound."""
@@ -103,10 +120,11 @@ class KeyService:
             hash=hash_key(key),
             prefix=key_prefix(key),
             created_at=now_rfc3339(),
-            expires_at=_in_utc(document.expires_at),
+            expires_at=_in_utc(document.expires_at) or self._latest(document.kind, self._now()),
             role=None if document.role is UNSET else document.role,
             allowed_networks=in_one_form(document.allowed_networks),
             denied_networks=in_one_form(document.denied_networks),
+            created_by=author.actor,
         )
 
         def build(state: ProjectState) -> Change:
@@ -138,6 +156,7 @@ class KeyService:
             problems = [
                 *_name_problems("" if document.name is UNSET else document.name),
                 *self._expiry_problems(document.expires_at),
+                *self._life_problems(old.kind, document.expires_at, _instant(old.created_at)),
                 *_network_problems(old.kind, *networks),
             ]
             if problems:
@@ -165,22 +184,26 @@ class KeyService:
         def build(state: ProjectState) -> Change:
             old = _found(state, key_id)
             self._check_alive(old)
-            if problems := self._expiry_problems(document.expires_at):
+            now = self._now()
+            problems = self._expiry_problems(document.expires_at)
+            problems += self._life_problems(old.kind, document.expires_at, now)
+            if problems:
                 raise invalid(problems)
             _check_room(state)
-            now = self._now()
+            ends = [_next_end(old, document.expires_at, now), self._latest(old.kind, now)]
             made = msgspec.structs.replace(
                 old,
                 id=new_id,
                 hash=hash_key(key),
                 prefix=key_prefix(key),
                 created_at=_text(now),
-                expires_at=_next_end(old, document.expires_at, now),
+                expires_at=min((each for each in ends if each is not None), default=None),
                 replaces=key_id,
+                created_by=author.actor,
             )
             over = _text(now + timedelta(seconds=document.overlap_s))
-            ends = over if old.expires_at is None else min(old.expires_at, over)
-            ending = msgspec.structs.replace(old, expires_at=ends)
+            over = over if old.expires_at is None else min(old.expires_at, over)
+            ending = msgspec.structs.replace(old, expires_at=over)
             edits = (Edit(RecordKind.KEY, new_id, made), Edit(RecordKind.KEY, key_id, ending))
             return Change("key.rotate", author, _text(now), edits)
 
@@ -217,6 +240,8 @@ class KeyService:
             )
         problems += _name_problems(document.name)
         problems += self._expiry_problems(document.expires_at)
+        if document.expires_at is not None:
+            problems += self._life_problems(document.kind, document.expires_at, self._now())
         problems += _network_problems(
             document.kind, document.allowed_networks, document.denied_networks
         )
@@ -232,6 +257,29 @@ class KeyService:
             return [Problem("/expires_at", ProblemCode.INVALID_DATE, message, hint)]
         if ends <= self._now():
             return [Problem("/expires_at", ProblemCode.OUT_OF_RANGE, f"{text} is past")]
+        return []
+
+    def _latest(self, kind: KeyKind, since: datetime) -> str | None:
+        """Return when a key of a kind ends at the latest; None for never."""
+        if kind is not KeyKind.SERVICE or self._service_life is None:
+            return None
+        return _text(since + self._service_life)
+
+    def _life_problems(
+        self, kind: KeyKind, text: str | UnsetType | None, since: datetime | None
+    ) -> list[Problem]:
+        """Return what is wrong with an end that is asked for, of a key that began at a time."""
+        latest = None if since is None else self._latest(kind, since)
+        if latest is None or text is UNSET:
+            return []
+        ends = _in_utc(text)
+        if text is None or (ends is not None and ends > latest):
+            message = f"a service key ends within {self._service_life.days} days here"  # type: ignore[union-attr]  # `_latest` has one
+            return [
+                Problem(
+                    "/expires_at", ProblemCode.OUT_OF_RANGE, message, f"at {latest} at the latest"
+                )
+            ]
         return []
 
     def _check_alive(self, record: KeyRecord) -> None:

@@ -4,10 +4,10 @@ from functools import partial
 
 from aiohttp import hdrs, web
 
-from control_plane.access.model import PRINCIPAL
+from control_plane.access.model import PRINCIPAL, KeyResource
 from control_plane.access.requests import author_of
 from control_plane.errors import BadRequest
-from control_plane.keys import CSRF, SETTINGS, USERS
+from control_plane.keys import CSRF, KEYS, SETTINGS, USERS
 from control_plane.users.model import (
     CookieSession,
     Credentials,
@@ -181,6 +181,12 @@ async def invite_user(request: web.Request) -> web.StreamResponse:
     return json_response(
         await _users(request).invite_again(request.match_info["id"], author_of(request))
     )
+
+
+async def list_keys(request: web.Request) -> web.StreamResponse:
+    """Answer the keys that a person made, in all projects: they go on without their maker."""
+    actor = _users(request).actor(request.match_info["id"])
+    return page(request.app[KEYS].made_by(actor))
 
 
 async def list_sessions(request: web.Request) -> web.StreamResponse:
@@ -422,6 +428,18 @@ ROUTES = (
         params=(_ID,),
         responses={200: Invited},
         description="Ends the password they had, and their sessions: for who has forgotten it.",
+    ),
+    Route(
+        method="GET",
+        path="/api/v1/users/{id}/keys",
+        handler=list_keys,
+        summary="List the keys that a user made",
+        permission=Permission.INSTALLATION,
+        tag="users",
+        params=(_ID,),
+        responses={200: Page[KeyResource]},
+        description="Of all projects, those that have not expired. They are good whatever becomes "
+        "of the user: look at them before you disable or delete somebody.",
     ),
     Route(
         method="GET",

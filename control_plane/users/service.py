@@ -119,7 +119,10 @@ class UserService:
         needing_factor: Collection[Role] = (),
         elsewhere: Elsewhere | None = None,
         now: Callable[[], datetime] = utc_now,
+        keys_of: Callable[[str], Iterable[str]] = lambda _actor: (),
     ) -> None:
+        """`keys_of` names the keys, `key:<id>`, that an actor of the audit log made."""
+        self._keys_of = keys_of
         self._directory = directory
         self._store = store
         self._refusals = refusals
@@ -140,6 +143,10 @@ class UserService:
         wanted = sorted(key for key in self._directory.users if after is None or key > after)
         items = [user_resource(self._directory.users[key]) for key in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
+
+    def actor(self, user: str) -> str:
+        """Return what the audit log calls a person; raises NotFound."""
+        return _actor(self.found(user))
 
     def get(self, user: str) -> UserResource:
         """Return a person; raises NotFound."""
@@ -246,7 +253,8 @@ class UserService:
             record = self.changed(old, **given)
             self._keep_an_admin(old, record)
             ended = self.without_sessions(user) if record.disabled and not old.disabled else {}
-            return DirectoryChange("user.patch", author, {user: record}, ended)
+            keys = self._keys_left(old) if record.disabled and not old.disabled else ()
+            return DirectoryChange("user.patch", author, {user: record}, ended, keys)
 
         return _resource_of(await self._directory.commit(build), user)
 
@@ -256,7 +264,8 @@ class UserService:
         def build() -> DirectoryChange:
             old = self.found(user)
             self._keep_an_admin(old, None)
-            return DirectoryChange("user.delete", author, {user: None}, self.without_sessions(user))
+            ended, keys = self.without_sessions(user), self._keys_left(old)
+            return DirectoryChange("user.delete", author, {user: None}, ended, keys)
 
         await self._directory.commit(build)
 
@@ -711,6 +720,10 @@ class UserService:
     def without_sessions(self, user: str, but: str | None = None) -> dict[str, None]:
         """Return the end of all sessions of a person, or of all but one."""
         return {s: None for s in self._directory.sessions_of.get(user, ()) if s != but}
+
+    def _keys_left(self, user: UserRecord) -> tuple[str, ...]:
+        """Return the keys that somebody made and that outlive them: the log names them."""
+        return tuple(self._keys_of(_actor(user)))
 
     def _keep_an_admin(self, old: UserRecord, new: UserRecord | None) -> None:
         if not _is_admin(old) or (new is not None and _is_admin(new)):

@@ -3,7 +3,8 @@
 from tests.support.api import Api
 
 SHOWN = {"id", "name", "kind", "project", "environment", "prefix", "created_at", "expires_at"}
-SHOWN |= {"role", "allowed_networks", "denied_networks", "replaces", "last_used_at"}
+SHOWN |= {"role", "allowed_networks", "denied_networks", "replaces", "created_by"}
+SHOWN |= {"last_used_at"}
 
 
 async def test_a_key_is_shown_once(api: Api) -> None:

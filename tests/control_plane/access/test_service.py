@@ -1,11 +1,12 @@
 """Tests of the keys' use cases that HTTP does not show: what is stored, what is published."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from control_plane.access import service
-from control_plane.access.model import KeyInput
+from control_plane.access.model import KeyInput, KeyPatch, RotateInput
+from control_plane.access.roles import ANYWHERE, Role
 from control_plane.access.service import KeyService, new_key
 from control_plane.audit.model import Author
 from control_plane.errors import Conflict, Invalid
@@ -116,3 +117,53 @@ async def test_the_number_of_keys_is_bounded(
     with pytest.raises(Conflict) as caught:
         await keys.create("default", "production", KeyInput(KeyKind.SERVER), AUTHOR)
     assert caught.value.code == "too_many"
+
+
+def asked(end: str | None = None) -> KeyInput:
+    return KeyInput(KeyKind.SERVICE, role=Role.ADMIN, expires_at=end)
+
+
+async def test_a_service_key_lives_no_longer_than_it_may(replica: Replica) -> None:
+    """Made, changed or rotated: what is too late is refused, what is not said is the latest."""
+    moment = [datetime.now(UTC)]
+    keys = KeyService(replica, lambda: moment[0], timedelta(days=90))
+
+    def after(days: float) -> str:
+        at = moment[0] + timedelta(days=days)
+        return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    made = await keys.create("default", ANYWHERE, asked(), AUTHOR)
+    assert made.expires_at == after(90)
+    assert (await keys.create("default", ANYWHERE, asked(after(30)), AUTHOR)).expires_at == after(
+        30
+    )
+    with pytest.raises(Invalid, match="within 90 days"):
+        await keys.create("default", ANYWHERE, asked(after(90.1)), AUTHOR)
+    made_at = datetime.fromisoformat(made.created_at)
+    moment[0] = made_at + timedelta(days=60)
+    for patch in (KeyPatch(expires_at=None), KeyPatch(expires_at=after(30.1))):
+        with pytest.raises(Invalid, match="within 90 days"):
+            await keys.patch("default", made.id, patch, AUTHOR, presented=False)
+    for again in (RotateInput(expires_at=None), RotateInput(expires_at=after(90.1))):
+        with pytest.raises(Invalid, match="within 90 days"):
+            await keys.rotate("default", made.id, again, AUTHOR)
+    patch = KeyPatch(expires_at=after(29), name="renamed")
+    patched = await keys.patch("default", made.id, patch, AUTHOR, presented=False)
+    assert patched.expires_at == after(29)
+    rotated = await keys.rotate("default", made.id, RotateInput(), AUTHOR)
+    assert rotated.expires_at == after(89)
+    sidecar = await keys.create("default", "production", KeyInput(KeyKind.SIDECAR), AUTHOR)
+    assert sidecar.expires_at is None
+
+
+async def test_a_key_from_before_ends_when_it_is_rotated_at_the_latest(replica: Replica) -> None:
+    """It is left as it is until then, and can be changed otherwise."""
+    old = await KeyService(replica).create("default", ANYWHERE, asked(), AUTHOR)
+    assert old.expires_at is None
+    keys = KeyService(replica, service_life=timedelta(days=7))
+    patch = KeyPatch(name="another")
+    patched = await keys.patch("default", old.id, patch, AUTHOR, presented=False)
+    assert (patched.name, patched.expires_at) == ("another", None)
+    rotated = await keys.rotate("default", old.id, RotateInput(), AUTHOR)
+    assert rotated.expires_at is not None
+    assert rotated.created_by == AUTHOR.actor

@@ -325,3 +325,40 @@ async def test_roles_that_are_held_are_not_asked_about_again(api: Api, redis_url
     assert (await api.ask("PATCH", path, json={"roles": kept})).status == 200
     more = [*kept, {"role": "manager", "project": "gone"}]
     assert (await api.ask("PATCH", path, json={"roles": more})).status == 422
+
+
+async def test_who_leaves_leaves_a_list_of_keys(api: Api) -> None:
+    """Keys go on without their maker: they are listed before, and named in the log after."""
+    await api.ask("POST", "/api/v1/projects", json={"key": "shop"})
+    await add(api)
+    bob = await add(api, "bob@example.com", roles=[{"role": "admin"}])
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    made = []
+    for project, kind in (("default", "sidecar"), ("shop", "service")):
+        body = {"kind": kind} | ({"role": "admin"} if kind == "service" else {})
+        path = f"/api/v1/keys?project={project}"
+        reply = await api.ask("POST", path, token=token, json=body)
+        assert reply.status == 201, reply.body
+        assert reply.json["created_by"] == "user:bob@example.com"
+        made.append(reply.json)
+    others = await api.make_key("sidecar")
+    assert others["created_by"] == "admin"
+    path = "/api/v1/keys?created_by=user:bob@example.com"
+    assert [k["id"] for k in (await api.ask("GET", path)).json["items"]] == [made[0]["id"]]
+    path = f"/api/v1/users/{bob['id']}/keys"
+    listed = (await api.ask("GET", path)).json["items"]
+    assert [(k["id"], k["project"]) for k in listed] == [(k["id"], k["project"]) for k in made]
+    assert all("key" not in k for k in listed)
+    assert (await api.ask("GET", "/api/v1/users/u_none/keys")).status == 404
+    named = {f"key:{key['id']}" for key in made}
+    user = f"/api/v1/users/{bob['id']}"
+    await api.ask("PATCH", user, json={"disabled": True})
+    await api.ask("PATCH", user, json={"name": "Bob"})
+    assert (await api.ask("DELETE", user)).status == 204
+    entries = (await api.ask("GET", "/api/v1/audit?project=~access&limit=3")).json["items"]
+    told = [(e["action"], named & set(e["targets"])) for e in entries]
+    assert told == [("user.delete", named), ("user.patch", set()), ("user.patch", named)]
+    target = f"/api/v1/audit?project=~access&target=key:{made[1]['id']}"
+    assert len((await api.ask("GET", target)).json["items"]) == 2
+    key = made[1]["key"]
+    assert (await api.ask("GET", "/api/v1/flags?project=shop", token=key)).status == 200
