@@ -203,6 +203,7 @@ def create_app(settings: Settings) -> web.Application:
         allows_origin=lambda origin: origin in settings.cors_origins,
         allowed_networks=tuple(map(str, settings.allowed_networks)),
         denied_networks=tuple(map(str, settings.denied_networks)),
+        max_age_s=settings.access_max_age_s,
         used=lambda key: app[LAST_USED].note(key),
     )
     if settings.rate_limit_credentials and not settings.dev:

@@ -373,6 +373,13 @@ class Settings:
     )
     ldap_connections: int = setting(
         4, "Logins that talk to LDAP servers at once; some more wait.", parse=number(int, 1, 64)
+    )
+    access_max_age_s: float = setting(
+        0.0,
+        "Longest time without Redis for which people and service keys are let in: what others have "
+        "revoked meanwhile is not known here. 0 is for as long as it lasts. Sidecars always are.",
+        parse=number(float, 0.0, 86_400.0),
+    )
     service_key_max_days: int = setting(
         0,
         "Days that a service key may live, from when it was made; those that do not say so end "

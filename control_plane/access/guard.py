@@ -17,11 +17,14 @@ Rules: a wrong credential is 401 everywhere but on public routes, which do not l
 never anything better, in dev mode neither. Keys are looked up in memory by their hash, so they work
 while Redis is away; comparing hashes tells nothing about keys. A key that is not found is 503 while
 it may be a good one: until all definitions are read, and when Redis has been away for a while,
-because after a 401 sidecars stay away for minutes. Somebody without any role in a project is told
-that there is none of that name. Somebody who holds a role that needs a second factor, and is in a
-session without one, reaches what it takes to show one, and nothing else. Networks are looked at of
-the settings first, for all but probes and pages; of a key when it is known to be good; of a project
-when it is known that the caller may see it, and only for people and service keys.
+because after a 401 sidecars stay away for minutes. One that is found is good for as long as Redis
+is away, whatever others have revoked meanwhile, as sessions are; people and service keys, if the
+settings say so, for `max_age_s` (503 then), sidecars always, because flags must not go. Somebody
+without any role in a project is told that there is none of that name. Somebody who holds a role
+that needs a second factor, and is in a session without one, reaches what it takes to show one, and
+nothing else. Networks are looked at of the settings first, for all but probes and pages; of a key
+when it is known to be good; of a project when it is known that the caller may see it, and only for
+people and service keys.
 """
 
 import hmac
@@ -69,6 +72,8 @@ class KeyLookup(Protocol):
 
     def find_key(self, key_hash: str) -> KeyRecord | None: ...
 
+    def verified_age_ms(self) -> int: ...
+
     def networks_of(self, project: str) -> tuple[tuple[str, ...], tuple[str, ...]]: ...
 
 
@@ -76,6 +81,8 @@ class People(Protocol):
     """Who stands behind an access token; the user service."""
 
     def principal(self, token: str) -> Principal | None: ...
+
+    def verified_age_ms(self) -> int: ...
 
 
 class RequestGuard:
@@ -93,6 +100,7 @@ class RequestGuard:
         allows_origin: Callable[[str], bool],
         allowed_networks: tuple[str, ...] = (),
         denied_networks: tuple[str, ...] = (),
+        max_age_s: float = 0.0,
         used: Callable[[KeyRecord], None] = lambda _key: None,
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
@@ -104,6 +112,7 @@ class RequestGuard:
         self._csrf = csrf
         self._allows_origin = allows_origin
         self._networks = allowed_networks, denied_networks
+        self._max_age_ms = max_age_s * 1000
         self._used = used
         self._now_ms = now_ms
 
@@ -119,6 +128,8 @@ class RequestGuard:
         # An empty list, or 404, would be a lie before the definitions have been read.
         if route.permission is not Permission.PUBLIC and not self._keys().loaded:
             raise _not_loaded()
+        if principal.kind in ("user", "service"):
+            self._check_age(principal)
         if principal.lacks_factor and not route.without_factor:
             raise Forbidden(
                 "a role of yours needs a second factor: set one up at /api/v1/me/factors, or show "
@@ -172,6 +183,12 @@ class RequestGuard:
             )
         self._take(request, key)
         return Principal("key", f"key:{key.id}", key, key.project, key.environment)
+
+    def _check_age(self, principal: Principal) -> None:
+        """Raise Unavailable when what was taken away meanwhile is not known any more here."""
+        known = self._people() if principal.kind == "user" else self._keys()
+        if self._max_age_ms and known.verified_age_ms() > self._max_age_ms:
+            raise _not_loaded()
 
     def _take(self, request: web.Request, key: KeyRecord) -> None:
         """Take a key that is good for a route, from where it may come."""

@@ -87,6 +87,7 @@ class Directory:
         self.by_email: dict[str, str] = {}
         self.sessions_of: defaultdict[str, set[str]] = defaultdict(set)
         self._position = Position("", 0, "")
+        self._verified_s = monotonic()
 
     async def __aenter__(self) -> Self:
         work = supervise("directory", self._run, self._failed)
@@ -105,6 +106,10 @@ class Directory:
         """Return the person with an address, as `model.plain_email` gives it."""
         user = self.by_email.get(email)
         return None if user is None else self.users[user]
+
+    def verified_age_ms(self) -> int:
+        """Return how long ago Redis last confirmed who there is."""
+        return int((monotonic() - self._verified_s) * 1000)
 
     async def commit(self, build: Callable[[], DirectoryChange]) -> DirectoryChange:
         """Make a change durable and current here, and return it.
@@ -244,10 +249,12 @@ class Directory:
         self.loaded.set()
 
     async def _verify(self) -> None:
+        asked_s = monotonic()
         stored = (await self._store.steps.positions([DIRECTORY]))[DIRECTORY]
         if stored != self._position:
             async with self._lock:
                 await self._realign()
+        self._verified_s = asked_s
 
     async def _follow(self) -> None:
         until = monotonic() + _VERIFY_S

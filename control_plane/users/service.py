@@ -685,6 +685,10 @@ class UserService:
         if not self._tokens.can_sign:
             raise Unavailable("nobody can log in: SECRET_KEY is not set", code="login_unavailable")
 
+    def verified_age_ms(self) -> int:
+        """Return how long ago Redis last confirmed who there is."""
+        return self._directory.verified_age_ms()
+
     async def wait_loaded(self) -> None:
         """Wait until it is known who there is."""
         await self._directory.loaded.wait()

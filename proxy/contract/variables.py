@@ -23,6 +23,7 @@ NAMES = frozenset(
     (
         "ADMIN_TOKEN",
         "EXPOSURES_REDIS_URL",
+        "MATRIXFLAG_ACCESS_MAX_AGE_S",
         "MATRIXFLAG_ADMIN_EMAIL",
         "MATRIXFLAG_ADMIN_HOST",
         "MATRIXFLAG_ADMIN_PASSWORD",
