@@ -12,6 +12,7 @@ a run, MATRIXFLAG_FUZZ_EXAMPLES says how many.
 Knows nothing of what routes do. What a run must leave alone is looked at by its test.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -57,11 +58,24 @@ class ControlPlane:
         return answer.json()
 
     def log_in(self, role: str) -> str:
-        """Return an access token of somebody new who has a role everywhere."""
+        """Return an access token of somebody new who has a role everywhere.
+
+        It is good for ten minutes, then `fuzz` goes on with others: `token` has the last one.
+        """
         credentials = {"email": f"{role}@example.com", "password": PASSWORD}
         self.ask("POST", "/api/v1/users", {**credentials, "roles": [{"role": role}]})
         tokens = self.ask("POST", "/api/v1/auth/login", credentials)
+        self.tokens.write_text(json.dumps(tokens))
         return str(tokens["access_token"])
+
+    @property
+    def tokens(self) -> Path:
+        """The file with the tokens of who logged in; hooks.py keeps them good."""
+        return self.log.with_name("tokens.json")
+
+    def token(self) -> str:
+        """Return the access token of who logged in, as it is by now."""
+        return str(json.loads(self.tokens.read_text())["access_token"])
 
     def changes(self) -> list[Any]:
         """Return what the audit logs say of changes, but those of one's own account."""
@@ -106,6 +120,11 @@ def fuzz(control_plane: ControlPlane, directory: Path, token: str | None, *selec
     environ = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks", "PYTHONPATH": str(ROOT)}
     # Nothing of ours runs in it, and to be traced takes it twice the time
     environ.pop("COVERAGE_PROCESS_CONFIG", None)
+    environ |= {
+        "MATRIXFLAG_FUZZ_TOKEN": token or "",
+        "MATRIXFLAG_FUZZ_TOKENS": str(control_plane.tokens),
+        "MATRIXFLAG_FUZZ_URL": control_plane.url,
+    }
     started = time.monotonic()
     with report.open("wb") as output:
         status = subprocess.run(

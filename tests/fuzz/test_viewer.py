@@ -21,4 +21,7 @@ def test_a_viewer_is_answered_as_described_and_changes_nothing(tmp_path: Path) -
         selected = f"--exclude-path-regex={_ENDS_THE_SESSION}", _PHASES
         fuzz(control_plane, tmp_path, token, *selected)
         assert control_plane.changes() == before
-        assert control_plane.ask("GET", "/api/v1/me", token=token)["email"] == "viewer@example.com"
+        assert (
+            control_plane.ask("GET", "/api/v1/me", token=control_plane.token())["email"]
+            == "viewer@example.com"
+        )
