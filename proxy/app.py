@@ -122,7 +122,8 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
         reports = make_reports(settings, session, current)
         holder.subscribe(reports.usage.swapped)
         metrics.watch(reports.exposures, reports.events, reports.channels)
-        teller = make_teller(settings, session, holder, status, lifecycle)
+        keys_used: dict[str, int] = {}
+        teller = make_teller(settings, session, holder, status, lifecycle, keys_used)
 
         admin_app = create_admin_app(
             AdminHandler(
@@ -183,6 +184,7 @@ async def running(settings: ProxySettings) -> AsyncIterator[Running]:
                 cors=cors,
                 limit=limit,
                 streams=streams,
+                keys_used=keys_used,
             )
             port = serving(answering, lifecycle, sockets, limits, finish_s=_FINISH_S)
             front = await stack.enter_async_context(port)

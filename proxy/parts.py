@@ -130,6 +130,7 @@ def make_teller(
     holder: Holder,
     status: SyncStatus,
     lifecycle: Lifecycle,
+    keys_used: dict[str, int],
 ) -> Teller | None:
     """Return what tells the control plane how this sidecar stands; None where there is none."""
     if not settings.control_plane_url:
@@ -143,7 +144,7 @@ def make_teller(
         labels=dict(settings.labels),
         interval_s=settings.standing_interval_s,
     )
-    return Teller(telling, session, holder, status, lifecycle)
+    return Teller(telling, session, holder, status, lifecycle, keys_used=keys_used)
 
 
 def make_streams(

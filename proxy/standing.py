@@ -20,12 +20,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from heapq import nlargest
+from operator import itemgetter
 
 import aiohttp
 import msgspec
 
 from proxy import __version__
-from proxy.contract.fleet import STANDING_PATH, Standing
+from proxy.contract.fleet import MAX_KEYS_USED, STANDING_PATH, Standing
 from proxy.contract.sync import INSTANCE_HEADER
 from proxy.holder import Holder, Served
 from proxy.lifecycle import Lifecycle
@@ -79,6 +81,7 @@ class Teller:
         status: SyncStatus,
         lifecycle: Lifecycle,
         *,
+        keys_used: dict[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -87,6 +90,7 @@ class Teller:
         self._holder = holder
         self._status = status
         self._lifecycle = lifecycle
+        self._keys_used = {} if keys_used is None else keys_used
         self._clock = clock
         self._draw = draw
         self._upstream = Upstream(
@@ -133,6 +137,7 @@ class Teller:
         settings, holder, status = self._settings, self._holder, self._status
         header = None if holder.served is None else holder.served.header
         error, error_at = status.last_error, status.last_error_at
+        now_ms = time.time_ns() // 1_000_000
         return Standing(
             instance=settings.instance,
             application=settings.application,
@@ -151,7 +156,12 @@ class Teller:
             last_error_ms=None if error_at is None else status.ago_ms(error_at),
             uptime_ms=round(self._lifecycle.uptime_s() * 1000),
             run=self._run,
+            keys_used={key: max(0, now_ms - at_ms) for key, at_ms in self._latest_keys().items()},
         )
+
+    def _latest_keys(self) -> dict[str, int]:
+        """Return the keys to be told of, used last, with when that was in Unix milliseconds."""
+        return dict(nlargest(MAX_KEYS_USED, self._keys_used.items(), key=itemgetter(1)))
 
     def _serving_ms(self) -> int | None:
         if self._swapped_at_s is None:
@@ -160,6 +170,7 @@ class Teller:
 
     async def _tell(self, standing: Standing) -> float | None:
         """Send a standing; return None when it was taken, else the seconds to wait after it."""
+        told = {key: self._keys_used[key] for key in standing.keys_used if key in self._keys_used}
         headers = {
             "Authorization": f"Bearer {self._settings.key}",
             "Content-Type": "application/json",
@@ -178,6 +189,9 @@ class Teller:
             return self._leave(f"no answer ({type(error).__name__})")
         if 200 <= status < 300:
             self.outcomes["taken"] += 1
+            for key_hash, at_ms in told.items():
+                if self._keys_used.get(key_hash) == at_ms:  # else it was used again meanwhile
+                    del self._keys_used[key_hash]
             self._upstream.succeeded()
             self._denied.reset()
             return None

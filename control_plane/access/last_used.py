@@ -2,7 +2,7 @@
 
 Each replica notes it in memory and writes it to Redis once a minute, where the latest counts; who
 asks is told what Redis has and what is noted here. A key with which a stream is open is in use. Of
-server and client keys, which are presented to sidecars, nothing is known here.
+server and client keys, which are presented to sidecars, these tell with their standing.
 """
 
 import asyncio
@@ -40,9 +40,11 @@ class LastUsed:
         self._now_ms = now_ms
         self._noted: dict[tuple[str, str], int] = {}
 
-    def note(self, key: KeyRecord) -> None:
-        """Take note that a key was used now."""
-        self._noted[key.project, key.id] = self._now_ms()
+    def note(self, key: KeyRecord, ago_ms: int = 0) -> None:
+        """Take note that a key was used, so long ago."""
+        place, at_ms = (key.project, key.id), self._now_ms() - max(0, ago_ms)
+        if at_ms > self._noted.get(place, 0):
+            self._noted[place] = at_ms
 
     async def run(self) -> None:
         """Write what was noted, once a minute, for ever."""

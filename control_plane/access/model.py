@@ -100,8 +100,8 @@ class RotateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class KeyResource(msgspec.Struct, frozen=True):
     """A key as the API shows it: all but the key.
 
-    `last_used_at` is at most a minute behind; null when it was not used, or is one that only
-    sidecars see.
+    `last_used_at` is at most two minutes behind; null when it was not used. Of server and client
+    keys it is what sidecars tell that are connected to a control plane.
     """
 
     id: str

@@ -99,6 +99,7 @@ def bounded(standing: Standing) -> Standing:
         refused=_within(standing.refused, _MAX_COUNT),
         last_error_ms=_within(standing.last_error_ms, _MAX_MS),
         uptime_ms=_within(standing.uptime_ms, _MAX_MS),
+        keys_used={},  # noted elsewhere, and too large to be kept
     )
 
 

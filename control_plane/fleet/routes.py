@@ -1,6 +1,7 @@
 """Where sidecars tell their standing, and people and pipelines ask who serves what."""
 
 import asyncio
+from itertools import islice
 from typing import get_args
 
 import msgspec
@@ -9,7 +10,7 @@ from aiohttp import web
 from control_plane.access.model import PRINCIPAL
 from control_plane.errors import Forbidden, Invalid
 from control_plane.fleet.model import Filter, Place
-from control_plane.keys import FLEET
+from control_plane.keys import FLEET, LAST_USED, REPLICA
 from control_plane.web.documents import check_media_type, decode_document, read_body
 from control_plane.web.paging import decode_cursor, encode_cursor, query_limit
 from control_plane.web.params import invalid_parameter, query_scope
@@ -25,10 +26,12 @@ from control_plane.web.routing import (
     Permission,
     Route,
 )
+from proxy.contract.codes import KeyKind
 from proxy.contract.decode import decode
 from proxy.contract.fleet import (
     FLEET_PATH,
     FLEET_REVISIONS_PATH,
+    MAX_KEYS_USED,
     MAX_STANDING_BYTES,
     STANDING_PATH,
     Fleet,
@@ -43,6 +46,8 @@ __all__ = ["ROUTES"]
 
 _STATES: tuple[InstanceState, ...] = get_args(InstanceState)
 _MAX_DIGITS = 16
+_EVALUATION = (KeyKind.SERVER, KeyKind.CLIENT)
+_LONGEST_AGO_MS = 7 * 24 * 3600 * 1000  # of keys that were used while nobody could be told
 
 
 async def tell(request: web.Request) -> web.StreamResponse:
@@ -62,8 +67,18 @@ async def tell(request: web.Request) -> web.StreamResponse:
         first = problems[0]
         raise Invalid(f"{first.pointer}: {first.message}", problems=problems)
     key = "" if principal.key is None else principal.key.id
+    _note_keys(request, principal.project, principal.environment, standing)
     fleet.hear(principal.project, principal.environment, standing, key)
     return no_content()
+
+
+def _note_keys(request: web.Request, project: str, environment: str, standing: Standing) -> None:
+    """Note which evaluation keys the sidecar was shown, of its own environment alone."""
+    state, last_used = request.app[REPLICA].project(project), request.app[LAST_USED]
+    for key_hash, ago_ms in islice(standing.keys_used.items(), MAX_KEYS_USED):
+        key = state.key_of_hash(key_hash)
+        if key is not None and key.environment == environment and key.kind in _EVALUATION:
+            last_used.note(key, min(ago_ms, _LONGEST_AGO_MS))
 
 
 async def read_fleet(request: web.Request) -> web.StreamResponse:

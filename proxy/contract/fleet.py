@@ -17,6 +17,7 @@ __all__ = [
     "FLEET_PATH",
     "FLEET_REVISIONS_PATH",
     "MAX_LABELS",
+    "MAX_KEYS_USED",
     "MAX_STANDING_BYTES",
     "STANDING_PATH",
     "Fleet",
@@ -40,6 +41,9 @@ MAX_STANDING_BYTES = 16_384
 
 MAX_LABELS = 16
 
+MAX_KEYS_USED = 100
+"""Told at a time, 8 KB; of more the rest comes with the next."""
+
 _MAX_INSTANCE_CHARS = 128
 _MAX_NAME_CHARS = 128  # of applications, versions and values of labels
 _MAX_WORD_CHARS = 64  # of states and kinds of errors
@@ -61,7 +65,8 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     that was last known as current, `age_estimated` when that hangs on wall clocks; null before the
     first snapshot. `state` is its source's, `refused` how many snapshots it did not take,
     `last_error` the kind of the last failure and `last_error_ms` how long ago that was. `leaving`
-    is said once, by the last one.
+    is said once, by the last one. `keys_used` are hashes of evaluation keys that were presented
+    since they were told last, each with how many milliseconds ago; at most `MAX_KEYS_USED`.
     """
 
     instance: str
@@ -82,6 +87,7 @@ class Standing(msgspec.Struct, frozen=True, omit_defaults=True):
     uptime_ms: int = 0
     run: str = ""
     leaving: bool = False
+    keys_used: dict[str, int] = {}
 
 
 class ApplicationStanding(msgspec.Struct, frozen=True):

@@ -87,6 +87,7 @@ class Answering:
         cors: Cors,
         limit: RateLimit,
         streams: Streams | None = None,
+        keys_used: dict[str, int] | None = None,
     ) -> None:
         self.settings = settings
         self.current = current
@@ -99,6 +100,8 @@ class Answering:
         """None where no event streams are offered."""
         self.held = ByteBudget(_MAX_HELD_BYTES)
         """Of the requests that are not whole."""
+        self.keys_used = {} if keys_used is None else keys_used
+        """When each key was presented last, Unix time in milliseconds, by its hash."""
         self._holder = holder
         self._same_headers = cors.headers(None) + _SERVER
         self.catching_up = 0  # requests that wait for newer flags
@@ -199,7 +202,11 @@ class Answering:
     def granted(self, head: Head, views: Views) -> Granted | Denied:
         """Return what the keys of a snapshot let the caller see."""
         presented = key_from_headers(head.authorization, head.api_key)
-        return authorise(views.compiled.keys, presented, _now_ms(), self.settings.access)
+        now_ms = _now_ms()
+        granted = authorise(views.compiled.keys, presented, now_ms, self.settings.access)
+        if isinstance(granted, Granted) and granted.identity:
+            self.keys_used[granted.identity] = now_ms
+        return granted
 
     @staticmethod
     def may_override(head: Head, granted: Granted) -> bool:

@@ -61,7 +61,7 @@ async def test_who_serves_a_file_reports_to_nobody() -> None:
 async def test_who_serves_a_file_tells_nobody_how_it_stands() -> None:
     """There is nobody to tell; else it says who it is."""
     async with aiohttp.ClientSession() as session:
-        parts = (session, Holder(), SyncStatus(), Lifecycle())
+        parts = (session, Holder(), SyncStatus(), Lifecycle(), {})
         assert make_teller(FROM_FILE, *parts) is None
         settings = remote(instance="i", application="shop", application_version="1", labels="a=b")
         teller = make_teller(settings, *parts)

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from proxy import __version__
-from proxy.contract.fleet import STANDING_PATH, Standing, check_standing
+from proxy.contract.fleet import MAX_STANDING_BYTES, STANDING_PATH, Standing, check_standing
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.listen import bind, urls
@@ -280,3 +280,30 @@ async def test_goodbye_does_not_hold_up_the_end(ear: Ear, session: aiohttp.Clien
     async with asyncio.timeout(10):
         await sidecar.teller.close(0.05)
     ear.hold.set()
+
+
+async def test_keys_that_were_used_are_told_until_that_was_taken(
+    ear: Ear, session: aiohttp.ClientSession
+) -> None:
+    """A hundred at a time, the last used first; one that is used again meanwhile, again."""
+    used = {f"{number:064x}": 1_000 + number for number in range(150)}
+    sidecar = Sidecar(ear.url, session)
+    teller = sidecar.teller
+    teller._keys_used = used
+    first = teller.standing()
+    assert set(first.keys_used) == {f"{number:064x}" for number in range(50, 150)}
+    assert all(ago_ms > 0 for ago_ms in first.keys_used.values())
+    assert len(msgspec.json.encode(first)) < MAX_STANDING_BYTES * 2 / 3
+    ear.answer = lambda: web.Response(status=503)
+    assert await teller._tell(first) is not None
+    assert len(used) == 150
+    ear.answer = lambda: web.Response(status=204)
+    ear.hold = asyncio.Event()
+    telling = asyncio.create_task(teller._tell(first))
+    await ear.times(2)
+    used[f"{149:064x}"] = 2_000  # while the answer is on its way
+    ear.hold.set()
+    assert await telling is None
+    assert set(used) == {f"{number:064x}" for number in (*range(50), 149)}
+    assert await teller._tell(teller.standing()) is None
+    assert used == {}

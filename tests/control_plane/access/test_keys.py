@@ -13,6 +13,7 @@ import pytest
 from control_plane.keys import LAST_USED, REPLICA
 from control_plane.networks import networks
 from control_plane.store.projects import ProjectStore
+from proxy.contract.access import hash_key
 from proxy.contract.sync import SNAPSHOT_PATH, STREAM_PATH
 from tests.support.api import Api, running_api, until
 
@@ -379,3 +380,32 @@ async def test_an_end_is_effective_on_every_replica(
         cut_after = await asyncio.wait_for(stream, 20) - ended
         print(f"{how}, {'lost' if lost else 'told'}: the stream was cut after {cut_after:.2f} s")
         assert cut_after < 15
+
+
+async def test_sidecars_tell_when_evaluation_keys_were_used(api: Api) -> None:
+    """Of their own environment alone, of these kinds alone, and of no time to come."""
+    sidecar = (await api.make_key("sidecar"))["key"]
+    made = {
+        "server": await api.make_key("server"),
+        "client": await api.make_key("client"),
+        "future": await api.make_key("client"),
+        "unused": await api.make_key("server"),
+        "elsewhere": await api.make_key("server", environment="staging"),
+        "sidecar": await api.make_key("sidecar"),
+        "service": await api.make_key("service", role="viewer"),
+    }
+    ago = {"server": 60_000, "future": -3_600_000, "client": 10**15}
+    used = {hash_key(m["key"]): ago.get(n, 0) for n, m in made.items() if n != "unused"}
+    body = {"instance": "i-1", "keys_used": {**used, "nobody": 0, "": 0}}
+    reply = await api.ask("POST", "/api/v1/sync/standing", token=sidecar, json=body)
+    assert reply.status == 204, reply.body
+    listed = {k["id"]: k for k in (await api.ask("GET", "/api/v1/keys")).json["items"]}
+    at = {name: listed[m["id"]]["last_used_at"] for name, m in made.items()}
+    assert {name for name, when in at.items() if when} == {"server", "client", "future"}
+    now = datetime.now(UTC)
+    assert 60 <= (now - datetime.fromisoformat(at["server"])).total_seconds() < 90
+    assert 0 <= (now - datetime.fromisoformat(at["future"])).total_seconds() < 30
+    assert (now - datetime.fromisoformat(at["client"])).days == 7
+    fleet = (await api.ask("GET", "/api/v1/fleet")).body
+    assert b"keys_used" not in fleet
+    assert not any(hashed.encode() in fleet for hashed in used)
