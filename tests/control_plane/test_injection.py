@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import re
+import time
+import uuid
+from collections import Counter
 from typing import Any
 from urllib.parse import quote
 
@@ -161,3 +165,64 @@ async def test_no_path_leads_elsewhere(api: Api, target: str) -> None:
     status = int(answer.split(b" ", 2)[1])
     assert status in (400, 401, 404), answer
     assert b"import" not in answer
+
+
+OVERRIDES = ("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override")
+REWRITES = ("X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix", "X-Forwarded-Path")
+
+
+async def test_no_header_makes_another_request(api: Api) -> None:
+    """The request line alone says what is asked for; guards and routes read the same one."""
+    flag = {"key": "f", "type": "boolean", "value": True}
+    assert (await api.ask("POST", "/api/v1/flags", json=flag)).status == 201
+    for header in OVERRIDES:
+        for method in ("GET", "POST"):
+            await api.ask(method, "/api/v1/flags/f", headers={header: "DELETE"})
+        assert (await api.ask("GET", "/api/v1/flags/f")).status == 200, header
+    reply = await api.ask("GET", "/api/v1/flags/f?_method=DELETE")
+    assert reply.status == 400
+    for header in REWRITES:
+        reply = await api.ask("GET", "/livez", token=None, headers={header: "/api/v1/keys"})
+        assert reply.json == {"status": "ok"}, header
+        reply = await api.ask("GET", "/api/v1/keys", token=None, headers={header: "/livez"})
+        assert reply.status == 401, header
+
+
+REPORTED = [name for name in NAMES if 0 < len(name) < 128 and name.isprintable()]
+
+
+async def test_what_sidecars_report_makes_no_key(api: Api, redis_url: str) -> None:
+    """Names of flags, variants, units, events and instances are content, wherever they end up."""
+    key = (await api.make_key("sidecar"))["key"]
+    now = time.time_ns() // 1_000_000
+    taken: Counter[str] = Counter()
+    for number, name in enumerate(REPORTED):
+        identified = {"instance": name, "sent_ms": now}
+        usage = {"flag": name, "variant": name, "reason": name, "minute_ms": now, "count": 1}
+        event = {"name": name, "unit": name, "unit_attribute": name, "time_ms": now}
+        for path, item in (
+            ("/api/v1/usage", usage),
+            ("/api/v1/events", {"id": str(uuid.uuid4()), **event}),
+        ):
+            body = {"id": _uuid7(number), **identified, "items": [item]}
+            reply = await api.ask("POST", path, token=key, json=body)
+            assert reply.status in (200, 422), reply.body
+            taken[path] += reply.status == 200
+        standing = {"instance": name, "application": name, "run": name[:60], "keys_used": {name: 0}}
+        reply = await api.ask("POST", "/api/v1/sync/standing", token=key, json=standing)
+        assert reply.status in (204, 422), reply.body
+    assert min(taken["/api/v1/usage"], taken["/api/v1/events"]) > 5, taken
+    assert (await api.ask("GET", "/api/v1/fleet")).json["instances"] > 5
+    with redis.Redis.from_url(redis_url, socket_timeout=10) as client:
+        found = sorted(key.decode() for key in client.scan_iter("*", count=1000))
+    assert found
+    for each in found:
+        assert re.fullmatch(r"mf:[A-Za-z0-9_~{}/:.-]+", each), each
+        assert each.count("{") == each.count("}") <= 1, each
+    assert (await api.ask("GET", "/api/v1/flags")).status == 200
+
+
+def _uuid7(number: int) -> str:
+    """Return an id as sidecars make them, of now."""
+    now = time.time_ns() // 1_000_000
+    return str(uuid.UUID(int=now << 80 | 0x7 << 76 | 0x2 << 62 | number))

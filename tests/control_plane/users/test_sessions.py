@@ -12,6 +12,7 @@ import pytest
 import redis
 
 from control_plane.keys import USERS as USERS_KEY
+from control_plane.networks import networks
 from control_plane.store.keys import LOGIN, ProjectKeys
 from control_plane.users.passwords import Passwords
 from control_plane.users.store import MAX_ATTEMPTS
@@ -22,6 +23,7 @@ from tests.support.redis import RedisServer
 
 ME, REFRESH, SESSIONS = "/api/v1/me", "/api/v1/auth/refresh", "/api/v1/me/sessions"
 KEYS = ProjectKeys("~access")
+LOGIN_PATH = "/api/v1/auth/login"
 
 
 @pytest.fixture
@@ -210,6 +212,95 @@ async def test_tokens_that_were_made_by_others_are_refused(api: Api) -> None:
         reply = await api.ask("GET", ME, token=each)
         assert reply.status == 401, each
     assert await me(api, token) == 200
+
+
+PURPOSES = [b"", b"matrixflag csrf 1", b"matrixflag seals 1", b"matrixflag refresh tokens 1"]
+
+
+async def test_no_key_but_the_one_for_tokens_signs_them(api: Api) -> None:
+    """Not one of another purpose, not one that the token itself brings or names."""
+    token = (await logged_in(api))["access_token"]
+    said = jwt.decode(token, options={"verify_signature": False})
+    kid = _key_id(_derived(SECRET))
+    bad = []
+    for purpose in PURPOSES:
+        key = _derived(SECRET, purpose)
+        bad += [jwt.encode(said, key, "HS256", {"kid": each}) for each in (kid, _key_id(key))]
+    mine = b"a key that an attacker has chosen"
+    coded = base64.urlsafe_b64encode(mine).rstrip(b"=").decode()
+    brought: list[dict[str, Any]] = [
+        {"kid": kid, "jwk": {"kty": "oct", "k": coded}},
+        {"kid": kid, "jku": "http://127.0.0.1/keys"},
+        {"kid": kid, "x5u": "http://127.0.0.1/certificate"},
+        {"kid": "../../../../dev/null"},
+        {"kid": f"{kid}' OR '1'='1"},
+        {"kid": ""},
+        {},
+    ]
+    bad += [jwt.encode(said, mine, "HS256", headers) for headers in brought]
+    bad += [jwt.encode(said, bytes(32), "HS256", {"kid": "/dev/null"})]
+    body = token.split(".")[1]
+    for header in (
+        *({"alg": name, "kid": kid} for name in ("none", "None", "nOnE", "", "HS", "RS256")),
+        *({"alg": "HS256", "kid": each} for each in (None, 0, [kid], {"$ne": None}, True)),
+        {"kid": kid},
+        [],
+        None,
+    ):
+        head = base64.urlsafe_b64encode(json.dumps(header).encode()).rstrip(b"=").decode()
+        bad += [f"{head}.{body}.", f"{head}.{body}.{token.split('.')[2]}"]
+    for each in bad:
+        reply = await api.ask("GET", ME, token=each)
+        assert reply.status == 401, each
+    assert await me(api, token) == 200
+
+
+SPOOFED = ("X-Forwarded-For", "Forwarded", "X-Real-IP", "True-Client-IP", "CF-Connecting-IP")
+
+
+async def test_no_header_makes_another_address_of_who_guesses(api: Api) -> None:
+    """Another account each time, so that the address alone is what stops it."""
+    answers = []
+    for number in range(MAX_ATTEMPTS["address"] + 2):
+        headers = dict.fromkeys(SPOOFED, f"192.0.2.{number}") | {
+            "Forwarded": f"for=192.0.2.{number}"
+        }
+        body = {"email": f"n{number}@example.com", "password": PASSWORD}
+        reply = await api.ask("POST", LOGIN_PATH, token=None, json=body, headers=headers)
+        answers.append(reply.status)
+    assert answers == [401] * MAX_ATTEMPTS["address"] + [429] * 2
+
+
+async def test_all_addresses_of_one_network_are_one_who_guesses(redis_url: str) -> None:
+    """Whoever has a /64 has more addresses than anybody could count."""
+    behind = {"trusted_proxies": networks("127.0.0.0/8")}
+    async with people(redis_url, **behind) as api:
+        answers = []
+        for number in range(MAX_ATTEMPTS["address"] + 2):
+            headers = {"X-Forwarded-For": f"2001:db8::{number:x}:1"}
+            body = {"email": f"n{number}@example.com", "password": PASSWORD}
+            reply = await api.ask("POST", LOGIN_PATH, token=None, json=body, headers=headers)
+            answers.append(reply.status)
+        assert answers[-2:] == [429] * 2
+        headers = {"X-Forwarded-For": "2001:db8:0:1::1"}
+        body = {"email": "n@example.com", "password": PASSWORD}
+        reply = await api.ask("POST", LOGIN_PATH, token=None, json=body, headers=headers)
+        assert reply.status == 401
+
+
+async def test_a_session_is_named_by_nobody_but_us(api: Api) -> None:
+    """Whatever a login brings along: a session, a token, a cookie of somebody else's."""
+    first = await logged_in(api)
+    body = {"email": ADA, "password": PASSWORD}
+    for more in ({"session": first["session"]}, {"sid": "s_0"}, {"refresh_token": "x"}):
+        reply = await api.ask("POST", LOGIN_PATH, token=None, json=body | more)
+        assert reply.status == 422
+    headers = {"Cookie": f"matrixflag_access={first['access_token']}; sid={first['session']}"}
+    reply = await api.ask(
+        "POST", LOGIN_PATH, token=first["access_token"], json=body, headers=headers
+    )
+    assert reply.json["session"] != first["session"]
+    assert reply.json["access_token"] != first["access_token"]
 
 
 async def test_a_token_without_an_end_is_refused(api: Api) -> None:
