@@ -20,7 +20,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Container, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -174,6 +174,7 @@ _RATE_CONNECTIONS = 8  # some 10,000 scripts a second each, and soon made when r
 
 _IN_LINE_S = 3.0  # for the writes before one's own, on top of what Redis may take
 
+_HEAD_START_S = 0.5  # a fleet that comes back at once would meet 503 in it, and stay away longer
 _STILL_LOADING_S = 5.0  # between two log lines that say what a start is waiting for
 
 
@@ -556,7 +557,13 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
             "METRICS_PORT",
         )
         api_url = await _listen(
-            stack, app, settings, settings.host, settings.port, "MATRIXFLAG_PORT"
+            stack,
+            app,
+            settings,
+            settings.host,
+            settings.port,
+            "MATRIXFLAG_PORT",
+            lambda: app[REPLICA].wait_loaded(_HEAD_START_S),
         )
         _warn(settings)
         logger.info("the API listens on %s, metrics on %s/metrics", api_url, metrics_url)
@@ -582,12 +589,23 @@ def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
 
 
 async def _listen(
-    stack: AsyncExitStack, app: web.Application, settings: Settings, host: str, port: int, name: str
+    stack: AsyncExitStack,
+    app: web.Application,
+    settings: Settings,
+    host: str,
+    port: int,
+    name: str,
+    head_start: Callable[[], Awaitable[object]] | None = None,
 ) -> str:
-    """Start an app, to be stopped by the stack, and return its address."""
+    """Start an app, to be stopped by the stack, and return its address.
+
+    It runs before it listens for as long as `head_start` takes.
+    """
     runner = make_runner(app, settings)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    if head_start is not None:
+        await head_start()
     try:
         await web.TCPSite(runner, host, port, backlog=1024).start()
     except OSError as error:

@@ -1,6 +1,7 @@
 """Tests of the composition root: the real command, started and stopped, and the table of routes."""
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -14,11 +15,14 @@ from pathlib import Path
 import aiohttp
 import pytest
 import uvloop
+from aiohttp import ClientSession
+from yarl import URL
 
 from control_plane.app import ROUTES, _url, serve
 from control_plane.settings import Settings
 from control_plane.web.openapi import plain_path
 from control_plane.web.routing import Permission
+from tests.chaos.lines import Line
 from tests.support.administrator import ADMIN_TOKEN, ADMINISTRATOR
 from tests.support.api import Api, until
 
@@ -165,6 +169,29 @@ def test_requests_are_handled_on_that_loop(redis_url: str, tmp_path: Path) -> No
 
     uvloop.run(once())
     assert seen == [uvloop.Loop]
+
+
+async def test_whoever_waits_for_it_meets_no_503_where_redis_is_quick(
+    redis_url: str, unused_tcp_port: int
+) -> None:
+    """A fleet that asks again and again comes back to flags, not to a reason to stay away."""
+    server, stop, first = URL(redis_url), asyncio.Event(), list[int]()
+    async with Line([(server.host or "", server.port or 0)]) as line, ClientSession() as session:
+        line.latency_s = 0.01
+        url = str(server.with_host(line.address[0]).with_port(line.address[1]))
+        settings = Settings(redis_url=url, host="127.0.0.1", port=unused_tcp_port, metrics_port=0)
+        serving = asyncio.create_task(serve(settings, stop))
+
+        async def answers() -> bool:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{unused_tcp_port}/readyz") as response:
+                    first.append(response.status)
+            return bool(first)
+
+        await until(answers, WAIT_S)
+        stop.set()
+        await serving
+    assert first == [200]
 
 
 def test_every_route_has_a_permission_and_public_ones_are_these() -> None:
