@@ -26,8 +26,9 @@ def body(replica: Replica, environment: str = "production") -> bytes:
 
 
 def dump(client: redis.Redis) -> dict[bytes, bytes]:
-    """Return all data of a server, as a backup would have it."""
-    return {key: client.dump(key) or b"" for key in client.scan_iter()}
+    """Return all data of a server, as a backup would have it: without what expired meanwhile."""
+    dumped = {key: client.dump(key) for key in client.scan_iter()}
+    return {key: value for key, value in dumped.items() if value is not None}
 
 
 def restore(client: redis.Redis, saved: dict[bytes, bytes]) -> None:
