@@ -493,7 +493,7 @@ def _troubles() -> Iterator[None]:
     """
     try:
         yield
-    except (_Trouble, AssertionError):
+    except _Trouble:
         raise
     except TimeoutError:
         raise _Trouble("does not answer in time") from None

@@ -6,6 +6,7 @@ be ended, because a name is still being resolved, counts as busy until it is.
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,7 @@ class LdapLogins:
             self._busy -= 1
 
         def tell(_: object) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(done)
 
         return tell

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 __all__ = ["Script", "bind_answer", "entry", "found", "hostile_server", "message", "ber"]
 
-Script = Callable[[int, int, bytes], bytes]
-"""Returns the answer to a message: its number, the tag of what it asks, and all of it."""
+Script = Callable[[int, int, bytes], bytes | Iterator[bytes]]
+"""Returns the answer to a message, whole or in pieces: its number, the tag of what it asks, and all
+of it."""
 
 
 def ber(tag: int, *parts: bytes) -> bytes:
@@ -43,9 +44,10 @@ def entry(number: int, dn: str, **attributes: str) -> bytes:
     return message(number, ber(0x64, ber(0x04, dn.encode()), ber(0x30, *parts)))
 
 
-def found(number: int, code: int = 0) -> bytes:
-    """Return the end of what was found."""
-    return message(number, _result(0x65, code))
+def found(number: int, code: int = 0, referral: str = "") -> bytes:
+    """Return the end of what was found, or where to ask instead."""
+    more = (ber(0xA3, ber(0x04, referral.encode())),) if referral else ()
+    return message(number, _result(0x65, code, *more))
 
 
 def extended(number: int, code: int = 0, value: bytes | None = None) -> bytes:
@@ -85,6 +87,8 @@ def _talk(peer: socket.socket, script: Script) -> None:
             start = 2 if data[1] < 128 else 2 + (data[1] & 0x7F)
             end = start + 2 + data[start + 1]
             number, tag = int.from_bytes(data[start + 2 : end], "big"), data[end]
-            peer.sendall(script(number, tag, data))
+            answer = script(number, tag, data)
+            for piece in [answer] if isinstance(answer, bytes) else answer:
+                peer.sendall(piece)
     except OSError:
         return

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from control_plane.access.roles import Role
+from control_plane.errors import Unauthorized
 from control_plane.keys import METRICS, USERS
 from control_plane.ldap import service as ldap_service
 from control_plane.ldap.model import parse_directory_roles, parse_servers
@@ -367,6 +368,16 @@ async def test_logging_in_with_a_factor_takes_failed_attempts_back(api: Api) -> 
         await refused(await ldap(api, "ada", "wrong"), api)
 
 
+async def test_a_factor_that_came_in_this_very_moment_is_asked_for(api: Api) -> None:
+    """A replica that had not heard of it when it looked begins no session."""
+    app = await set_up_totp(api, token=(await ldap(api)).json["access_token"])
+    assert app.recovery
+    service = api.app[USERS]
+    (ada,) = await users(api)
+    with pytest.raises(Unauthorized):
+        await service.begin(service.found(ada["id"]), "", "127.0.0.1", "", ("ldap",))
+
+
 async def test_a_role_that_needs_a_factor_needs_it_of_them(redis_url: str, slapd: Slapd) -> None:
     """They can set one up, and nothing else."""
     given = settings(slapd)
@@ -553,7 +564,7 @@ def test_settings_that_can_be_used_are(slapd: Slapd, tmp_path: Path) -> None:
 
 
 def test_nothing_of_it_is_loaded_where_it_is_not_configured() -> None:
-    """It would be seconds and megabytes for all who do not use it."""
+    """It would be memory and time of all who do not use it."""
     script = "import sys, control_plane.app; print('ldap3' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
