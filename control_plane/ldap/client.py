@@ -115,6 +115,8 @@ class LdapClient:
         self._context = context
         self._values = values_for(config.user_filter)
         self._first = 0  # of the servers, the one that answered last
+        self._open: set[Connection] = set()
+        self._is_closed = False
 
     def login(
         self,
@@ -141,6 +143,12 @@ class LdapClient:
         if not name or len(name) > MAX_NAME_CHARS or not name.isprintable():
             return Outcome("no name that could be one")
         return self._anywhere(deadline, lambda talk: self._login(talk, name, secret), note)
+
+    def close(self) -> None:
+        """Cut all connections, so that no thread waits for a server that hangs."""
+        self._is_closed = True
+        for connection in list(self._open):
+            _cut(connection)
 
     def look(self, name: str | None, deadline: float, note: Callable[[str], None]) -> Outcome:
         """Return what can be seen of somebody without their password, or of nobody; `note` is told
@@ -173,12 +181,12 @@ class LdapClient:
             number = (first + tried) % len(servers)
             server = servers[number]
             left = deadline - monotonic()
-            if left <= 0:
+            if left <= 0 or self._is_closed:
                 troubles.append(f"{server}: no time was left")
                 break
             until = monotonic() + left / (len(servers) - tried)
             try:
-                with _talking(self._config, self._context, server, until, note) as talk:
+                with self._talking(server, until, note) as talk:
                     outcome = work(talk)
             except _Trouble as error:
                 troubles.append(f"{server}: {error}")
@@ -187,6 +195,47 @@ class LdapClient:
             self._first = number
             return outcome
         raise ServersAway("; ".join(troubles))
+
+    @contextlib.contextmanager
+    def _talking(
+        self, server: Server, deadline: float, note: Callable[[str], None]
+    ) -> Iterator["_Talk"]:
+        """Yield a connection to a server, by TLS where there is to be TLS; raises _Trouble."""
+        config = self._config
+        with _troubles():
+            address = Address(
+                server.host,
+                port=server.port,
+                use_ssl=server.is_tls,
+                get_info=NONE,
+                tls=_Verified(self._context, server.host, deadline),
+                connect_timeout=_left(deadline),
+            )
+            connection = Connection(
+                address,
+                client_strategy=SYNC,
+                auto_referrals=False,
+                auto_escape=False,
+                auto_encode=False,
+                check_names=False,
+                read_only=True,
+            )
+        self._open.add(connection)
+        try:
+            with _troubles():
+                connection.open(read_server_info=False)
+                note(f"{server}: connected")
+                if server.is_tls:
+                    note("TLS, certificate and name are good")
+                else:
+                    connection.socket = _BoundedSocket(connection.socket, deadline)
+                    if config.start_tls:
+                        connection.start_tls(read_server_info=False)
+                        note("StartTLS, certificate and name are good")
+            yield _Talk(config, connection, note)
+        finally:
+            self._open.discard(connection)
+            _hang_up(connection)
 
     # The steps
 
@@ -429,51 +478,20 @@ class _Verified(Tls):
         if isinstance(plain, _BoundedSocket):
             plain = plain.inner
         plain.settimeout(_left(self._deadline))
-        wrapped = self._context.wrap_socket(plain, server_hostname=self._host)
-        connection.socket = _BoundedSocket(wrapped, self._deadline)
+        wrapped = self._context.wrap_socket(
+            plain, do_handshake_on_connect=False, server_hostname=self._host
+        )
+        connection.socket = _BoundedSocket(wrapped, self._deadline)  # so that it can be cut
+        wrapped.do_handshake()
 
 
-@contextlib.contextmanager
-def _talking(
-    config: LdapConfig,
-    context: ssl.SSLContext,
-    server: Server,
-    deadline: float,
-    note: Callable[[str], None],
-) -> Iterator[_Talk]:
-    """Yield a connection to a server, by TLS where there is to be TLS; raises _Trouble."""
-    with _troubles():
-        address = Address(
-            server.host,
-            port=server.port,
-            use_ssl=server.is_tls,
-            get_info=NONE,
-            tls=_Verified(context, server.host, deadline),
-            connect_timeout=_left(deadline),
-        )
-        connection = Connection(
-            address,
-            client_strategy=SYNC,
-            auto_referrals=False,
-            auto_escape=False,
-            auto_encode=False,
-            check_names=False,
-            read_only=True,
-        )
-    try:
-        with _troubles():
-            connection.open(read_server_info=False)
-            note(f"{server}: connected")
-            if server.is_tls:
-                note("TLS, certificate and name are good")
-            else:
-                connection.socket = _BoundedSocket(connection.socket, deadline)
-                if config.start_tls:
-                    connection.start_tls(read_server_info=False)
-                    note("StartTLS, certificate and name are good")
-        yield _Talk(config, connection, note)
-    finally:
-        _hang_up(connection)
+def _cut(connection: Connection) -> None:
+    """End a connection in the middle of whatever another thread does with it."""
+    sock = connection.socket
+    plain = sock.inner if isinstance(sock, _BoundedSocket) else sock
+    if plain is not None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(plain, socket.SHUT_RDWR)  # TLS's own would change its state
 
 
 def _hang_up(connection: Connection) -> None:

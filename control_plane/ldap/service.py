@@ -77,7 +77,8 @@ class LdapLogins:
             raise NotAdmitted(str(error), METHOD, error.user) from None
 
     def close(self) -> None:
-        """Take no more logins."""
+        """Take no more logins, and end those under way."""
+        self._client.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _ask(self, name: str, password: str) -> Outcome:

@@ -117,7 +117,7 @@ def test_a_password_that_cannot_be_one_is_never_sent(
     def fail(*_: object) -> None:
         raise AssertionError("a server was asked")
 
-    monkeypatch.setattr(client_module, "_talking", fail)
+    monkeypatch.setattr(LdapClient, "_talking", fail)
     assert login(client(slapd), "ada", password).why == "no password that could be one"
 
 
@@ -354,6 +354,30 @@ def test_a_wrong_password_is_asked_at_one_server(slapd: Slapd, authority: Author
     steps: list[str] = []
     asked.login("ada", "wrong", time.monotonic() + WAIT_S, steps.append)
     assert len([step for step in steps if "connected" in step]) == 1
+
+
+@pytest.mark.parametrize("ways", [{}, {"start_tls": "true"}, {"start_tls": ""}])
+def test_whoever_waits_for_a_server_can_be_called_off(
+    authority: Authority, tmp_path: Path, ways: dict[str, str]
+) -> None:
+    """So that a control plane that is told to stop does, also within TLS; none is asked then."""
+    with Slapd(tmp_path / "slapd", authority) as hanging:
+        url = hanging.url if ways else hanging.tls_url
+        asked = client(hanging, url=f"{url},{url}", **ways)
+        hanging.freeze()
+        said: list[str] = []
+        thread = threading.Thread(target=lambda: said.append(away(asked, wait_s=60.0)))
+        thread.start()
+        while not asked._open:
+            time.sleep(0.01)  # it sets no event
+        time.sleep(0.1)  # nor does a thread once it waits
+        began = time.monotonic()
+        asked.close()
+        thread.join(10)
+        assert time.monotonic() - began < 5.0
+        assert len(said) == 1
+        assert asked._open == set()
+        assert "no time was left" in away(asked)
 
 
 # Servers that are hostile

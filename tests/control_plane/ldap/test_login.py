@@ -2,14 +2,17 @@
 
 import asyncio
 import logging
+import socket
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import ldap3
 import pytest
 
 from control_plane.access.roles import Role
@@ -31,7 +34,7 @@ from tests.control_plane.users.people import (
     set_up_totp,
     verify,
 )
-from tests.support.api import Api, Reply
+from tests.support.api import Api, Reply, until
 from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.slapd import BASE, LDAP_PASSWORD, Slapd
@@ -476,6 +479,37 @@ async def test_more_than_a_few_at_once_are_told_to_come_again(
             own.thaw()
             assert (await ldap(api)).status == 200
             assert outcomes(api) == {"busy": 3, "unavailable": 3, "right": 1}
+
+
+async def test_a_name_that_is_being_resolved_for_ever_is_given_up(
+    redis_url: str, slapd: Slapd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody can end that thread, so it is busy until it ends; who waits is told in time."""
+    over = threading.Event()
+
+    class Resolver:
+        def __getattr__(self, name: str) -> object:
+            return getattr(socket, name)
+
+        def getaddrinfo(self, *asked: Any) -> object:
+            over.wait(30)
+            return socket.getaddrinfo(*asked)
+
+    given = settings(slapd, timeout_s="0.3", connections="1")
+    async with people(redis_url, **given) as api:
+        with monkeypatch.context() as patched:
+            patched.setattr(ldap3.core.server, "socket", Resolver())
+            began = time.monotonic()
+            replies = await asyncio.gather(*(ldap(api, f"p{n}") for n in range(3)))
+            assert time.monotonic() - began < 2.0
+            assert {reply.json["code"] for reply in replies} == {"ldap_unavailable"}
+            over.set()
+        await until(lambda: has_logged_in(api))
+
+
+async def has_logged_in(api: Api) -> bool:
+    """Try to log in, and return whether that was so."""
+    return (await ldap(api)).status == 200
 
 
 async def test_a_killed_server_is_noticed_and_its_return_too(
