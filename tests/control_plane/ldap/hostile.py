@@ -26,13 +26,13 @@ def message(number: int, operation: bytes) -> bytes:
     return ber(0x30, ber(0x02, number.to_bytes(4, "big")), operation)
 
 
-def _result(tag: int, code: int, *more: bytes) -> bytes:
-    return ber(tag, ber(0x0A, bytes([code])), ber(0x04), ber(0x04), *more)
+def _result(tag: int, code: int, *more: bytes, said: str = "") -> bytes:
+    return ber(tag, ber(0x0A, bytes([code])), ber(0x04), ber(0x04, said.encode()), *more)
 
 
-def bind_answer(number: int, code: int = 0) -> bytes:
+def bind_answer(number: int, code: int = 0, said: str = "") -> bytes:
     """Return what a login came to."""
-    return message(number, _result(0x61, code))
+    return message(number, _result(0x61, code, said=said))
 
 
 def entry(number: int, dn: str, **attributes: str) -> bytes:

@@ -451,6 +451,7 @@ STRANGE: list[tuple[str, Script]] = [
     ("a referral instead of a login", instead(BIND, lambda n: bind_answer(n, 10), 2)),
     ("busy", instead(BIND, lambda n: bind_answer(n, 51), 2)),
     ("no groups for now", instead(SEARCH, lambda n: found(n, 52), 2)),
+    ("not all groups", instead(SEARCH, lambda n: found(n, 4), 2)),
 ]
 
 
@@ -547,6 +548,40 @@ def test_referrals_are_not_followed(slapd: Slapd) -> None:
         with hostile_server(instead_of_entries) as url:
             assert "referral" in away(client(slapd, url=url))
     assert asked == []
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "why"),
+    [
+        (
+            49,
+            "80090308: LdapErr: DSID-0C09041C, comment: AcceptSecurityContext, data 52e, v4563",
+            WRONG,
+        ),
+        (
+            49,
+            "80090308: LdapErr: DSID-0C09041C, comment: x, data 775, v4563",
+            "the account is locked",
+        ),
+        (
+            49,
+            "80090308: LdapErr: DSID-0C09041C, comment: x, data 532, v4563",
+            "the password has expired",
+        ),
+        (49, "data fff", WRONG),
+        (19, "Exceed password retry limit. Please try later.", "the account is locked"),
+        (
+            53,
+            "Account inactivated. Contact system administrator.",
+            "the server will not let the account log in",
+        ),
+    ],
+)
+def test_the_audit_log_is_told_why_a_server_lets_somebody_not_in(
+    slapd: Slapd, code: int, said: str, why: str
+) -> None:
+    """In the words of Active Directory, of 389 Directory Server and of others; all are refusals."""
+    assert at(instead(BIND, lambda n: bind_answer(n, code, said), 2), slapd).why == why
 
 
 def test_an_entry_without_a_name_is_nobody(slapd: Slapd) -> None:
