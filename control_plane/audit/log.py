@@ -205,7 +205,9 @@ class AuditLog:
             for project in [*self._replica.projects, DIRECTORY, REFUSED]:
                 try:
                     removed = await self.shorten(project, time.time_ns() // 1_000_000)
-                except (NotFound, Unavailable) as error:
+                except NotFound:
+                    continue  # deleted meanwhile, or a log that nothing was written to yet
+                except Unavailable as error:
                     logger.warning("the audit log of %s could not be shortened: %s", project, error)
                     continue
                 if removed:
