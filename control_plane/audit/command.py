@@ -5,7 +5,12 @@ the first entry or a signed checkpoint, to where the project stands. What is pri
 number and a link, can be written down elsewhere and given as `--seen` the next time: with it, a log
 that somebody made anew is found, too.
 
-Exit status: 0 the log holds, 1 it does not, 2 it could not be read.
+A log that was shortened begins with the link of what went last. Of an older entry nothing is left
+that `--seen` could be held against, whoever signed that it went: the keys vouch for what was in
+Redis, and that is what `--seen` is there to doubt. So it is undecided, neither well nor broken.
+
+Exit status: 0 the log holds, 1 it does not, 2 it could not be read, 3 it holds as far as it goes,
+and begins after what `--seen` names.
 """
 
 import argparse
@@ -90,29 +95,42 @@ class _Command:
             sys.stderr.write(f"matrixflag audit: --public-key: {error}\n")
             return 2
         breaks = _verify(beginning, links, keys, seen)
+        older = [each for each, _ in seen if each < _begins_after(beginning)]
         if args.project not in (None, beginning.project):
             what = f"the log is of project {beginning.project[:80]!r}, not of {args.project[:80]!r}"
             breaks.insert(0, Break(beginning.sequence, what))
-        for each in breaks:
-            sys.stdout.write(f"entry {each.sequence}: {each.what}\n")
-        sys.stdout.write(_summary(beginning, len(links), is_whole=not breaks) + "\n")
+        for wrong in breaks:
+            sys.stdout.write(f"entry {wrong.sequence}: {wrong.what}\n")
+        status = 1 if breaks else 3 if older else 0
+        for each in older if status == 3 else ():
+            what = "--seen names it, and it was removed when it was old: nothing is left to compare"
+            sys.stdout.write(f"entry {each}: {what}\n")
+        sys.stdout.write(_summary(beginning, len(links), status) + "\n")
         for hint in () if breaks else _unproved(args, beginning):
             sys.stdout.write(f"{hint}\n")
-        return 1 if breaks else 0
+        return status
 
 
 COMMAND = _Command()
 
 
-def _summary(beginning: Beginning, count: int, *, is_whole: bool) -> str:
+def _begins_after(beginning: Beginning) -> int:
+    """Return the number of the newest entry that was removed, 0 for none."""
+    return 0 if beginning.checkpoint is None else beginning.checkpoint.sequence
+
+
+def _summary(beginning: Beginning, count: int, status: int) -> str:
     """Return what was found, in a line; its last word is for `--seen`, when the log holds."""
     begins = beginning.checkpoint
     before = "from the first on"
     if begins is not None and begins.removed:
         before = f"{begins.removed} before them removed when they were old"
     log = f"{count} entries of project {beginning.project!r}, {before}"
-    if is_whole:
-        return f"OK: {log}; it ends with {beginning.sequence}:{beginning.head}"
+    ends = f"it ends with {beginning.sequence}:{beginning.head}"
+    if status == 0:
+        return f"OK: {log}; {ends}"
+    if status == 3:
+        return f"UNDECIDED: {log}; they hold, what --seen names was before them; {ends}"
     return f"BROKEN: {log}; not all of that is true, by what is said above"
 
 
@@ -134,7 +152,7 @@ def _verify(
     keys: list["Ed25519PublicKey"],
     seen: list[tuple[int, str]],
 ) -> list[Break]:
-    """Return everything that is wrong with a log."""
+    """Return everything that is wrong with a log; of what it begins after nothing is known."""
     breaks: list[Break] = []
     start = GENESIS
     if beginning.checkpoint is not None:
@@ -148,14 +166,13 @@ def _verify(
         what = f"the log ends with it, and the project is at {beginning.sequence}"
         breaks.append(Break(verdict.sequence, what))
     breaks += _of_others(beginning.project, links)
-    there = {each.sequence: each.head for each in links}
-    oldest = min(there, default=0)
+    oldest = _begins_after(beginning)
+    # what was removed last is there by its link, which the first entry left has to name
+    there = {oldest: start, **{each.sequence: each.head for each in links}}
     for sequence, head in seen:
         if sequence >= oldest and there.get(sequence) != head:
             what = "it is not the one that --seen names: the log was made anew, or is another"
             breaks.append(Break(sequence, what))
-        elif sequence < oldest:
-            breaks.append(Break(sequence, "--seen names it, and the log begins after it"))
     return breaks
 
 

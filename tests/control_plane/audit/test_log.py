@@ -385,6 +385,35 @@ async def test_what_is_old_makes_way_for_a_checkpoint(
     assert await verify(path, "--public-key", key.public) == 1
 
 
+async def test_what_was_seen_before_a_log_was_shortened_is_no_break(
+    redis_url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What went last is proved by its link; of older ones nothing is left, which has its status."""
+    key = new_signing_key()
+    async with running_api(redis_url, signing_keys=(key,)) as api:
+        await changes(api, 5)
+        newest = (await entries(api))[0]
+        assert newest["sequence"] == 6
+        await api.ask("PATCH", "/api/v1/flags/f", json={"description": "newest, which stays"})
+        log = AuditLog(api.app[REPLICA], Retention(days=1), (key,))
+        assert await log.shorten("default", _newest_ms(redis_url) + 2 * DAY_MS) == 6
+        path = await exported(api, tmp_path / "log")
+    last, older, kept = f"6:{newest['head']}", f"5:{newest['previous']}", f"7:{'0' * 64}"
+    trusted = ("--public-key", key.public)
+    assert await verify(path, "--seen", last) == 0
+    assert capsys.readouterr().out.startswith("OK: 1 entries")
+    assert await verify(path, *trusted, "--seen", f"6:{'0' * 64}") == 1
+    assert "entry 6: it is not the one that --seen names" in capsys.readouterr().out
+    for arguments in ((), trusted):
+        assert await verify(path, *arguments, "--seen", older, "--seen", last) == 3
+        undecided, summary, *_ = capsys.readouterr().out.splitlines()
+        assert undecided.startswith("entry 5: --seen names it, and it was removed")
+        assert summary.startswith("UNDECIDED: 1 entries of project 'default', 6 before")
+        assert "BROKEN" not in summary
+    assert await verify(path, "--seen", older, "--seen", kept) == 1, "what is broken is told first"
+    assert "BROKEN" in capsys.readouterr().out
+
+
 async def test_who_shortens_the_log_without_a_key_is_found_out(
     redis_url: str, tmp_path: Path
 ) -> None:
