@@ -42,7 +42,9 @@ class KeyRecord(msgspec.Struct, frozen=True):
 
     `allowed_networks` and `denied_networks` are those it may be presented from, see `networks`;
     `replaces` is the id of the key in whose place it came, `created_by` who made it, as the audit
-    log calls them; of keys of before that was kept it is empty.
+    log calls them; of keys of before that was kept it is empty. `own_end` is the `expires_at` that
+    it had before a rotation put the end of an overlap there, absent when none has: what comes in
+    its place next lives for as long as what came first.
     """
 
     id: str
@@ -59,6 +61,7 @@ class KeyRecord(msgspec.Struct, frozen=True):
     denied_networks: tuple[str, ...] = ()
     replaces: str | None = None
     created_by: str = ""
+    own_end: str | UnsetType | None = UNSET
 
 
 class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,7 +93,8 @@ class KeyPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RotateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """For how long the old key is good beside the new one, in seconds, and when the new one ends.
 
-    Without `expires_at` the new one lives for as long as the old one was made to live.
+    Without `expires_at` the new one lives for as long as the old one was made to live, null for
+    ever; what an earlier rotation cut of the old one's life does not count.
     """
 
     overlap_s: Annotated[int, msgspec.Meta(ge=0, le=MAX_OVERLAP_S)] = 3600

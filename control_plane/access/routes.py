@@ -207,8 +207,11 @@ ROUTES = (
         example={"overlap_s": 3600},
         responses={201: CreatedKey},
         description="Of the same kind, place, role and networks; `key` in the answer is shown this "
-        "once. The old one ends after the overlap, in which both are good. Of a rotation whose "
-        "answer was lost, rotate the same key again and delete what nobody has.",
+        "once. The old one ends after the overlap, in which both are good: after an hour unless "
+        "`overlap_s` says otherwise. The new one lives for as long as the old one was made to "
+        "live, or until `expires_at`. Of a rotation whose answer was lost, rotate the same key "
+        "again, within the overlap, and delete what nobody has: the second answer is like the "
+        "first.",
     ),
     Route(
         method="DELETE",

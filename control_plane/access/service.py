@@ -200,10 +200,11 @@ class KeyService:
                 expires_at=min((each for each in ends if each is not None), default=None),
                 replaces=key_id,
                 created_by=author.actor,
+                own_end=UNSET,
             )
             over = _text(now + timedelta(seconds=document.overlap_s))
             over = over if old.expires_at is None else min(old.expires_at, over)
-            ending = msgspec.structs.replace(old, expires_at=over)
+            ending = msgspec.structs.replace(old, expires_at=over, own_end=_own_end(old))
             edits = (Edit(RecordKind.KEY, new_id, made), Edit(RecordKind.KEY, key_id, ending))
             return Change("key.rotate", author, _text(now), edits)
 
@@ -309,7 +310,9 @@ def _changed(old: KeyRecord, document: KeyPatch) -> KeyRecord:
     if document.name is not UNSET:
         changes["name"] = document.name
     if document.expires_at is not UNSET:
-        changes["expires_at"] = _in_utc(document.expires_at)
+        changes["expires_at"] = end = _in_utc(document.expires_at)
+        if end != old.expires_at:
+            changes["own_end"] = UNSET
     for name in ("allowed_networks", "denied_networks"):
         listed = getattr(document, name)
         if listed is not UNSET:
@@ -321,10 +324,16 @@ def _next_end(old: KeyRecord, asked: str | UnsetType | None, now: datetime) -> s
     """Return when the key ends that comes in the place of another."""
     if asked is not UNSET:
         return _in_utc(asked)
-    if old.expires_at is None:
+    own_end = _own_end(old)
+    if own_end is None:
         return None
-    made, ends = (datetime.fromisoformat(each) for each in (old.created_at, old.expires_at))
+    made, ends = (datetime.fromisoformat(each) for each in (old.created_at, own_end))
     return _text(now + (ends - made))
+
+
+def _own_end(record: KeyRecord) -> str | None:
+    """Return when a key would end if no rotation had cut its life; None for never."""
+    return record.expires_at if record.own_end is UNSET else record.own_end
 
 
 def _name_problems(name: str) -> list[Problem]:

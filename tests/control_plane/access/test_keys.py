@@ -223,6 +223,45 @@ async def test_both_keys_are_good_in_the_overlap(api: Api) -> None:
         assert made["key"].removeprefix(made["prefix"]).encode() not in log.body
 
 
+@pytest.mark.parametrize("days", [None, 30])
+@pytest.mark.parametrize("first_is_deleted", [False, True])
+async def test_a_second_rotation_gives_what_the_first_gave(
+    api: Api, days: int | None, first_is_deleted: bool
+) -> None:
+    """As is advised when the answer was lost: the overlap is no life to pass on."""
+    ends = None if days is None else (datetime.now(UTC) + timedelta(days=days)).isoformat()
+    old = await api.make_key("service", role="manager", expires_at=ends)
+    path = f"/api/v1/keys/{old['id']}"
+    first = (await api.ask("POST", f"{path}/rotate", json={"overlap_s": 3600})).json
+    cut = (await api.ask("GET", path)).json["expires_at"]
+    if first_is_deleted:
+        assert (await api.ask("DELETE", f"/api/v1/keys/{first['id']}")).status == 204
+    for _ in range(2):
+        again = (await api.ask("POST", f"{path}/rotate", json={"overlap_s": 3600})).json
+        if days is None:
+            assert again["expires_at"] is first["expires_at"] is None
+        else:
+            both = (datetime.fromisoformat(each["expires_at"]) for each in (first, again))
+            assert abs(next(both) - next(both)) < timedelta(minutes=1)
+        assert again["replaces"] == old["id"]
+    # of its own overlap nothing is passed on either, and no second one lengthens the first
+    after = (await api.ask("POST", f"/api/v1/keys/{again['id']}/rotate", json={})).json
+    assert (after["expires_at"] is None) is (days is None)
+    assert (await api.ask("GET", path)).json["expires_at"] == cut
+
+
+async def test_an_end_that_is_given_to_a_rotated_key_is_its_own(api: Api) -> None:
+    """Whoever sets an end by hand means it."""
+    old = await api.make_key("service", role="manager")
+    path = f"/api/v1/keys/{old['id']}"
+    assert (await api.ask("POST", f"{path}/rotate", json={})).json["expires_at"] is None
+    soon = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    assert (await api.ask("PATCH", path, json={"expires_at": soon})).status == 200
+    again = (await api.ask("POST", f"{path}/rotate", json={})).json
+    left = datetime.fromisoformat(again["expires_at"]) - datetime.now(UTC)
+    assert timedelta(days=1) < left < timedelta(days=3)
+
+
 async def test_an_overlap_does_not_lengthen_a_life(api: Api) -> None:
     """A key that ends in a minute ends in a minute."""
     soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()

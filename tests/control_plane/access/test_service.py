@@ -152,6 +152,7 @@ async def test_a_service_key_lives_no_longer_than_it_may(replica: Replica) -> No
     assert patched.expires_at == after(29)
     rotated = await keys.rotate("default", made.id, RotateInput(), AUTHOR)
     assert rotated.expires_at == after(89)
+    assert (await keys.rotate("default", made.id, RotateInput(), AUTHOR)).expires_at == after(89)
     sidecar = await keys.create("default", "production", KeyInput(KeyKind.SIDECAR), AUTHOR)
     assert sidecar.expires_at is None
 
@@ -167,3 +168,6 @@ async def test_a_key_from_before_ends_when_it_is_rotated_at_the_latest(replica: 
     rotated = await keys.rotate("default", old.id, RotateInput(), AUTHOR)
     assert rotated.expires_at is not None
     assert rotated.created_by == AUTHOR.actor
+    again = await keys.rotate("default", old.id, RotateInput(), AUTHOR)
+    assert again.expires_at is not None
+    assert again.expires_at >= rotated.expires_at
