@@ -87,7 +87,7 @@ _ACTORS = ("admin", "anonymous", "dev", "sso", "system")
 _ACTOR_KINDS = ("key", "service", "user")
 _TARGET_KINDS = (
     *("environment", "factor", "flag", "key", "method"),
-    *("passkey", "project", "segment", "session", "user"),
+    *("passkey", "person", "project", "segment", "session", "user"),
 )
 _SHOWN_CHARS = 60
 

@@ -16,7 +16,7 @@ from control_plane.errors import Unavailable
 from control_plane.ldap.client import Entry, LdapClient, Outcome, ServersAway, tls_context
 from control_plane.ldap.model import METHOD, LdapConfig, first_value, issuer_of, plain_name
 from control_plane.sso.model import Assertion
-from control_plane.sso.people import Refused, VouchedPeople
+from control_plane.sso.people import Refused, VouchedPeople, whom
 from control_plane.users.elsewhere import NotAdmitted, Unproved
 from control_plane.users.model import Identity, UserRecord
 
@@ -68,13 +68,16 @@ class LdapLogins:
         """
         outcome = await self._ask(name, password)
         entry = outcome.entry
-        if outcome.why or entry is None:
-            user = None if entry is None else self._people.find(self._identity(entry))
-            raise Unproved(f"{METHOD}: {outcome.why}", user)
+        if entry is None:
+            raise Unproved(f"{METHOD}: {outcome.why}")
+        said = assertion_of(self._config, entry, outcome)
+        if outcome.why:
+            user = self._people.find(self._identity(entry))
+            raise Unproved(f"{METHOD}: {outcome.why}", user, whom(said))
         try:
-            return await self._people.admit(assertion_of(self._config, entry, outcome), address)
+            return await self._people.admit(said, address)
         except Refused as error:
-            raise NotAdmitted(str(error), METHOD, error.user) from None
+            raise NotAdmitted(str(error), METHOD, error.user, whom(said)) from None
 
     def close(self) -> None:
         """Take no more logins, and end those under way."""

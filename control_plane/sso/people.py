@@ -23,7 +23,7 @@ from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import Identity, UserRecord, check_email, plain_email
 from control_plane.users.service import MAX_USERS
 
-__all__ = ["Refused", "VouchedPeople"]
+__all__ = ["Refused", "VouchedPeople", "whom"]
 
 logger = logging.getLogger(__name__)
 
@@ -152,6 +152,12 @@ class VouchedPeople:
 
     def _is_theirs(self, user: UserRecord, said: Assertion) -> bool:
         return Identity(said.issuer, said.subject) in user.identities
+
+
+def whom(said: Assertion) -> str:
+    """Return what the log of who was refused calls somebody who is nobody here: their address, or
+    what else the other system calls them. It is that system's word, never what somebody typed."""
+    return _shown(plain_email(said.email) or said.name or said.subject)
 
 
 def _shown(name: str) -> str:

@@ -26,7 +26,7 @@ from control_plane.sso.model import (
     is_pkce_text,
 )
 from control_plane.sso.oidc import NotProved, Provider, challenge_of
-from control_plane.sso.people import Refused, VouchedPeople
+from control_plane.sso.people import Refused, VouchedPeople, whom
 from control_plane.sso.store import Grant, SsoStore
 from control_plane.store.connection import RedisError
 from control_plane.users.model import VOUCHED_FACTOR, Tokens
@@ -143,7 +143,7 @@ class SsoService:
         try:
             user = await self._people.admit(said, address)
         except Refused as error:
-            await self._users.note_failure(error.user, f"oidc: {error}", address)
+            await self._users.note_failure(error.user, f"oidc: {error}", address, whom(said))
             raise Forbidden(str(error), code="sso_refused") from None
         once = secrets.token_urlsafe(32)
         methods = ("oidc", VOUCHED_FACTOR) if said.has_factor else ("oidc",)

@@ -9,20 +9,26 @@ __all__ = ["Elsewhere", "NotAdmitted", "Unproved"]
 
 class Unproved(Exception):
     """A password is not somebody's, or they may not log in by it: `why`, for the audit log alone.
-    `user` is who they claimed to be, if they are here."""
+    `user` is who they claimed to be, if they are here, `whom` what another system that has them
+    calls them: never what was typed, which may be a password in the wrong field."""
 
-    def __init__(self, why: str, user: UserRecord | None = None) -> None:
+    def __init__(self, why: str, user: UserRecord | None = None, whom: str = "") -> None:
         super().__init__(why)
         self.user = user
+        self.whom = whom
 
 
 class NotAdmitted(Exception):
-    """Somebody is who `method` proved, and may not come in: the text says why, to them too."""
+    """Somebody is who `method` proved, and may not come in: the text says why, to them too.
+    `whom` is what the other system calls them."""
 
-    def __init__(self, detail: str, method: str, user: UserRecord | None = None) -> None:
+    def __init__(
+        self, detail: str, method: str, user: UserRecord | None = None, whom: str = ""
+    ) -> None:
         super().__init__(detail)
         self.method = method
         self.user = user
+        self.whom = whom
 
 
 class Elsewhere(Protocol):

@@ -383,12 +383,13 @@ class UserService:
         try:
             user, method = await self._proved(name, credentials.password, address)
         except Unproved as error:
-            await self.note_failure(error.user, str(error), address)
+            await self.note_failure(error.user, str(error), address, error.whom)
             if self._elsewhere is not None:
                 await asyncio.sleep((began - monotonic()) % _BEAT_S)
             raise Unauthorized(_WRONG, code="login_failed") from None
         except NotAdmitted as error:
-            await self.note_failure(error.user, f"{error.method}: {error}", address)
+            why = f"{error.method}: {error}"
+            await self.note_failure(error.user, why, address, error.whom)
             raise Forbidden(str(error), code="sso_refused") from None
         except Unavailable:
             await self._take_back(address, account)
@@ -674,10 +675,17 @@ class UserService:
         except (RedisError, TimeoutError):
             logger.warning("an attempt to log in that came to nothing stays counted: no Redis")
 
-    async def note_failure(self, user: UserRecord | None, why: str, address: str) -> None:
-        """Write down that somebody was not let in, where it pushes out nothing that was done."""
+    async def note_failure(
+        self, user: UserRecord | None, why: str, address: str, whom: str = ""
+    ) -> None:
+        """Write down that somebody was not let in, where it pushes out nothing that was done.
+
+        The entry names them by `user`, else by `whom`, which another system calls them. What was
+        typed as an address is never given for it: it may be a password.
+        """
         author = Author("anonymous", address, f"login failed: {why}")
-        await self._refusals.write(author, () if user is None else (f"user:{user.id}",))
+        target = f"person:{whom}" if user is None else f"user:{user.id}"
+        await self._refusals.write(author, () if target == "person:" else (target,))
 
     def check_can_begin(self) -> None:
         """Raise Unavailable unless sessions can be begun."""

@@ -39,6 +39,7 @@ def test_all_actions_of_the_code_are_known_and_documented() -> None:
         ("target", "flag:team/check.out"),
         ("target", "factor:totp"),
         ("target", "session:1"),
+        ("target", "person:bob@example.com"),
     ],
 )
 def test_what_an_entry_can_have_is_asked_for(name: str, text: str) -> None:

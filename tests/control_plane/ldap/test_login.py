@@ -161,6 +161,27 @@ async def test_who_has_no_group_is_not_made(api: Api) -> None:
     assert await users(api) == []
 
 
+async def test_who_was_refused_is_found_by_what_ldap_calls_them(api: Api, slapd: Slapd) -> None:
+    """Their address, else their name; nothing of what was typed."""
+    await ldap(api, "bob")
+    await ldap(api, "bob", "wrong")
+    path = "/api/v1/audit?project=~refused&target=person:bob@example.com"
+    found = [each["reason"] for each in (await api.ask("GET", path)).json["items"]]
+    none = "login failed: ldap: none of your groups has a role here"
+    assert found == ["login failed: ldap: wrong password", none]
+    slapd.change(ADA_DN, mail=[])
+    try:
+        await ldap(api)
+    finally:
+        slapd.change(ADA_DN, mail=["ada@example.com"])
+    newest = (await audited(api, "session.refuse"))[0]
+    assert (newest["targets"], "no address" in newest["reason"]) == (["person:Ada"], True)
+    await ldap(api, "correct horse battery typed here", "")
+    newest = (await audited(api, "session.refuse"))[0]
+    assert newest["targets"] == []
+    assert "horse" not in str(newest)
+
+
 async def test_an_address_and_a_name_are_followed(api: Api, slapd: Slapd) -> None:
     """People marry; their id stays."""
     await ldap(api)

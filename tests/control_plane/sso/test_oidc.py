@@ -158,6 +158,8 @@ async def test_who_has_no_group_is_nobody(api: Api, provider: FakeProvider) -> N
     for groups in (None, [], ["no"], "no", {"flag-admins": True}, [["all"]], 7):
         provider.claims |= {"groups": groups}
         assert await refused(api, 403, "sso_refused"), groups
+        entry = (await audited(api, "session.refuse"))[0]
+        assert entry["targets"] == [f"person:{ADA}"], "they proved it, and somebody will ask"
     assert await people(api) == []
 
 
