@@ -15,7 +15,7 @@ import asyncio
 import os
 import sys
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import aiohttp
@@ -25,11 +25,12 @@ from yarl import URL
 from proxy.api_token import api_token
 from proxy.commands import print_out, printable
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
+from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
 from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
+from proxy.sync.client import retry_after_s
 
 __all__ = ["COMMAND"]
 
-_DEFAULT_URL = "http://localhost:8000"
 _ASK_S = 1.0
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
@@ -60,7 +61,14 @@ class _Unusable(Exception):
 
 
 class _Unanswered(Exception):
-    """The control plane did not answer, or not now; waiting goes on."""
+    """The control plane did not answer, or not now; waiting goes on.
+
+    `after_s` is how long it asked not to be asked again.
+    """
+
+    def __init__(self, text: str, after_s: float | None = None) -> None:
+        super().__init__(text)
+        self.after_s = after_s or 0.0
 
 
 class _Target(NamedTuple):
@@ -104,17 +112,17 @@ class _Command:
             "--format", choices=("text", "json"), default="text", help="json is the answer [text]"
         )
         parser.add_argument(
-            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {DEFAULT_URL}]"
         )
         add_token_file(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         """Ask, perhaps again and again, tell what there is, and return the exit status."""
         try:
-            url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
+            url = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
             asking = _Asking(url, api_token(args.token_file), args)
             fleet, lacking = asyncio.run(asking.until_served(args.wait_for, args.timeout))
-        except (_Unusable, _Unanswered, BadTokenError) as error:
+        except (_Unusable, _Unanswered, BadTokenError, BadUrlError) as error:
             _say(str(error))
             return 2
         json = args.format == "json"
@@ -151,17 +159,27 @@ class _Asking:
         Raises:
             _Unusable: the control plane refuses to answer.
             _Unanswered: it did not answer at all, until the end.
+
+        What it answered last stands for what it does not answer at the end.
         """
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
         until_s = time.monotonic() + timeout_s
         target: _Target | None = None
+        known: tuple[Fleet, str] | None = None
         async with aiohttp.ClientSession(timeout=timeout, headers=self._headers) as session:
             while True:
+                pause_s = _ASK_S
                 try:
                     fleet = await self._ask(session)
-                except _Unanswered:
-                    if wanted is None or time.monotonic() >= until_s:
+                except _Unanswered as error:
+                    if wanted is None:
                         raise
+                    if time.monotonic() >= until_s:
+                        if known is None:
+                            raise
+                        return known[0], f"{known[1]}; since then {error}"
+                    pause_s = max(_ASK_S, error.after_s)
+                    self._tell(str(error))
                 else:
                     if wanted is None:
                         return fleet, ""
@@ -172,17 +190,18 @@ class _Asking:
                     lacking = _lacking(fleet, target, self._missing_after_s)
                     if not lacking or time.monotonic() >= until_s:
                         return fleet, lacking
+                    known = fleet, lacking
                     self._tell(lacking, fleet.missing_after_ms)
-                await asyncio.sleep(min(_ASK_S, max(0.0, until_s - time.monotonic())))
+                await asyncio.sleep(min(pause_s, max(0.0, until_s - time.monotonic())))
 
-    def _tell(self, lacking: str, missing_after_ms: int) -> None:
+    def _tell(self, lacking: str, missing_after_ms: int | None = None) -> None:
         """Say now and then what is waited for, and once how long at most for one that is dead."""
         now_s = time.monotonic()
         if now_s < self._say_at_s:
             return
         self._say_at_s = now_s + _AGAIN_S
         _say(f"waiting: {lacking}")
-        if not self._has_said:
+        if missing_after_ms is not None and not self._has_said:
             self._has_said = True
             silence = f"{missing_after_ms / 1000:g} s of silence"
             _say(f"one that was killed is missing after {silence}; --missing-after waits for less")
@@ -195,13 +214,15 @@ class _Asking:
                     body += piece
                     if len(body) > _MAX_ANSWER_BYTES:
                         raise _Unusable(f"{self._url}: more than {_MAX_ANSWER_BYTES} bytes")
-                status = response.status
+                status, later = response.status, response.headers.get("Retry-After")
         except TimeoutError:
             raise _Unanswered(f"{self._url}: no answer within {_TIMEOUT_S:g} s") from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise _Unanswered(f"{self._url}: {str(error) or type(error).__name__}") from None
+            raise _Unanswered(f"{self._url.origin()}: {unreached(error)}") from None
         if status >= 500 or status == 429:
-            raise _Unanswered(f"{self._url.origin()} answers {status}: {_detail(body)}")
+            said = f"{_detail(body)}{later_hint(later)}"
+            after_s = retry_after_s(later, datetime.now(UTC))
+            raise _Unanswered(f"{self._url.origin()} answers {status}: {said}", after_s)
         if status != 200:
             raise _Unusable(
                 f"{self._url.origin()} answers {status}: {_detail(body)}{token_hint(status)}"
@@ -365,14 +386,3 @@ def _seconds(text: str) -> float:
     if not 0 <= value <= 86_400:
         raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds, 86400 at most")
     return value
-
-
-def _url(text: str) -> str:
-    try:
-        url = URL(text)
-        usable = url.scheme in ("http", "https") and bool(url.host) and url.user is None
-    except ValueError:
-        usable = False
-    if not usable or url.query_string or url.fragment or url.password is not None:
-        raise _Unusable(f"--url: a URL such as {_DEFAULT_URL}, without user, query and fragment")
-    return text.rstrip("/")

@@ -24,6 +24,7 @@ import msgspec
 from proxy.api_token import api_token
 from proxy.commands import print_out, printable
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
+from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
 from proxy.contract.confidential import without_secrets
 from proxy.contract.problems import Problem
 from proxy.file_documents import FileDocument, UnreadableFile, read_file_document
@@ -32,7 +33,6 @@ __all__ = ["COMMAND"]
 
 SYSTEMS = ("flagd", "unleash", "growthbook", "launchdarkly", "goff", "native")
 
-_URL = "http://localhost:8000"
 _MAX_BYTES = 32 * 1024 * 1024
 _MAX_ANSWER_BYTES = 256 * 1024 * 1024
 _TIMEOUT_S = 120.0
@@ -79,7 +79,7 @@ class _Command:
         )
         parser.add_argument("--format", choices=("text", "json"), default="text", help="[text]")
         parser.add_argument(
-            "--url", help=f"the control plane; MATRIXFLAG_URL in the environment [{_URL}]"
+            "--url", help=f"the control plane; MATRIXFLAG_URL in the environment [{DEFAULT_URL}]"
         )
         add_token_file(parser)
 
@@ -101,7 +101,7 @@ class _Command:
             if flaws:
                 body["flaws"] = msgspec.to_builtins(flaws)
             status, answer = _ask(args, body, document)
-        except (_Unusable, UnreadableFile, BadTokenError) as error:
+        except (_Unusable, UnreadableFile, BadTokenError, BadUrlError) as error:
             sys.stderr.write(printable(f"matrixflag import: {error}\n"))
             return 2
         if status == 422:
@@ -182,10 +182,9 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
 
     Raises:
         _Unusable: for any other answer, or none.
+        BadTokenError, BadUrlError: what is given cannot be used.
     """
-    base = (args.url or os.environ.get("MATRIXFLAG_URL") or _URL).rstrip("/")
-    if urllib.parse.urlsplit(base).scheme not in ("http", "https"):
-        raise _Unusable(f"--url: {base!r} is no http:// or https:// address")
+    base = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
     query: dict[str, str] = {"project": args.project}
     query |= {} if args.environment is None else {"environment": args.environment}
     query |= {"dry_run": "true"} if args.dry_run else {}
@@ -215,10 +214,13 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
         if not isinstance(answer, dict) or "code" not in answer:
             why = "no control plane answers like that; a sidecar takes no imports"
             raise _Unusable(f"{base} answers {error.code} {error.reason}: {why}") from None
-        said = f"{answer.get('detail')}{token_hint(error.code)}"
+        hint = f"{token_hint(error.code)}{later_hint(error.headers.get('Retry-After'))}"
+        said = f"{answer.get('detail')}{hint}"
         raise _Unusable(f"{base} answers {error.code}: {said}") from None
     except urllib.error.URLError as error:
-        raise _Unusable(f"{base} cannot be reached: {error.reason}") from None
+        given = error.reason
+        why = unreached(given) if isinstance(given, BaseException) else given
+        raise _Unusable(f"{base} cannot be reached: {why}") from None
     except TimeoutError:
         raise _Unusable(f"{base} did not answer within {_TIMEOUT_S:g} s{_perhaps(args)}") from None
     except KeyboardInterrupt:

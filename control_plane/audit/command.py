@@ -29,6 +29,7 @@ from control_plane.api_token import api_token
 from control_plane.audit.chain import GENESIS, Break, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.export import Beginning, NotAnAuditLog, read_lines
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
+from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
 from proxy.contract.signing_keys import VERIFY_PREFIX, split_keys
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMAND"]
 
-_DEFAULT_URL = "http://localhost:8000"
 _TIMEOUT_S = 60.0
 _MAX_BYTES = 1024 * 1024 * 1024
 
@@ -61,7 +61,7 @@ class _Command:
         )
         parser.add_argument("--project", metavar="KEY", help="the project [the default one]")
         parser.add_argument(
-            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {DEFAULT_URL}]"
         )
         add_token_file(parser)
         parser.add_argument(
@@ -88,7 +88,7 @@ class _Command:
             where = "" if args.file is None else f"{args.file}: "
             sys.stderr.write(f"matrixflag audit: {where}{error}\n")
             return 2
-        except (_Unusable, BadTokenError) as error:
+        except (_Unusable, BadTokenError, BadUrlError) as error:
             sys.stderr.write(f"matrixflag audit: {error}\n")
             return 2
         except ValueError as error:
@@ -259,13 +259,13 @@ def _lines(args: argparse.Namespace) -> list[bytes]:
 
 
 async def _fetch(args: argparse.Namespace) -> bytes:
-    text = args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL
+    base = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
     query = {} if args.project is None else {"project": args.project}
     token = api_token(args.token_file)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=_TIMEOUT_S)
     try:
-        url = (URL(text) / "api/v1/audit/export").with_query(query)
+        url = URL(f"{base}/api/v1/audit/export").with_query(query)
         async with (
             aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
             session.get(url, allow_redirects=False) as response,
@@ -276,11 +276,14 @@ async def _fetch(args: argparse.Namespace) -> bytes:
                 if len(data) > _MAX_BYTES:
                     raise _Unusable(f"{url.origin()}: more than {_MAX_BYTES} bytes")
             if response.status != 200:
-                said = f"answers {response.status}: {_detail(data)}{token_hint(response.status)}"
-                raise _Unusable(f"{url.origin()} {said}")
+                later = later_hint(response.headers.get("Retry-After"))
+                said = f"answers {response.status}: {_detail(data)}"
+                raise _Unusable(f"{url.origin()} {said}{token_hint(response.status)}{later}")
             return bytes(data)
+    except TimeoutError:
+        raise _Unusable(f"{base}: no answer in time") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise _Unusable(f"{text}: {str(error) or type(error).__name__}") from None
+        raise _Unusable(f"{base}: {unreached(error)}") from None
 
 
 class _Problem(msgspec.Struct):

@@ -24,10 +24,10 @@ from control_plane.api_token import api_token
 from control_plane.users.model import UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
+from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
 
 __all__ = ["COMMAND"]
 
-_DEFAULT_URL = "http://localhost:8000"
 _TOKEN = "the control plane's ADMIN_TOKEN, or the access token of an administrator"  # noqa: S105 - a sentence
 _TIMEOUT = aiohttp.ClientTimeout(total=30)
 
@@ -56,7 +56,7 @@ class _Command:
             help="holds the password, - for stdin [asked for at the terminal]",
         )
         parser.add_argument(
-            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {DEFAULT_URL}]"
         )
         add_token_file(parser, _TOKEN)
 
@@ -64,12 +64,12 @@ class _Command:
         """Ask for what is missing, make the person, say so."""
         try:
             document = _administrator(args.email, args.name, _password(args.password_file))
-            url = args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL
+            url = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
             asyncio.run(_create(url, api_token(args.token_file), document))
         except _Refused as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 1
-        except (_Unusable, BadTokenError) as error:
+        except (_Unusable, BadTokenError, BadUrlError) as error:
             sys.stderr.write(f"matrixflag admin: {error}\n")
             return 2
         sys.stdout.write(f"{document.email} is an administrator of all projects\n")
@@ -111,24 +111,27 @@ class _Problem(msgspec.Struct):
     code: str = ""
 
 
-async def _create(text: str, token: str, document: UserInput) -> None:
+async def _create(base: str, token: str, document: UserInput) -> None:
     headers = {"Content-Type": "application/json"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
     try:
-        url = URL(text) / "api/v1/users"
+        url = URL(f"{base}/api/v1/users")
         async with (
             aiohttp.ClientSession(timeout=_TIMEOUT, headers=headers) as session,
             session.post(url, data=msgspec.json.encode(document), allow_redirects=False) as reply,
         ):
             body = await reply.content.read(65_536)
-            status = reply.status
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-        raise _Unusable(f"{text}: {str(error) or 'no answer in time'}") from None
+            status, later = reply.status, reply.headers.get("Retry-After")
+    except TimeoutError:
+        raise _Unusable(f"{base}: no answer in time") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _Unusable(f"{base}: {unreached(error)}") from None
     if status == 201:
         return
     try:
         problem = msgspec.json.decode(body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeError):
         problem = _Problem("no control plane answers like that")
-    raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{token_hint(status, _TOKEN)}")
+    hint = f"{token_hint(status, _TOKEN)}{later_hint(later)}"
+    raise _Refused(f"{url.origin()} answers {status}: {problem.detail}{hint}")

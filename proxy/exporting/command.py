@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from yarl import URL
 
 from proxy.api_token import api_token
 from proxy.commands import printable
 from proxy.contract.api_token import BadTokenError, add_token_file
+from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url
 from proxy.contract.authoring import project, project_segment
 from proxy.contract.definitions import Flag, Segment
 from proxy.exporting.flagd import Remark, to_flagd
@@ -27,7 +27,6 @@ from proxy.exporting.reading import Definitions, NotRead, read_project
 
 __all__ = ["COMMAND"]
 
-_DEFAULT_URL = "http://localhost:8000"
 _DEFAULT_ENVIRONMENT = "production"
 _SHOWN_ONLY = ("value", "enabled", "version", "created_at", "updated_at")
 """Members of a read that say nothing which the rest does not, or that only the API knows."""
@@ -59,7 +58,7 @@ class _Command:
             "--output", metavar="FILE", type=Path, help="the file to write [stdout]"
         )
         parser.add_argument(
-            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {_DEFAULT_URL}]"
+            "--url", metavar="URL", help=f"the control plane [MATRIXFLAG_URL, {DEFAULT_URL}]"
         )
         add_token_file(parser)
         parser.add_argument(
@@ -73,12 +72,12 @@ class _Command:
         """Read, write, tell what is to be known, and return the exit status."""
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         try:
-            url = _url(args.url or os.environ.get("MATRIXFLAG_URL") or _DEFAULT_URL)
+            url = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
             token = api_token(args.token_file)
             found = asyncio.run(read_project(url, token, args.project))
             document, remarks = _document(found, args.system, args.environment)
             _write(document, args.output)
-        except (_Unusable, NotRead, BadTokenError) as error:
+        except (_Unusable, NotRead, BadTokenError, BadUrlError) as error:
             sys.stderr.write(printable(f"matrixflag export: {error}\n"))
             return 2
         _tell(remarks, args.format)
@@ -86,17 +85,6 @@ class _Command:
 
 
 COMMAND = _Command()
-
-
-def _url(text: str) -> str:
-    try:
-        url = URL(text)
-        usable = url.scheme in ("http", "https") and bool(url.host) and url.user is None
-    except ValueError:
-        usable = False
-    if not usable or url.query_string or url.fragment or url.password is not None:
-        raise _Unusable(f"--url: a URL such as {_DEFAULT_URL}, without user, query and fragment")
-    return text.rstrip("/")
 
 
 def _document(

@@ -14,6 +14,7 @@ import aiohttp
 from yarl import URL
 
 from proxy.contract.api_token import token_hint
+from proxy.contract.asking import later_hint, unreached
 
 __all__ = ["Definitions", "NotRead", "read_project"]
 
@@ -91,13 +92,14 @@ async def _get(session: aiohttp.ClientSession, url: URL) -> Any:
                 data += piece
                 if len(data) > _MAX_ANSWER_BYTES:
                     raise NotRead(f"{url}: more than {_MAX_ANSWER_BYTES} bytes")
-            status = response.status
+            status, later = response.status, response.headers.get("Retry-After")
     except TimeoutError:
         raise NotRead(f"{url}: no answer within {_TIMEOUT_S:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NotRead(f"{url}: {str(error) or type(error).__name__}") from None
+        raise NotRead(f"{url.origin()}: {unreached(error)}") from None
     if status != 200:
-        raise NotRead(f"{url.origin()} answers {status}: {_detail(data)}{token_hint(status)}")
+        hint = f"{token_hint(status)}{later_hint(later)}"
+        raise NotRead(f"{url.origin()} answers {status}: {_detail(data)}{hint}")
     try:
         return json.loads(data)
     except (ValueError, RecursionError):

@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from control_plane.keys import FLEET, REPLICA, SYNC
 from proxy.cli import main
@@ -236,6 +240,76 @@ async def test_a_control_plane_that_is_away_is_waited_for(
     arguments = ("--url", "http://127.0.0.1:1", "--wait-for", "current", "--timeout", "0.2")
     assert await fleet(*arguments) == 2
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+@asynccontextmanager
+async def in_front(
+    api: Api, *refusals: web.Response | None
+) -> AsyncIterator[tuple[str, list[float]]]:
+    """Run what answers with refusals first, None for the API's answer, and the API's then.
+
+    Gives its address, and when it was asked.
+    """
+    asked: list[float] = []
+    left = list(refusals)
+
+    async def answer(request: web.Request) -> web.Response:
+        asked.append(time.monotonic())
+        refusal = left.pop(0) if left else None
+        if refusal is not None:
+            return refusal
+        reply = await api.ask("GET", request.path_qs)
+        return web.Response(status=reply.status, body=reply.body, content_type="application/json")
+
+    server = web.Server(answer)
+    runner = web.ServerRunner(server)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield "http://{}:{}".format(*runner.addresses[0][:2]), asked
+    finally:
+        await runner.cleanup()
+
+
+def refusal(status: int, retry_after: str) -> web.Response:
+    """Answer as the API does when it is asked too often, or cannot answer now."""
+    body = {"code": "rate_limited", "detail": "too many"}
+    return web.json_response(body, status=status, headers={"Retry-After": retry_after})
+
+
+@pytest.mark.parametrize("status", [429, 503])
+async def test_a_refusal_for_now_is_waited_out_for_as_long_as_it_says(
+    control_plane: Api, status: int
+) -> None:
+    """And the answer after it counts, with time left."""
+    serve(control_plane, "a")
+    async with in_front(control_plane, refusal(status, "2")) as (url, asked):
+        assert await fleet("--url", url, "--wait-for", "current", "--timeout", "60") == 0
+    assert len(asked) == 2
+    assert asked[1] - asked[0] >= 2
+
+
+def _refusals() -> list[web.Response]:
+    return [refusal(429, "99") for _ in range(9)]
+
+
+async def test_a_refusal_at_the_end_does_not_undo_what_was_known(
+    control_plane: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not all in time, status 1, and both are told; where nothing was ever known it is 2."""
+    serve(control_plane, "a")
+    await put_flag(control_plane.app[REPLICA], "f")
+    arguments = ("--wait-for", "current", "--timeout", "1")
+    async with in_front(control_plane, None, *_refusals()) as (url, asked):
+        assert await fleet("--url", url, *arguments) == 1
+    told = capsys.readouterr().err
+    assert "1 of 1 sidecars do not serve revision" in told
+    assert "since then" in told
+    assert "answers 429: too many; try again in 99 s" in told
+    assert len(asked) <= 3
+    async with in_front(control_plane, *_refusals()) as (url, asked):
+        assert await fleet("--url", url, *arguments) == 2
+    assert len(asked) == 2  # at once, and at the end
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ async def test_flagd_with_a_report(
         (("--token-file", "a b"), "--token-file"),
         (("--token-file", ""), "there is no token in it"),
         (("--url", "http://127.0.0.1:1"), "127.0.0.1:1"),
-        (("--url", "http://u:p@127.0.0.1:1"), "--url: "),
-        (("--url", "localhost:8000"), "--url: "),
+        (("--url", "http://u:p@127.0.0.1:1"), "--url or MATRIXFLAG_URL: "),
+        (("--url", "localhost:8000"), "--url or MATRIXFLAG_URL: "),
         (("--output", "/no/such/folder/file"), "No such file"),
     ],
 )
