@@ -214,7 +214,8 @@ ROUTES = (
         example={"challenge": "mf_challenge_0123456789abcdef.xxxx", "code": "123456"},
         responses={200: Added},
         description="With the first second factor come ten recovery codes, shown this once, and "
-        "all other sessions end.",
+        "all other sessions end. The code is used by this: a login takes the next one, which the "
+        "app shows at `next_code_at`.",
     ),
     Route(
         method="DELETE",

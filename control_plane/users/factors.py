@@ -16,7 +16,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -63,6 +63,7 @@ from control_plane.users.sealing import Sealer
 from control_plane.users.service import UserService, rfc3339, stamp_of, utc_now
 from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.totp import (
+    STEP_S,
     new_recovery_codes,
     new_secret,
     picture,
@@ -85,6 +86,12 @@ MAX_PASSKEYS = 20
 _FRESH = timedelta(minutes=10)
 _MAX_NAME_CHARS = 100
 _RESEALED_AT_ONCE = 100
+_HINTS = {
+    "code": "each code works once, also the one that set the app up: wait for the next one, and "
+    "check the clock of the device",
+    "recovery_code": "each recovery code works once, and new ones end the old: take another",
+}
+"""What to look at when it is refused, by what was sent: the reason is for the audit log alone."""
 
 
 class _Proof(NamedTuple):
@@ -156,7 +163,7 @@ class FactorService:
             proof = await self._proof(user, document, challenge)
         if user is None or proof is None:
             await self._users.note_failure(user, f"wrong_{_kind(document)}", address)
-            raise _wrong()
+            raise _wrong(_kind(document))
         if not await self._counted(self._store.spend_challenge(challenge.id)):
             raise _over()
         methods = (proof.method,) if alone else (challenge.method, proof.method)
@@ -222,7 +229,7 @@ class FactorService:
             proof = await self._proof(record, document, challenge)
         if proof is None:
             await self._users.note_failure(record, f"wrong_{_kind(document)}", author.address)
-            raise _wrong()
+            raise _wrong(_kind(document))
         if challenge is not None and not await self._counted(
             self._store.spend_challenge(challenge.id)
         ):
@@ -269,7 +276,7 @@ class FactorService:
         now = self._now()
         step = step_of(challenge.secret, document.code, now.timestamp(), 0)
         if step is None:
-            raise _wrong()
+            raise _wrong("code")
         if not await self._counted(self._store.spend_challenge(challenge.id)):
             raise _over()
         sealed = self._sealer.seal(challenge.secret.encode(), "totp", user)
@@ -280,7 +287,9 @@ class FactorService:
                 raise _has_totp()
             return self._users.changed(old, totp=totp)
 
-        return await self._add(user, session, "totp", "factor:totp", added, author)
+        made = await self._add(user, session, "totp", "factor:totp", added, author)
+        following = datetime.fromtimestamp((step + 1) * STEP_S, UTC)
+        return msgspec.structs.replace(made, next_code_at=rfc3339(following))
 
     async def begin_passkey(self, user: str, session: str) -> PasskeyChallenge:
         """Return what a browser is asked for to make a passkey.
@@ -311,7 +320,7 @@ class FactorService:
         at = rfc3339(self._now())
         made = await self._passkeys.register(document.passkey, challenge.nonce, document.name, at)
         if made is None:
-            raise _wrong()
+            raise _wrong("passkey")
 
         def added(old: UserRecord) -> UserRecord:
             _check_room(old)
@@ -436,7 +445,7 @@ class FactorService:
 
         def use(now: UserRecord) -> UserRecord:
             if now.password != user.password:
-                raise _wrong()
+                raise _wrong("password")
             return now
 
         return _Proof("password", use)
@@ -463,7 +472,7 @@ class FactorService:
 
         def use(now: UserRecord) -> UserRecord:
             if now.totp is None or now.totp.created_at != totp.created_at or now.totp.used >= step:
-                raise _wrong()  # used at another replica in this very moment, or removed
+                raise _wrong("code")  # used at another replica just now, or removed
             return msgspec.structs.replace(now, totp=msgspec.structs.replace(now.totp, used=step))
 
         return _Proof("totp", use)
@@ -483,7 +492,7 @@ class FactorService:
         def use(now: UserRecord) -> UserRecord:
             there = next((p for p in now.passkeys if p.id == passkey.id), None)
             if there is None or (there.count and there.count >= count):
-                raise _wrong()
+                raise _wrong("passkey")
             newer = msgspec.structs.replace(there, count=count, last_used_at=at)
             return msgspec.structs.replace(now, passkeys=_with(now, newer))
 
@@ -579,7 +588,7 @@ def _recovery_proof(user: UserRecord, code: str) -> _Proof | None:
 
     def use(now: UserRecord) -> UserRecord:
         if presented not in now.recovery:
-            raise _wrong()
+            raise _wrong("recovery_code")
         left = tuple(each for each in now.recovery if each != presented)
         return msgspec.structs.replace(now, recovery=left)
 
@@ -648,8 +657,12 @@ def _over() -> Unauthorized:
     )
 
 
-def _wrong() -> Unauthorized:
-    return Unauthorized("this does not prove who you are", code="factor_failed")
+def _wrong(kind: str) -> Unauthorized:
+    """Return that something proves nothing: of a kind the same, whatever is wrong with it."""
+    detail = "this does not prove who you are"
+    if hint := _HINTS.get(kind):
+        detail = f"{detail}; {hint}"
+    return Unauthorized(detail, code="factor_failed")
 
 
 def _has_totp() -> Conflict:

@@ -136,10 +136,15 @@ class PasskeyPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Added(msgspec.Struct, frozen=True):
-    """What was set up. `recovery_codes` are new ones, shown this once, with the first factor."""
+    """What was set up. `recovery_codes` are new ones, shown this once, with the first factor.
+
+    `next_code_at` is when the app shows a code that can be logged in with: the one that set it up
+    is used. Null for passkeys.
+    """
 
     factor: str
     recovery_codes: list[str] | None
+    next_code_at: str | None = None
 
 
 class RecoveryCodes(msgspec.Struct, frozen=True):

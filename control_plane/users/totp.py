@@ -12,6 +12,7 @@ from hashlib import sha256
 
 __all__ = [
     "RECOVERY_CODES",
+    "STEP_S",
     "new_recovery_codes",
     "new_secret",
     "picture",
@@ -21,6 +22,7 @@ __all__ = [
 ]
 
 STEP_S = 30
+"""How long an app shows a code."""
 RECOVERY_CODES = 10
 ISSUER = "Matrix Flag"
 _SECRET_BYTES = 20  # RFC 4226 recommends 160 bits

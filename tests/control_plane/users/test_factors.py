@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
+from datetime import datetime
 from typing import Any
 
 import jwt
@@ -155,6 +156,39 @@ async def test_a_recovery_code_is_good_once(api: Api, ada: Totp) -> None:
     assert shown["recovery_codes_left"] == 9
     again = await verify(api, await challenge(api), recovery_code=ada.recovery[3])
     assert code_of(again) == (401, "factor_failed")
+
+
+async def test_who_is_refused_is_told_what_to_look_at_and_not_what_was_wrong(
+    api: Api, ada: Totp
+) -> None:
+    """Wrong, replayed, or that of the setting up: the same words."""
+    replayed, spent = ada.code(), ada.recovery[0]
+    assert (await verify(api, await challenge(api), code=replayed)).status == 200
+    assert (await verify(api, await challenge(api), recovery_code=spent)).status == 200
+    one = await challenge(api)
+    codes = [await verify(api, one, code=each) for each in (ada.used, replayed, "no")]
+    assert {code_of(reply) for reply in codes} == {(401, "factor_failed")}
+    (said,) = {reply.json["detail"] for reply in codes}
+    assert "each code works once, also the one that set the app up" in said
+    assert "check the clock of the device" in said
+    two = await challenge(api)
+    recovery = [await verify(api, two, recovery_code=each) for each in (spent, "no")]
+    (said,) = {reply.json["detail"] for reply in recovery}
+    assert "each recovery code works once" in said
+
+
+async def test_setting_an_app_up_says_when_it_shows_the_next_code(api: Api) -> None:
+    """Whoever types the same one again would be refused."""
+    token = (await logged_in(api))["access_token"]
+    begun = (await api.ask("POST", TOTP_PATH, token=token)).json
+    app = pyotp.TOTP(begun["secret"])
+    body = {"challenge": begun["challenge"], "code": app.now()}
+    done = (await api.ask("POST", f"{TOTP_PATH}/confirm", token=token, json=body)).json
+    at = datetime.fromisoformat(done["next_code_at"])
+    assert at.timestamp() % 30 == 0
+    one = await challenge(api)
+    assert code_of(await verify(api, one, code=body["code"])) == (401, "factor_failed")
+    assert (await verify(api, one, code=app.at(at))).status == 200
 
 
 @pytest.mark.parametrize(
