@@ -17,7 +17,9 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import aiohttp
+import msgspec
 
+from proxy.contract.asking import unreached
 from proxy.contract.snapshot import SnapshotHeader
 from proxy.contract.sync import (
     BLOBS_PATH,
@@ -42,6 +44,14 @@ _MAX_RETRY_AFTER_S = 600.0
 _OWN_KINDS = frozenset({401, 403, 404, 410, 429, 501})  # the others are counted by their hundred
 _MAX_DIGITS = 18
 _MAX_ID_CHARS = 200
+_MAX_REASON_CHARS = 200
+_MAX_PROBLEM_BYTES = 16_384
+_PROBLEM_S = 2.0
+"""The reason of a refusal follows its head at once; the refusal itself is known without it."""
+
+
+class _Problem(msgspec.Struct):
+    detail: str = ""
 
 
 class Fetched(NamedTuple):
@@ -95,7 +105,7 @@ class ControlPlaneClient:
                     # leaving the stack closes a connection whose answer has not ended
                     response = await stack.enter_async_context(opening)
                 if response.status != 200:
-                    raise _http_error(response)
+                    raise await _http_error(response)
                 if response.content_type != "text/event-stream":
                     raise SyncError("protocol", f"a stream of type {response.content_type!r}")
                 yield response.content
@@ -133,7 +143,7 @@ class ControlPlaneClient:
                 if response.status == 304 and conditional:
                     return Fetched(None, age_ms)
                 if response.status != 200:
-                    raise _http_error(response)
+                    raise await _http_error(response)
                 body = await _body(response, settings.max_snapshot_bytes)
                 return Fetched(body, age_ms + round((time.monotonic() - said_at) * 1000))
 
@@ -161,7 +171,7 @@ class ControlPlaneClient:
                 allow_redirects=False,
             ) as response:
                 if response.status != 200:
-                    raise _http_error(response)
+                    raise await _http_error(response)
                 return await _body(response, max_bytes)
 
     def _headers(self, held: SnapshotHeader | None) -> dict[str, str]:
@@ -213,15 +223,38 @@ def _fits_header(value: str) -> bool:
     return 0 < len(value) <= _MAX_ID_CHARS and value.isascii() and value.isprintable()
 
 
-def _http_error(response: aiohttp.ClientResponse) -> SyncError:
-    """Return the error that an answer other than the wanted one is."""
+async def _http_error(response: aiohttp.ClientResponse) -> SyncError:
+    """Return the error that an answer other than the wanted one is, and why as it says itself."""
     status = response.status
     if 200 <= status < 300 or status == 304:
         kind = "protocol"
     else:
         kind = f"http_{status}" if status in _OWN_KINDS else f"http_{status // 100}xx"
     wait_s = retry_after_s(response.headers.get("Retry-After"), datetime.now(UTC))
-    return SyncError(kind, f"{response.url.path} answered {status}", wait_s)
+    why = await _problem(response)
+    return SyncError(kind, f"{response.url.path} answered {status}{why}", wait_s)
+
+
+async def _problem(response: aiohttp.ClientResponse) -> str:
+    """Return what a control plane says of a refusal, after a colon; empty when it says nothing.
+
+    Only of what is declared as a problem: a page of somebody in between is no reason. A reason is
+    short, and not waited for long.
+    """
+    if response.content_type != "application/problem+json":
+        return ""
+    body = b""
+    try:
+        async with asyncio.timeout(_PROBLEM_S):
+            while len(body) <= _MAX_PROBLEM_BYTES and (piece := await response.content.readany()):
+                body += piece
+        detail = msgspec.json.decode(body[:_MAX_PROBLEM_BYTES], type=_Problem).detail
+    except (TimeoutError, aiohttp.ClientError, OSError):
+        return ""
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return ""
+    line = " ".join("".join(c if c.isprintable() else " " for c in detail).split())
+    return f": {line[:_MAX_REASON_CHARS]}" if line else ""
 
 
 def _milliseconds(value: str | None) -> int:
@@ -249,7 +282,8 @@ def _network_errors() -> Iterator[None]:
     except TimeoutError as error:
         raise SyncError("timeout", "no answer in time") from error
     except aiohttp.ClientConnectorError as error:
-        raise SyncError("connect", str(error)) from error
+        where = f"{error.host}:{error.port}"
+        raise SyncError("connect", f"{where}: {unreached(error)}") from error
     except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
         raise SyncError("closed", f"the connection was cut ({type(error).__name__})") from error
     except aiohttp.ClientError as error:

@@ -13,9 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.sync.client import ControlPlaneClient, retry_after_s
+from proxy.sync.errors import SyncError
 from proxy.sync.settings import SyncSettings
 from tests.proxy.sync.control_plane import KEY, control_plane
+from tests.support.api import Api, api
 from tests.support.snapshots import make_snapshot
+
+__all__ = ["api"]  # a fixture
 
 NOW = datetime(2026, 12, 1, 9, 0, 0, tzinfo=UTC)
 
@@ -104,3 +108,119 @@ async def test_a_path_before_the_api_is_kept() -> None:
         client = ControlPlaneClient(session, settings)
         with pytest.raises(Exception, match="http_404: /flags/api/v1/sync/snapshot"):
             await client.fetch(fake.url + "/flags/", None)
+
+
+class _Answering:
+    """A control plane that answers everything alike."""
+
+    def __init__(self, body: bytes, content_type: str, status: int = 401) -> None:
+        self._body, self._type, self._status = body, content_type, status
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """Answer."""
+        return web.Response(body=self._body, content_type=self._type, status=self._status)
+
+
+_PROBLEM = "application/problem+json"
+
+
+def _settings(url: str) -> SyncSettings:
+    return SyncSettings(control_plane_urls=(url,), key=KEY)
+
+
+async def test_a_real_control_plane_says_why(api: Api) -> None:
+    """Its log and its `/statusz` are where people look first."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(SyncError, match="answered 401: the credential is not known"):
+            await ControlPlaneClient(session, _settings(api.url)).fetch(api.url, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "why"),
+    [
+        (
+            b'{"detail": "the key mf_sidecar_a... has expired"}',
+            _PROBLEM,
+            ": the key mf_sidecar_a...",
+        ),
+        (b'{"detail": "two\\nlines\\u001b[2J"}', _PROBLEM, ": two lines [2J"),
+        (b'{"detail": ""}', _PROBLEM, ""),
+        (b'{"detail": 7}', _PROBLEM, ""),
+        (b"{}", _PROBLEM, ""),
+        (b"[" * 10_000, _PROBLEM, ""),
+        (b"\xff", _PROBLEM, ""),
+        (b'{"detail": "' + b"x" * 50_000 + b'"}', _PROBLEM, ""),
+        (b'{"detail": "a page of somebody else"}', "application/json", ""),
+        (b"<html>", "text/html", ""),
+    ],
+)
+async def test_why_it_was_refused_is_said_when_the_control_plane_says_it(
+    body: bytes, content_type: str, why: str
+) -> None:
+    """In one line that a log can take, of everything that asks."""
+    runner = web.ServerRunner(web.Server(_Answering(body, content_type)))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        async with aiohttp.ClientSession() as session:
+            client = ControlPlaneClient(session, _settings(url))
+            for asked in (client.fetch(url, None), client.fetch_blob(url, "0" * 64, 9)):
+                with pytest.raises(SyncError) as refused:
+                    await asked
+                said = refused.value.detail
+                assert f" answered 401{why}" in said
+                assert why or said.endswith("401")
+                assert said.isprintable()
+            with pytest.raises(SyncError) as refused:
+                async with client.stream(url, None, None):
+                    pass
+            assert f" answered 401{why}" in refused.value.detail
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_reason_is_short() -> None:
+    """200 characters are enough for one."""
+    answer = _Answering(b'{"detail": "' + b"x" * 5_000 + b'"}', _PROBLEM, 403)
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(SyncError) as refused:
+                await ControlPlaneClient(session, _settings(url)).fetch(url, None)
+    finally:
+        await runner.cleanup()
+    assert refused.value.kind == "http_403"
+    assert refused.value.detail.endswith("403: " + "x" * 200)
+
+
+async def test_a_reason_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The refusal is known without it."""
+    monkeypatch.setattr("proxy.sync.client._PROBLEM_S", 0.1)
+    ended = asyncio.Event()
+
+    async def never(request: web.BaseRequest) -> web.StreamResponse:
+        answer = web.StreamResponse(status=401, headers={"Content-Type": _PROBLEM})
+        await answer.prepare(request)
+        await answer.write(b'{"detail": "')
+        await ended.wait()
+        return answer
+
+    runner = web.ServerRunner(web.Server(never))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = "http://{}:{}".format(*runner.addresses[0][:2])
+    try:
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(SyncError) as refused:
+                async with asyncio.timeout(10):
+                    await ControlPlaneClient(session, _settings(url)).fetch(url, None)
+    finally:
+        ended.set()
+        await runner.cleanup()
+    assert refused.value.detail.endswith(" answered 401")
