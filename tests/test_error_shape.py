@@ -58,7 +58,7 @@ async def credential(api: Api, route: Route) -> str:
     if route.permission in (Permission.SYNC, Permission.REPORT):
         return str((await api.make_key("sidecar"))["key"])
     if route.permission is Permission.ACCOUNT:
-        return await api.log_in("ada@example.com", {"role": "viewer"})
+        return await api.log_in("ada@example.com", {"role": "viewer", "project": "*"})
     return ADMIN_TOKEN
 
 

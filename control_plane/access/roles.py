@@ -50,7 +50,7 @@ FOR_PEOPLE = frozenset(
 
 
 class Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A role, and where it is held."""
+    """A role, and where it is held. Over the API it is given as `users.model.RoleInput`."""
 
     role: Role
     project: str = ANYWHERE

@@ -19,9 +19,9 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from control_plane.access.roles import Binding, Role
+from control_plane.access.roles import ANYWHERE, Role
 from control_plane.api_token import api_token
-from control_plane.users.model import UserInput, check_email, plain_email
+from control_plane.users.model import RoleInput, UserInput, check_email, plain_email
 from control_plane.users.policy import check_password
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
@@ -85,7 +85,8 @@ def _administrator(email: str, name: str, password: str) -> UserInput:
     problems = check_email(email, name) + check_password(password, email, name)
     if problems:
         raise _Unusable("; ".join(f"{p.pointer[1:]}: {p.message}" for p in problems))
-    return UserInput(email=email, name=name, roles=[Binding(Role.ADMIN)], password=password)
+    everywhere = RoleInput(Role.ADMIN, ANYWHERE)
+    return UserInput(email=email, name=name, roles=[everywhere], password=password)
 
 
 def _password(path: str | None) -> str:

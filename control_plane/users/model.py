@@ -6,6 +6,7 @@ in a resource. Times are RFC 3339 in UTC.
 
 import re
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -24,6 +25,7 @@ __all__ = [
     "PasskeyRecord",
     "PasswordInput",
     "RefreshInput",
+    "RoleInput",
     "SessionRecord",
     "SessionResource",
     "CookieSession",
@@ -122,12 +124,26 @@ class SessionRecord(msgspec.Struct, frozen=True):
     proved_at: str | None = None
 
 
+class RoleInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A role that is given, and where. What is forgotten must not give the most: `project` is
+    named, or `*` for all; an environment less than all of it is named too.
+    """
+
+    role: Role
+    project: Annotated[str, msgspec.Meta(description='name one, or "*" for all projects')]
+    environment: str = ANYWHERE
+
+    def binding(self) -> Binding:
+        """Return the role as it is held."""
+        return Binding(self.role, self.project, self.environment)
+
+
 class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Somebody new. Without `password` they are invited, and choose one."""
 
     email: str
     name: str = ""
-    roles: list[Binding] = []
+    roles: list[RoleInput] = []
     password: str | UnsetType = UNSET
 
 
@@ -135,7 +151,7 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What of a person is to be another; what is left out stays."""
 
     name: str | UnsetType = UNSET
-    roles: list[Binding] | UnsetType = UNSET
+    roles: list[RoleInput] | UnsetType = UNSET
     disabled: bool | UnsetType = UNSET
 
 
@@ -285,7 +301,7 @@ def check_email(email: str, name: str) -> list[Problem]:
     return problems
 
 
-def check_roles(roles: Iterable[Binding]) -> list[Problem]:
+def check_roles(roles: Iterable[Binding | RoleInput]) -> list[Problem]:
     """Return what is wrong with roles; whether what they name is there is not looked at."""
     problems = []
     count = 0

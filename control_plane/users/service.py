@@ -27,7 +27,7 @@ import msgspec
 from msgspec import UNSET
 
 from control_plane.access.model import Principal
-from control_plane.access.roles import Binding, Role
+from control_plane.access.roles import ANYWHERE, Binding, Role
 from control_plane.audit.model import Author
 from control_plane.documents import Precondition
 from control_plane.errors import (
@@ -47,6 +47,7 @@ from control_plane.users.elsewhere import Elsewhere, NotAdmitted, Unproved
 from control_plane.users.model import (
     Credentials,
     Invited,
+    RoleInput,
     SessionRecord,
     SessionResource,
     Tokens,
@@ -167,7 +168,8 @@ class UserService:
         password = ""
         if document.password is not UNSET:
             problems += check_password(document.password, email, document.name)
-        problems = problems or await self._places.problems(document.roles)
+        roles = [each.binding() for each in document.roles]
+        problems = problems or await self._places.problems(roles)
         if problems:
             raise _invalid(problems)
         self.check_loaded()
@@ -180,7 +182,7 @@ class UserService:
             id=f"u_{secrets.token_hex(8)}",
             email=email,
             name=document.name,
-            roles=tuple(document.roles),
+            roles=_each_once(roles),
             version=1,
             created_at=rfc3339(at),
             updated_at=rfc3339(at),
@@ -233,10 +235,11 @@ class UserService:
         """
         name = "" if document.name is UNSET else document.name
         problems = check_email("a@b", name)
-        if document.roles is not UNSET:
-            problems += check_roles(document.roles)
+        roles = [] if document.roles is UNSET else [each.binding() for each in document.roles]
+        problems += check_roles(roles)
+        if roles:
             held = self.found(user).roles
-            problems = problems or await self._places.problems(document.roles, held)
+            problems = problems or await self._places.problems(roles, held)
         if problems:
             raise _invalid(problems)
         given: dict[str, object] = {
@@ -245,7 +248,7 @@ class UserService:
             if (value := getattr(document, field)) is not UNSET
         }
         if document.roles is not UNSET:
-            given["roles"] = tuple(document.roles)
+            given["roles"] = _each_once(roles)
 
         def build() -> DirectoryChange:
             old = self.found(user)
@@ -276,10 +279,12 @@ class UserService:
             Forbidden: `first_admin_only`, it would be anybody else;
             Conflict: `admin_exists`; and as `create`.
         """
-        if _ADMINISTRATOR not in document.roles or document.password is UNSET:
+        roles = [each.binding() for each in document.roles]
+        if _ADMINISTRATOR not in roles or document.password is UNSET:
             detail = (
                 "the token of ADMIN_TOKEN makes an administrator of all projects who can log in, "
-                'and nobody else: `roles` has to be [{"role": "admin"}], with a `password`'
+                'and nobody else: `roles` has to be [{"role": "admin", "project": "*"}], with a '
+                "`password`"
             )
             raise Forbidden(detail, code="first_admin_only")
 
@@ -301,7 +306,9 @@ class UserService:
             if self._directory.users:
                 raise _SomebodyIsThere
 
-        document = UserInput(email=email, roles=[_ADMINISTRATOR], password=password)
+        document = UserInput(
+            email=email, roles=[RoleInput(Role.ADMIN, ANYWHERE)], password=password
+        )
         try:
             await self.create(document, Author("system", ""), check)
         except _SomebodyIsThere:
@@ -747,6 +754,11 @@ class UserService:
     def is_over(self, session: SessionRecord) -> bool:
         """Return whether a session is past its end."""
         return session.expires_at <= rfc3339(self._now())
+
+
+def _each_once(roles: Iterable[Binding]) -> tuple[Binding, ...]:
+    """Return roles as they are kept: saying one twice gives it once."""
+    return tuple(dict.fromkeys(roles))
 
 
 def _is_admin(user: UserRecord) -> bool:

@@ -61,8 +61,7 @@ def _problems(errors: Iterable[ValidationError]) -> Iterator[Problem]:
 
 
 def _unknown(error: ValidationError) -> Iterator[Problem]:
-    schema: Any = error.schema
-    known = schema.get("properties", {})
+    known = _known(error)
     for name in _instance(error):
         if name not in known:
             message = f"the member {_shown(name)} is unknown"
@@ -76,7 +75,9 @@ def _unknown(error: ValidationError) -> Iterator[Problem]:
 def _missing(error: ValidationError) -> Iterator[Problem]:
     # jsonschema reports each missing member on its own; the name is only in the message's quotes.
     name = error.message.split("' is a required")[0].removeprefix("'")
-    yield Problem(_at(error, name), ProblemCode.MISSING_FIELD, f"{name} is missing")
+    member = _known(error).get(name, {})
+    hint = member.get("description", "")
+    yield Problem(_at(error, name), ProblemCode.MISSING_FIELD, f"{name} is missing", hint)
 
 
 def _one_of(error: ValidationError) -> Iterator[Problem]:
@@ -118,6 +119,13 @@ def _any_of(error: ValidationError) -> Iterator[Problem]:
 
 def _problem(error: ValidationError, code: ProblemCode, message: str) -> Problem:
     return Problem(_at(error), code, message)
+
+
+def _known(error: ValidationError) -> dict[str, Any]:
+    """Return the members that an object may have, each with its schema."""
+    schema: Any = error.schema
+    found: dict[str, Any] = schema.get("properties", {})
+    return found
 
 
 def _rule(error: ValidationError) -> Any:

@@ -98,7 +98,7 @@ async def test_no_name_gets_out_of_its_place(api: Api, redis_url: str, name: str
 @pytest.mark.parametrize("operator", OPERATORS, ids=json.dumps)
 async def test_no_operator_in_a_body_is_one(api: Api, operator: Any) -> None:
     """Where a text is expected nothing else is taken: nothing matches more than was said."""
-    await api.log_in("ada@example.com", {"role": "viewer"})
+    await api.log_in("ada@example.com", {"role": "viewer", "project": "*"})
     for path, body in (
         ("/api/v1/auth/login", {"email": "ada@example.com", "password": operator}),
         ("/api/v1/auth/login", {"email": operator, "password": PASSWORD}),

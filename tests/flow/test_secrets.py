@@ -80,7 +80,9 @@ def people_log_in_and_make_mistakes(story: Story) -> None:
     """Log in, go on, be invited; with wrong passwords, used tokens and secrets in wrong places."""
     password = story.keep("password", "pass phrase + " + secrets.token_hex(8))
     credentials = {"email": EMAIL, "password": password}
-    made = story.ask("POST", "/api/v1/users", {**credentials, "roles": [{"role": "viewer"}]})
+    made = story.ask(
+        "POST", "/api/v1/users", {**credentials, "roles": [{"role": "viewer", "project": "*"}]}
+    )
     assert made.status_code == 201, made.text
     wrong = story.keep("wrong password", "wrong phrase " + secrets.token_hex(8))
     failed = story.ask("POST", "/api/v1/auth/login", {**credentials, "password": wrong})

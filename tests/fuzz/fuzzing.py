@@ -63,7 +63,9 @@ class ControlPlane:
         It is good for ten minutes, then `fuzz` goes on with others: `token` has the last one.
         """
         credentials = {"email": f"{role}@example.com", "password": PASSWORD}
-        self.ask("POST", "/api/v1/users", {**credentials, "roles": [{"role": role}]})
+        self.ask(
+            "POST", "/api/v1/users", {**credentials, "roles": [{"role": role, "project": "*"}]}
+        )
         tokens = self.ask("POST", "/api/v1/auth/login", credentials)
         self.tokens.write_text(json.dumps(tokens))
         return str(tokens["access_token"])

@@ -41,7 +41,7 @@ async def two(server: RedisServer, **settings: Any) -> AsyncIterator[tuple[Api, 
 async def made(one: Api, other: Api) -> Credentials:
     """Make somebody of each kind, whom both replicas know."""
     body = {"email": "ada@example.com", "password": PASSWORD}
-    roles = {"roles": [{"role": "manager"}]}
+    roles = {"roles": [{"role": "manager", "project": "*"}]}
     person = (await one.ask("POST", "/api/v1/users", json=body | roles)).json["user"]["id"]
     tokens = (await one.ask("POST", "/api/v1/auth/login", token=None, json=body)).json
     service = await one.make_key("service", role="manager")

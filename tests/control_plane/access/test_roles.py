@@ -37,7 +37,7 @@ async def _callers(api: Api) -> Mapping[str, Caller]:
     people = frozenset(Permission) - {Permission.SYNC, Permission.REPORT, Permission.ACCOUNT}
     callers = {"nobody": Caller(None, frozenset()), "wrong": Caller("wrong", frozenset())}
     callers["admin token of everything"] = Caller(ADMIN_TOKEN, people)
-    token = await api.log_in("root@example.com", {"role": "admin"})
+    token = await api.log_in("root@example.com", {"role": "admin", "project": "*"})
     callers["an admin in person"] = Caller(token, people | {Permission.ACCOUNT})
     for role, gives in ROLES.items():
         key = (await api.make_key("service", role=role))["key"]
@@ -48,7 +48,7 @@ async def _callers(api: Api) -> Mapping[str, Caller]:
         member = {Permission.MEMBER} | (gives - {Permission.MANAGE})
         callers[f"service {role} of staging"] = Caller(key, frozenset(member))
     person = frozenset({Permission.READ, Permission.MEMBER, Permission.ACCOUNT})
-    token = await api.log_in("ada@example.com", {"role": "viewer"})
+    token = await api.log_in("ada@example.com", {"role": "viewer", "project": "*"})
     callers["a viewer in person"] = Caller(token, person)
     for kind in (KeyKind.SERVER, KeyKind.CLIENT):
         callers[f"{kind} key"] = Caller((await api.make_key(kind))["key"], frozenset())

@@ -330,7 +330,7 @@ async def test_a_password_that_is_kept_here_is_not_for_ldap_to_judge(api: Api) -
 
 async def test_who_was_invited_is_not_whoever_has_the_address_there(api: Api) -> None:
     """Unless the settings say that nobody can write their own."""
-    body = {"email": "ada@example.com", "roles": [{"role": "viewer"}]}
+    body = {"email": "ada@example.com", "roles": [{"role": "viewer", "project": "*"}]}
     assert (await api.ask("POST", "/api/v1/users", json=body)).status == 201
     assert (await ldap(api, "ada@example.com")).status == 403
 

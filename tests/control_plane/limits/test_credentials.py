@@ -35,7 +35,7 @@ async def test_only_wrong_credentials_are_too_many(redis_url: str) -> None:
     async with running_api(redis_url, **WAIT, rate_limit_credentials=5) as api:
         sidecar = (await api.make_key("sidecar"))["key"]
         service = (await api.make_key("service", role="viewer"))["key"]
-        person = await api.log_in("ada@example.com", {"role": "viewer"})
+        person = await api.log_in("ada@example.com", {"role": "viewer", "project": "*"})
         assert await statuses(api, 7) == [401] * 5 + [429] * 2
         reply = await api.ask("GET", SNAPSHOT, token=wrong())
         assert reply.json["code"] == "credentials_throttled"

@@ -139,7 +139,11 @@ async def test_when_the_last_administrator_has_no_group_any_more_the_token_makes
     redis_url: str, provider: FakeProvider
 ) -> None:
     """The provider may take the role away from everybody: then nobody is left to be asked."""
-    first = {"email": "first@example.com", "password": PASSWORD, "roles": [{"role": "admin"}]}
+    first = {
+        "email": "first@example.com",
+        "password": PASSWORD,
+        "roles": [{"role": "admin", "project": "*"}],
+    }
     others = {"admin_token_use": FIRST_ADMIN}
     async with running_api(redis_url, **settings(provider, **others)) as api:
         await Browser(api).log_in()
@@ -183,7 +187,7 @@ async def test_somebody_elses_groups_are_not_taken(api: Api, provider: FakeProvi
 
 async def add_local(api: Api, **members: Any) -> dict[str, Any]:
     """Make Ada here, invited."""
-    body = {"email": ADA, "roles": [{"role": "viewer"}], **members}
+    body = {"email": ADA, "roles": [{"role": "viewer", "project": "*"}], **members}
     reply = await api.ask("POST", "/api/v1/users", json=body)
     made: dict[str, Any] = reply.json
     return made
@@ -508,7 +512,7 @@ async def test_a_browser_that_has_not_begun_cannot_come_back(api: Api) -> None:
 async def test_a_cookie_that_was_not_made_here(api: Api) -> None:
     """Changed, made up, endless, or a token of another purpose under the same secret."""
     browser = Browser(api)
-    token = await api.log_in("bob@example.com", {"role": "viewer"})
+    token = await api.log_in("bob@example.com", {"role": "viewer", "project": "*"})
     for cookie in (None, "x", "x" * 5_000, token):
         begun = await browser.begin()
         answer = await browser.at_provider(begun.headers["Location"])
@@ -612,7 +616,7 @@ async def test_a_provider_that_answers_nonsense(
         assert (reply.status, reply.json["code"]) == (503, "sso_unavailable"), number
         assert int(reply.headers["Retry-After"]) > 0
     assert "/elsewhere" not in provider.asked
-    assert await api.log_in("bob@example.com", {"role": "viewer"})
+    assert await api.log_in("bob@example.com", {"role": "viewer", "project": "*"})
 
 
 @pytest.mark.parametrize(

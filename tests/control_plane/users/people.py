@@ -35,7 +35,12 @@ async def people(redis_url: str, **settings: Any) -> AsyncIterator[Api]:
 
 async def add(api: Api, email: str = ADA, role: str = "admin", **members: Any) -> dict[str, Any]:
     """Make a person with a password, and return what is shown of them."""
-    body = {"email": email, "password": PASSWORD, "roles": [{"role": role}], **members}
+    body = {
+        "email": email,
+        "password": PASSWORD,
+        "roles": [{"role": role, "project": "*"}],
+        **members,
+    }
     reply = await api.ask("POST", "/api/v1/users", json=body)
     assert reply.status == 201, reply.body
     made: dict[str, Any] = reply.json["user"]

@@ -19,7 +19,7 @@ from tests.support.api import ADMIN_TOKEN, Api, Reply, until
 from tests.support.redis import RedisServer
 
 USERS = "/api/v1/users"
-ADMIN = {"role": "admin"}
+ADMIN = {"role": "admin", "project": "*"}
 FIRST: dict[str, Any] = {"email": ADA, "password": PASSWORD, "roles": [ADMIN]}
 CLOSED = {
     f"{route.method} {plain_path(route.path)}": route
@@ -147,10 +147,10 @@ async def test_without_a_token_in_the_settings_nobody_is_made(redis_url: str) ->
         *(
             {**FIRST, "roles": [roles]}
             for roles in (
-                {"role": "viewer"},
-                {"role": "manager"},
+                {"role": "viewer", "project": "*"},
+                {"role": "manager", "project": "*"},
                 {"role": "admin", "project": "default"},
-                {"role": "admin", "environment": "staging"},
+                {"role": "admin", "project": "*", "environment": "staging"},
             )
         ),
     ],
@@ -168,7 +168,7 @@ async def test_nobody_else_is_made_with_the_token(api: Api, document: dict[str, 
     [
         ({"password": "short"}, 422),
         ({"email": "nobody"}, 422),
-        ({"roles": [ADMIN, {"role": "admin", "environment": "x"}]}, 422),
+        ({"roles": [ADMIN, {"role": "admin", "project": "*", "environment": "x"}]}, 422),
         ({"roles": "admin"}, 422),
         ({"owner": True}, 422),
     ],
@@ -222,7 +222,7 @@ async def test_who_comes_second_pays_for_no_hash(api: Api, monkeypatch: pytest.M
 async def test_the_first_is_written_down_as_made_by_the_token(api: Api) -> None:
     """And what they do themselves as theirs; the password is nowhere."""
     token = await first(api)
-    await api.log_in("bob@example.com", {"role": "viewer"}, by=token)
+    await api.log_in("bob@example.com", {"role": "viewer", "project": "*"}, by=token)
     reply = await api.ask("GET", "/api/v1/audit?project=~access&action=user.create", token=token)
     by_bob, by_ada = reply.json["items"]
     assert (by_ada["actor"], by_ada["address"]) == ("admin", "127.0.0.1")
@@ -251,7 +251,7 @@ async def test_people_who_are_no_administrators_do_not_stand_against_the_first(
 ) -> None:
     """As they come from a provider of identities; but an address is one person's."""
     async with people(redis_url) as everything:  # another replica, with another setting
-        await everything.log_in("bob@example.com", {"role": "viewer"})
+        await everything.log_in("bob@example.com", {"role": "viewer", "project": "*"})
         disabled = await everything.ask("POST", USERS, json={"email": "eve@example.com"})
         assert disabled.status == 201
 

@@ -1,6 +1,7 @@
 """People over real HTTP: made, invited, changed, disabled, deleted; what is written down."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -55,10 +56,13 @@ async def test_who_is_made_is_listed_and_shows_no_secret(api: Api) -> None:
         ({"email": "a@b", "password": "aaaaaaaaaaaaaaaa"}, {"/password"}),
         ({"email": "ada@example.com", "password": "Ada@Example.com"}, {"/password"}),
         ({"email": "a@b", "password": "x" * 257}, {"/password"}),
-        ({"email": "a@b", "roles": [{"role": "owner"}]}, {"/roles/0/role"}),
+        ({"email": "a@b", "roles": [{"role": "owner", "project": "*"}]}, {"/roles/0/role"}),
         ({"email": "a@b", "roles": [{"role": "admin", "project": "a b"}]}, {"/roles/0/project"}),
         (
-            {"email": "a@b", "roles": [{"role": "viewer", "environment": "staging"}]},
+            {
+                "email": "a@b",
+                "roles": [{"role": "viewer", "project": "*", "environment": "staging"}],
+            },
             {"/roles/0/environment"},
         ),
         (
@@ -78,6 +82,55 @@ async def test_somebody_who_makes_no_sense_is_refused(
     assert {problem["pointer"] for problem in reply.json["problems"]} == where
 
 
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("environment", [{}, {"environment": "staging"}, {"environment": "*"}])
+async def test_a_role_without_its_project_is_refused(
+    api: Api, role: Role, environment: dict[str, str]
+) -> None:
+    """What is forgotten would give it in all of them; that is said, with how to say it."""
+    made = await add(api)
+    roles = {"roles": [{"role": "viewer", "project": "*"}, {"role": role, **environment}]}
+    for method, path, body in (
+        ("POST", USERS, {"email": "bob@example.com", **roles}),
+        ("PATCH", f"{USERS}/{made['id']}", roles),
+    ):
+        reply = await api.ask(method, path, json=body)
+        assert reply.status == 422
+        (problem,) = reply.json["problems"]
+        assert (problem["pointer"], problem["code"]) == ("/roles/1/project", "missing_field")
+        assert problem["hint"] == 'name one, or "*" for all projects'
+    assert [each["id"] for each in (await api.ask("GET", USERS)).json["items"]] == [made["id"]]
+    assert (await api.ask("GET", f"{USERS}/{made['id']}")).json["version"] == 1
+
+
+async def test_a_role_that_is_said_twice_is_held_once(api: Api) -> None:
+    """With its environment said or not; in the order in which they were given."""
+    twice = [
+        {"role": "viewer", "project": "default"},
+        {"role": "admin", "project": "*"},
+        {"role": "viewer", "project": "default", "environment": "*"},
+    ]
+    held = [{"environment": "*", **each} for each in twice[:2]]
+    made = await add(api, "bob@example.com", roles=twice)
+    assert made["roles"] == held
+    path = f"{USERS}/{made['id']}"
+    assert (await api.ask("PATCH", path, json={"roles": twice * 2})).json["roles"] == held
+
+
+async def test_a_role_that_was_kept_without_its_project_is_one_in_all(
+    api: Api, redis_url: str
+) -> None:
+    """Whoever holds it goes on to."""
+    made = await add(api)
+    with redis.Redis.from_url(redis_url) as client:
+        stored = json.loads(client.hget(KEYS.users, made["id"]))
+        stored["roles"] = [{"role": "admin"}]
+        client.hset(KEYS.users, made["id"], json.dumps(stored))
+    async with people(redis_url) as other:
+        kept = (await other.ask("GET", f"{USERS}/{made['id']}")).json
+        assert kept["roles"] == [{"role": "admin", "project": "*", "environment": "*"}]
+
+
 async def test_an_address_is_one_persons(api: Api) -> None:
     """However it is written."""
     await add(api)
@@ -88,7 +141,7 @@ async def test_an_address_is_one_persons(api: Api) -> None:
 async def test_an_invitation_is_taken_once(api: Api, redis_url: str) -> None:
     """By choosing a password that is one; then it is over."""
     await add(api)
-    body = {"email": "bob@example.com", "roles": [{"role": "viewer"}]}
+    body = {"email": "bob@example.com", "roles": [{"role": "viewer", "project": "*"}]}
     made = (await api.ask("POST", USERS, json=body)).json
     assert made["user"]["invited"]
     assert (await login(api, "bob@example.com", "")).status == 401
@@ -287,7 +340,7 @@ async def test_a_role_in_what_there_is_not_is_refused(
     api: Api, role: dict[str, Any], where: str, code: str
 ) -> None:
     """When somebody is made and when they are changed; it would give nothing and say nothing."""
-    roles = {"roles": [{"role": "viewer"}, role]}
+    roles = {"roles": [{"role": "viewer", "project": "*"}, role]}
     made = await add(api)
     for method, path, body in (
         ("POST", USERS, {"email": "bob@example.com", **roles}),
@@ -321,7 +374,7 @@ async def test_roles_that_are_held_are_not_asked_about_again(api: Api, redis_url
     old = users.found(made["id"])
     users._directory.users[made["id"]] = msgspec.structs.replace(old, roles=(*old.roles, held))
     path = f"{USERS}/{made['id']}"
-    kept = [{"role": "admin"}, {"role": "viewer", "project": "gone"}]
+    kept = [{"role": "admin", "project": "*"}, {"role": "viewer", "project": "gone"}]
     assert (await api.ask("PATCH", path, json={"roles": kept})).status == 200
     more = [*kept, {"role": "manager", "project": "gone"}]
     assert (await api.ask("PATCH", path, json={"roles": more})).status == 422
@@ -331,7 +384,7 @@ async def test_who_leaves_leaves_a_list_of_keys(api: Api) -> None:
     """Keys go on without their maker: they are listed before, and named in the log after."""
     await api.ask("POST", "/api/v1/projects", json={"key": "shop"})
     await add(api)
-    bob = await add(api, "bob@example.com", roles=[{"role": "admin"}])
+    bob = await add(api, "bob@example.com", roles=[{"role": "admin", "project": "*"}])
     token = (await logged_in(api, "bob@example.com"))["access_token"]
     made = []
     for project, kind in (("default", "sidecar"), ("shop", "service")):

@@ -339,7 +339,7 @@ async def test_a_role_that_is_taken_away_is_gone_at_once(api: Api) -> None:
     token = (await logged_in(api, "bob@example.com"))["access_token"]
     body = {"key": "f", "type": "boolean", "value": True}
     assert (await api.ask("POST", "/api/v1/flags", token=token, json=body)).status == 201
-    roles = {"roles": [{"role": "viewer"}]}
+    roles = {"roles": [{"role": "viewer", "project": "*"}]}
     await api.ask("PATCH", f"/api/v1/users/{made['id']}", json=roles)
     assert (await api.ask("DELETE", "/api/v1/flags/f", token=token)).status == 403
     assert (await api.ask("GET", "/api/v1/flags/f", token=token)).status == 200

@@ -22,7 +22,7 @@ async def refresh_token(api: Api, email: str = "ada@example.com") -> str:
     body = {"email": email, "password": PASSWORD}
     reply = await api.ask("POST", "/api/v1/auth/login", token=None, json=body)
     if reply.status == 401:
-        await api.log_in(email, {"role": "viewer"})
+        await api.log_in(email, {"role": "viewer", "project": "*"})
         reply = await api.ask("POST", "/api/v1/auth/login", token=None, json=body)
     return str(reply.json["refresh_token"])
 

@@ -65,7 +65,7 @@ async def fill(api: Api) -> None:
         headers={"Content-Type": "application/x-ndjson"},
     )
     assert reply.status == 200, reply.body
-    roles = [{"role": "viewer"}, {"role": "manager", "project": "default"}]
+    roles = [{"role": "viewer", "project": "*"}, {"role": "manager", "project": "default"}]
     for number in range(PEOPLE):
         body = {"email": f"ada.{number}@example.com", "name": "Ada Lovelace", "roles": roles}
         assert (await api.ask("POST", "/api/v1/users", json=body)).status == 201
