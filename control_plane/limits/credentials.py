@@ -34,6 +34,8 @@ CREDENTIALS = "credentials"
 _MAX_ADDRESSES = 10_000
 """Kept, of IPv6 each /64; beyond it those go that were heard of longest ago."""
 
+_ROUNDING_S = 1e-6
+
 
 class CountingGuard:
     """A guard, and a limit of how many wrong credentials of an address it looks at in a minute."""
@@ -76,16 +78,15 @@ class CountingGuard:
     def _takes(self, site: str) -> bool:
         """Count a wrong credential; return whether there was room for it."""
         now_s, each_s = self._now_s(), WINDOW_S / self._limit
-        whole_at_s = max(self._whole_at_s.get(site, 0.0), now_s) + each_s
-        if whole_at_s - now_s > WINDOW_S:
-            self._tell(site, now_s)
-            return False
-        self._whole_at_s[site] = whole_at_s
-        self._whole_at_s.move_to_end(site)
+        whole_at_s = max(self._whole_at_s.pop(site, 0.0), now_s)
+        has_room = whole_at_s + each_s - now_s <= WINDOW_S + _ROUNDING_S
+        self._whole_at_s[site] = whole_at_s + each_s if has_room else whole_at_s  # as the last
         if len(self._whole_at_s) > _MAX_ADDRESSES:
             gone, _ = self._whole_at_s.popitem(last=False)
             self._told_at_s.pop(gone, None)
-        return True
+        if not has_room:
+            self._tell(site, now_s)
+        return has_room
 
     def _tell(self, site: str, now_s: float) -> None:
         """Say in the log which address it is, once a minute."""

@@ -158,3 +158,22 @@ def test_many_addresses_take_no_more_room(monkeypatch: pytest.MonkeyPatch) -> No
     assert [ask(guard, f"198.51.100.{n}") for n in range(200)] == [401] * 200
     assert len(guard._whole_at_s) == 10
     assert ask(guard, "198.51.100.199") == 429
+
+
+def test_who_is_refused_is_remembered_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on guessing does not come to be the one heard of longest ago."""
+    monkeypatch.setattr(credentials, "_MAX_ADDRESSES", 10)
+    guard, _ = guard_at([1000.0], 1)
+    assert ask(guard) == 401
+    for n in range(50):
+        assert ask(guard, f"198.51.100.{n}") == 401
+        assert ask(guard) == 429, n
+
+
+def test_all_of_a_limit_is_there_at_any_time() -> None:
+    """Sums of times are not exact; a clock that has gone on for long shows it."""
+    for began_s in (0.1, 1000.1, 123_456.7, 9_876_543.21):
+        for limit in (1, 7, 600):
+            guard, _ = guard_at([began_s], limit)
+            answers = [ask(guard) for _ in range(limit + 1)]
+            assert answers == [401] * limit + [429], (began_s, limit)
