@@ -26,7 +26,7 @@ from proxy.api_token import api_token
 from proxy.commands import print_out, printable
 from proxy.contract.api_token import BadTokenError, add_token_file, token_hint
 from proxy.contract.asking import DEFAULT_URL, BadUrlError, checked_url, later_hint, unreached
-from proxy.contract.fleet import FLEET_PATH, Fleet, InstanceStanding
+from proxy.contract.fleet import FLEET_PATH, UNCONFIRMED_MS, Fleet, InstanceStanding
 from proxy.sync.client import retry_after_s
 
 __all__ = ["COMMAND"]
@@ -41,8 +41,6 @@ _NAMED = 5
 _QUIET_S = 3.0
 """Before anybody is named: most changes are everywhere by then."""
 _AGAIN_S = 10.0
-_SILENT_MS = 60_000
-"""Two standings that did not come: with less a sidecar that is alive would be given up."""
 _COLUMNS = (
     *("INSTANCE", "STATE", "REVISION", "BEHIND", "AGE", "HEARD"),
     *("APPLICATION", "SOURCE", "LAST ERROR"),
@@ -274,7 +272,7 @@ def _waited(item: InstanceStanding, missing_ms: int) -> str:
     """Return who is waited for; of one that is silent, how long it still is."""
     serves = "nothing yet" if item.revision is None else f"revision {item.revision}"
     text = f"{item.instance} (serves {serves}, heard {_ago(item.silent_ms)} ago"
-    if item.silent_ms < _SILENT_MS:
+    if item.silent_ms < UNCONFIRMED_MS:
         return text + ")"
     still_s = (missing_ms - item.silent_ms + 999) // 1000
     return f"{text}; if it is dead it is waited for until it is missing, in {still_s} s)"
@@ -373,8 +371,10 @@ def _limit(text: str) -> int:
 
 def _silence(text: str) -> float:
     value = _seconds(text)
-    if value * 1000 < _SILENT_MS:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is less than {_SILENT_MS // 1000} seconds")
+    if value * 1000 < UNCONFIRMED_MS:
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is less than {UNCONFIRMED_MS // 1000} seconds"
+        )
     return value
 
 

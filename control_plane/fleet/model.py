@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from control_plane.fleet.revisions import Convergence, Revisions
-from proxy.contract.fleet import InstanceState, Standing
+from proxy.contract.fleet import UNCONFIRMED_MS, InstanceState, Standing
 from proxy.contract.steps import Steps
 from proxy.contract.sync import SnapshotPointer
 
@@ -25,7 +25,6 @@ __all__ = [
     "MAX_INSTANCES",
     "MISSING_MS",
     "STATES",
-    "UNCONFIRMED_MS",
     "EnvironmentFleet",
     "Dropped",
     "Filter",
@@ -43,9 +42,6 @@ __all__ = [
 
 MAX_INSTANCES = 50_000
 """Of an environment; beyond it the environment wants to be several."""
-
-UNCONFIRMED_MS = 60_000
-"""Two standings that did not come, and what was confirmed before the last that did."""
 
 MISSING_MS = 5 * 60_000
 """Ten standings that did not come: it was ended without a chance to say so, or cut off."""

@@ -20,6 +20,7 @@ __all__ = [
     "MAX_KEYS_USED",
     "MAX_STANDING_BYTES",
     "STANDING_PATH",
+    "UNCONFIRMED_MS",
     "Fleet",
     "FleetRevisions",
     "InstanceStanding",
@@ -36,13 +37,18 @@ STANDING_PATH = "/api/v1/sync/standing"
 FLEET_PATH = "/api/v1/fleet"
 FLEET_REVISIONS_PATH = "/api/v1/fleet/revisions"
 
-MAX_STANDING_BYTES = 16_384
-"""Of the document; one with all labels at their longest has 6 KB, an ordinary one 500 bytes."""
+MAX_STANDING_BYTES = 32_768
+"""Of the document; one with all texts at their longest, in letters of four bytes, and with as many
+keys as are told at a time has 22 KB, an ordinary one 500 bytes."""
 
 MAX_LABELS = 16
 
 MAX_KEYS_USED = 100
 """Told at a time, 8 KB; of more the rest comes with the next."""
+
+UNCONFIRMED_MS = 60_000
+"""Two standings that did not come, and what was confirmed before the last that did. With less a
+sidecar that is alive would be given up."""
 
 _MAX_INSTANCE_CHARS = 128
 _MAX_NAME_CHARS = 128  # of applications, versions and values of labels

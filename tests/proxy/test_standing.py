@@ -11,7 +11,14 @@ import pytest
 from aiohttp import web
 
 from proxy import __version__
-from proxy.contract.fleet import MAX_STANDING_BYTES, STANDING_PATH, Standing, check_standing
+from proxy.contract.fleet import (
+    MAX_KEYS_USED,
+    MAX_LABELS,
+    MAX_STANDING_BYTES,
+    STANDING_PATH,
+    Standing,
+    check_standing,
+)
 from proxy.holder import Holder
 from proxy.lifecycle import Lifecycle
 from proxy.listen import bind, urls
@@ -293,7 +300,7 @@ async def test_keys_that_were_used_are_told_until_that_was_taken(
     first = teller.standing()
     assert set(first.keys_used) == {f"{number:064x}" for number in range(50, 150)}
     assert all(ago_ms > 0 for ago_ms in first.keys_used.values())
-    assert len(msgspec.json.encode(first)) < MAX_STANDING_BYTES * 2 / 3
+    assert len(msgspec.json.encode(first)) < 10_900
     ear.answer = lambda: web.Response(status=503)
     assert await teller._tell(first) is not None
     assert len(used) == 150
@@ -307,3 +314,30 @@ async def test_keys_that_were_used_are_told_until_that_was_taken(
     assert set(used) == {f"{number:064x}" for number in (*range(50), 149)}
     assert await teller._tell(teller.standing()) is None
     assert used == {}
+
+
+def test_the_longest_standing_is_taken() -> None:
+    """Whatever names somebody gives: who is refused for them is never seen in the fleet."""
+    long = "\U0001d538" * 128
+    names = [f"{number:02}" + "n" * 61 for number in range(MAX_LABELS)]
+    told = Standing(
+        instance="i" * 128,
+        application=long,
+        application_version=long,
+        version="v" * 128,
+        labels=dict.fromkeys(names, long),
+        epoch="e" * 200,
+        revision=2**53,
+        digest="d" * 200,
+        serving_ms=2**53,
+        age_ms=2**53,
+        state="s" * 64,
+        refused=2**53,
+        last_error="e" * 64,
+        last_error_ms=2**53,
+        uptime_ms=2**53,
+        run="r" * 64,
+        keys_used={f"{number:064}": 2**53 for number in range(MAX_KEYS_USED)},
+    )
+    assert check_standing(told) == []
+    assert len(msgspec.json.encode(told)) < MAX_STANDING_BYTES

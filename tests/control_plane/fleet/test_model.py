@@ -10,7 +10,6 @@ from control_plane.fleet.model import (
     DROPPED_MS,
     MISSING_MS,
     STATES,
-    UNCONFIRMED_MS,
     EnvironmentFleet,
     Filter,
     Heard,
@@ -20,6 +19,7 @@ from control_plane.fleet.model import (
     state_of,
     surveying,
 )
+from proxy.contract.fleet import UNCONFIRMED_MS
 from proxy.contract.steps import finish
 from tests.control_plane.fleet.builders import CURRENT, standing
 
