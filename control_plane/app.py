@@ -105,6 +105,7 @@ from control_plane.store.eviction import evicting
 from control_plane.store.reports import ReportStore
 from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, stop, supervise
+from control_plane.times import utc_now
 from control_plane.usage import routes as usage_routes
 from control_plane.usage.service import UsageService
 from control_plane.users import factor_routes
@@ -118,7 +119,7 @@ from control_plane.users.passwords import Passwords
 from control_plane.users.places import Places
 from control_plane.users.refusals import Refusals
 from control_plane.users.sealing import Sealer
-from control_plane.users.service import Lifetimes, UserService, utc_now
+from control_plane.users.service import Lifetimes, UserService
 from control_plane.users.store import UserStore
 from control_plane.users.tokens import TokenMaker
 from control_plane.web import pages

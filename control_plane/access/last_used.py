@@ -11,13 +11,13 @@ import random
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 
 import msgspec
 
 from control_plane.access.model import KeyRecord, KeyResource
 from control_plane.access.store import LastUsedStore
 from control_plane.store.connection import RedisError
+from control_plane.times import rfc3339_of_ms
 
 __all__ = ["LastUsed"]
 
@@ -80,5 +80,4 @@ class LastUsed:
         at_ms = max(stored.get(key.id, 0), self._noted.get((project, key.id), 0))
         if not at_ms:
             return key
-        at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        return msgspec.structs.replace(key, last_used_at=at.replace("+00:00", "Z"))
+        return msgspec.structs.replace(key, last_used_at=rfc3339_of_ms(at_ms))

@@ -28,8 +28,9 @@ from control_plane.audit.model import Author
 from control_plane.documents import invalid
 from control_plane.errors import Conflict, NotFound
 from control_plane.networks import check_networks, in_one_form, permits
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
+from control_plane.times import now_rfc3339, rfc3339, utc_now
 from proxy.contract.access import hash_key, key_prefix
 from proxy.contract.codes import KeyKind, ProblemCode
 from proxy.contract.problems import Problem
@@ -57,7 +58,7 @@ class KeyService:
     def __init__(
         self,
         replica: Replica,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], datetime] = utc_now,
         service_life: timedelta | None = None,
     ) -> None:
         """`service_life` is the longest that a service key may live, None for ever."""
@@ -196,17 +197,17 @@ class KeyService:
                 id=new_id,
                 hash=hash_key(key),
                 prefix=key_prefix(key),
-                created_at=_text(now),
+                created_at=rfc3339(now),
                 expires_at=min((each for each in ends if each is not None), default=None),
                 replaces=key_id,
                 created_by=author.actor,
                 own_end=UNSET,
             )
-            over = _text(now + timedelta(seconds=document.overlap_s))
+            over = rfc3339(now + timedelta(seconds=document.overlap_s))
             over = over if old.expires_at is None else min(old.expires_at, over)
             ending = msgspec.structs.replace(old, expires_at=over, own_end=_own_end(old))
             edits = (Edit(RecordKind.KEY, new_id, made), Edit(RecordKind.KEY, key_id, ending))
-            return Change("key.rotate", author, _text(now), edits)
+            return Change("key.rotate", author, rfc3339(now), edits)
 
         await self._replica.commit(project, build)
         return _shown_once(_found(self._replica.project(project), new_id), key)
@@ -264,7 +265,7 @@ class KeyService:
         """Return when a key of a kind ends at the latest; None for never."""
         if kind is not KeyKind.SERVICE or self._service_life is None:
             return None
-        return _text(since + self._service_life)
+        return rfc3339(since + self._service_life)
 
     def _life_problems(
         self, kind: KeyKind, text: str | UnsetType | None, since: datetime | None
@@ -328,7 +329,7 @@ def _next_end(old: KeyRecord, asked: str | UnsetType | None, now: datetime) -> s
     if own_end is None:
         return None
     made, ends = (datetime.fromisoformat(each) for each in (old.created_at, own_end))
-    return _text(now + (ends - made))
+    return rfc3339(now + (ends - made))
 
 
 def _own_end(record: KeyRecord) -> str | None:
@@ -388,8 +389,4 @@ def _in_utc(text: str | None) -> str | None:
     instant = None if text is None else _instant(text)
     if instant is None:
         return None
-    return _text(instant)
-
-
-def _text(instant: datetime) -> str:
-    return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(instant)

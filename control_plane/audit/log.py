@@ -20,12 +20,13 @@ import msgspec
 from control_plane.audit.chain import GENESIS, Checkpoint, Link, check, checkpoint_text
 from control_plane.audit.model import AuditEntry, AuditResource
 from control_plane.errors import NotFound, Unavailable
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.signing import SigningKey
 from control_plane.store.connection import RedisError
 from control_plane.store.keys import DIRECTORY, MAX_AUDIT_ENTRIES, REFUSED
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.supervise import Failed, stop, supervise, unnoted
+from control_plane.times import now_rfc3339
 
 __all__ = ["AuditFilter", "AuditLog", "AuditPage", "Retention"]
 

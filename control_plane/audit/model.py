@@ -15,6 +15,7 @@ from proxy.contract.definitions import Flag
 
 __all__ = [
     "ACTIONS",
+    "MAX_TARGETS",
     "PEOPLE_KINDS",
     "REFUSED_ACTIONS",
     "AuditEntry",
@@ -24,6 +25,9 @@ __all__ = [
     "RevertInput",
     "filter_problem",
 ]
+
+MAX_TARGETS = 100
+"""Named in an entry; their number is always there."""
 
 ACTIONS = (
     "directory.create",

@@ -35,9 +35,10 @@ from control_plane.flags.service import (
     new_salts,
 )
 from control_plane.networks import check_networks, in_one_form, permits
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
+from control_plane.times import now_rfc3339
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import EnvironmentConfig, Flag, Rule, Serve
 from proxy.contract.problems import Problem

@@ -37,9 +37,10 @@ from control_plane.flags.model import (
 from control_plane.flags.prerequisites import needed_variants, related_flags
 from control_plane.flags.rebucketing import check_consent, moved_between
 from control_plane.publishing.checks import StillChecking, at_once
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, FlagRecord, ProjectState, RecordKind
+from control_plane.times import now_rfc3339
 from proxy.contract.authoring import FlagInput
 from proxy.contract.codes import Severity
 from proxy.contract.definitions import Flag

@@ -18,7 +18,7 @@ from control_plane.imports.model import ImportAnswer, ImportedRecords, ImportInp
 from control_plane.imports.native import NativeFile, planning_native, read_native
 from control_plane.imports.places import ByItem, by_item
 from control_plane.imports.plan import Asked, Plan, named_for, planning
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
@@ -29,6 +29,7 @@ from control_plane.publishing.state import (
     SegmentRecord,
 )
 from control_plane.segments.service import MAX_SEGMENTS
+from control_plane.times import now_rfc3339
 from proxy.contract.codes import ProblemCode, Severity
 from proxy.contract.definitions import DialectName
 from proxy.contract.problems import Problem, has_errors, under

@@ -177,7 +177,7 @@ def _parts_of(dn: str) -> list[list[tuple[str, str]]]:
 def plain_dn(dn: str) -> str:
     """Return a name in the form in which equal ones are equal; raises ValueError."""
     return ",".join(
-        "+".join(sorted(f"{key.lower()}={_escaped_dn(_folded(value))}" for key, value in level))
+        "+".join(sorted(f"{key.lower()}={_escaped(_folded(value))}" for key, value in level))
         for level in _parts_of(dn)
     )
 
@@ -201,8 +201,10 @@ def issuer_of(base_dn: str) -> str:
     return "ldap:" + ",".join(domain or levels)
 
 
-def _escaped_dn(value: str) -> str:
-    """Return a value as it stands in a name (RFC 4514): whatever is not plain by its bytes."""
+def _escaped(value: str) -> str:
+    """Return a value as it stands in a name (RFC 4514) and in a filter (RFC 4515): whatever is not
+    plain by its bytes.
+    """
     return "".join(
         chr(byte) if byte in _PLAIN else f"\\{byte:02x}"
         for byte in value.encode("utf-8", "surrogatepass")
@@ -211,7 +213,7 @@ def _escaped_dn(value: str) -> str:
 
 def filled_dn(template: str, name: str) -> str:
     """Return with which name somebody logs in: a name of an entry, or one like `ada@corp`."""
-    return template.replace(NAME, _escaped_dn(name) if "=" in template else name)
+    return template.replace(NAME, _escaped(name) if "=" in template else name)
 
 
 # Filters
@@ -251,11 +253,7 @@ def _read_filter(text: str, at: int, found: list[Comparison], depth: int) -> int
 def filled(text: str, values: Mapping[str, str]) -> str:
     """Return a filter with values in its places, escaped; each stands for `{key}`."""
     for key, value in values.items():
-        escaped = "".join(
-            chr(byte) if byte in _PLAIN else f"\\{byte:02x}"
-            for byte in value.encode("utf-8", "surrogatepass")
-        )
-        text = text.replace(f"{{{key}}}", escaped)
+        text = text.replace(f"{{{key}}}", _escaped(value))
     return text
 
 

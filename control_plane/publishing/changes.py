@@ -8,14 +8,14 @@ everything.
 
 import secrets
 from collections.abc import Generator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import chain
 
 import msgspec
 
 from control_plane.audit.chain import GENESIS, link
 from control_plane.audit.differences import Difference, differences
-from control_plane.audit.model import AuditEntry, Author, HistoryEntry
+from control_plane.audit.model import MAX_TARGETS, AuditEntry, Author, HistoryEntry
 from control_plane.environments.model import (
     Environment,
     EnvironmentRecord,
@@ -40,6 +40,7 @@ from control_plane.publishing.state import (
 )
 from control_plane.store.keys import MAX_CHANGE_BYTES, SCHEMA
 from control_plane.store.projects import Commit, Position, StoredProject, Write
+from control_plane.times import now_rfc3339, rfc3339
 from proxy.contract.definitions import DEFAULT_ENVIRONMENTS
 
 __all__ = [
@@ -54,7 +55,6 @@ __all__ = [
     "just_after",
     "load_project",
     "new_project",
-    "now_rfc3339",
     "position_of",
     "reload_message",
 ]
@@ -69,7 +69,6 @@ _TABLES = {
     RecordKind.ENVIRONMENT: "environments",
     RecordKind.KEY: "keys",
 }
-_MAX_TARGETS = 100  # named in an audit entry; their number is always there
 _MAX_DIFFERENCES = 100  # told in an audit entry, of all targets
 _MAX_DIFFERENCE_BYTES = (
     32_768  # an entry is some 40 KB at most; nearly all have a few hundred bytes
@@ -262,18 +261,9 @@ def new_project(
     return document.key, meta, environments, audit
 
 
-def now_rfc3339() -> str:
-    """Return the time now, in UTC with milliseconds, as all records carry it."""
-    return _rfc3339(datetime.now(UTC))
-
-
 def just_after(at: str, by: timedelta = timedelta(milliseconds=1)) -> str:
     """Return a later time than one of `now_rfc3339`, by so much; nothing for none."""
-    return _rfc3339(datetime.fromisoformat(at) + by) if at else ""
-
-
-def _rfc3339(at: datetime) -> str:
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromisoformat(at) + by) if at else ""
 
 
 def position_of(state: ProjectState) -> Position:
@@ -295,7 +285,7 @@ def audit_entry(
         actor=change.author.actor,
         address=change.author.address,
         action=change.action,
-        targets=[_target(edit) for edit in change.edits[:_MAX_TARGETS]],
+        targets=[_target(edit) for edit in change.edits[:MAX_TARGETS]],
         count=len(change.edits),
         reason=change.author.reason,
         differences=found or [],

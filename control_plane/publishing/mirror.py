@@ -39,7 +39,6 @@ from control_plane.publishing.changes import (
     just_after,
     load_project,
     new_project,
-    now_rfc3339,
     position_of,
     reload_message,
 )
@@ -51,6 +50,7 @@ from control_plane.publishing.units import blob_of
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
 from control_plane.supervise import Failed, stop, supervise, unnoted
+from control_plane.times import now_rfc3339
 
 __all__ = ["DEFAULT_PROJECT", "SMALL_EDITS", "Mirror"]
 

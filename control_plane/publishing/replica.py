@@ -30,7 +30,6 @@ from control_plane.publishing.changes import (
     decode_history,
     just_after,
     new_project,
-    now_rfc3339,
 )
 from control_plane.publishing.claims import Claims
 from control_plane.publishing.deltas import DeltaLog
@@ -50,20 +49,24 @@ from control_plane.store.connection import Connections, Observer, RedisError, Re
 from control_plane.store.projects import Commit, ProjectStore
 from control_plane.store.topology import Servers
 from control_plane.supervise import Failed, unnoted
+from control_plane.times import now_rfc3339
 from proxy.contract.snapshot import MAX_SNAPSHOT_BYTES
 from proxy.contract.steps import Steps, finish
 
-__all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "Replica", "now_rfc3339", "prepare_commit"]
+__all__ = ["DEFAULT_PROJECT", "MAX_PUBLISHED_BYTES", "UNVERIFIED_MS", "Replica", "prepare_commit"]
 
 logger = logging.getLogger(__name__)
 
 MAX_PUBLISHED_BYTES = MAX_SNAPSHOT_BYTES // 2
 """Largest snapshot published: half of what sidecars read, so that theirs can be older."""
 
+UNVERIFIED_MS = 15_000
+"""Redis is asked each second; after so long without an answer keys may have been made elsewhere,
+and revisions published, that are not known here."""
+
 _ATTEMPTS = 5  # at a write that loses races, before it is a conflict
 _ATTEMPTS_LARGE = 25  # at one that takes longer than others' writes, and so loses more of them
 _SMALL_BYTES = 1024 * 1024  # of units that are written; more of them take Redis long
-_STALE_MS = 15_000  # Redis is asked each second; by then a key may have been made elsewhere
 _CLOCKS_APART = timedelta(minutes=5)
 """How far the clock may have been ahead of ours that a sidecar tells the time of. Believing a later
 one would make every time until then too early."""
@@ -118,7 +121,7 @@ class Replica:
     @property
     def knows_all_keys(self) -> bool:
         """Whether a key that is not found here is in Redis neither: all was read, and lately."""
-        return self.loaded and not self.unreadable and self.verified_age_ms() < _STALE_MS
+        return self.loaded and not self.unreadable and self.verified_age_ms() < UNVERIFIED_MS
 
     @property
     def redis_ok(self) -> bool:

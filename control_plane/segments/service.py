@@ -26,7 +26,7 @@ from control_plane.documents import (
 )
 from control_plane.errors import Conflict, NotFound
 from control_plane.publishing.checks import StillChecking, at_once
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import (
     Change,
@@ -46,6 +46,7 @@ from control_plane.segments.model import (
     segment_of,
     segment_resource,
 )
+from control_plane.times import now_rfc3339
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Segment
 from proxy.contract.problems import Problem, has_errors

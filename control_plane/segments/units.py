@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from control_plane.audit.model import Author
 from control_plane.documents import Precondition, invalid
 from control_plane.errors import Conflict, Unavailable
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind, SegmentRecord
 from control_plane.segments.lists import (
@@ -35,6 +35,7 @@ from control_plane.segments.lists import (
 from control_plane.segments.model import SegmentResource, segment_resource
 from control_plane.segments.packed import pack, unpack
 from control_plane.segments.service import find_segment
+from control_plane.times import now_rfc3339
 from proxy.contract.codes import ProblemCode
 from proxy.contract.definitions import Segment, UnitList
 from proxy.contract.problems import Problem

@@ -17,8 +17,8 @@ import msgspec
 from control_plane.access.roles import Binding
 from control_plane.audit.model import Author
 from control_plane.errors import Conflict
-from control_plane.publishing.replica import now_rfc3339
 from control_plane.sso.model import Assertion, GroupRole, roles_of
+from control_plane.times import now_rfc3339
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import Identity, UserRecord, check_email, plain_email
 from control_plane.users.service import MAX_USERS

@@ -19,17 +19,17 @@ from typing import Any, Self
 
 import msgspec
 
-from control_plane.audit.chain import GENESIS, link
+from control_plane.audit.chain import link
 from control_plane.audit.differences import Difference, differences
-from control_plane.audit.model import AuditEntry, Author
+from control_plane.audit.model import MAX_TARGETS, AuditEntry, Author
 from control_plane.errors import Conflict, Unavailable
-from control_plane.publishing.replica import now_rfc3339
 from control_plane.store.connection import RedisError
-from control_plane.store.keys import DIRECTORY
+from control_plane.store.keys import DIRECTORY, REFUSED
 from control_plane.store.projects import Commit, Position, Write
 from control_plane.supervise import Failed, stop, supervise, unnoted
+from control_plane.times import now_rfc3339
+from control_plane.users.logs import find_or_make
 from control_plane.users.model import SessionRecord, UserRecord
-from control_plane.users.refusals import find_or_make
 from control_plane.users.store import Loaded, UserStore
 
 __all__ = ["Directory", "DirectoryChange"]
@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 _VERIFY_S = 1.0
 _ATTEMPTS = 25
 _COMMIT_S = 5.0
-_SYSTEM = Author("system", "")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -162,14 +161,15 @@ class Directory:
             omitted += left
         targets = [f"user:{key}" for key in change.users]
         targets += [f"session:{key}" for key in change.sessions]
+        targets += change.targets
         entry = AuditEntry(
             sequence=sequence,
             at=now_rfc3339(),
             actor=change.author.actor,
             address=change.author.address,
             action=change.action,
-            targets=[*targets, *change.targets][:100],
-            count=len(change.users) + len(change.sessions),
+            targets=targets[:MAX_TARGETS],
+            count=len(targets),
             reason=change.author.reason,
             differences=found,
             omitted=omitted,
@@ -222,28 +222,8 @@ class Directory:
 
     async def _begin(self) -> None:
         """Make the directory and the log beside it if there are none, and read it."""
-        await find_or_make(self._store.steps)
-        if (await self._store.steps.positions([DIRECTORY]))[DIRECTORY] is None:
-            at = now_rfc3339()
-            made = AuditEntry(
-                sequence=1,
-                at=at,
-                actor=_SYSTEM.actor,
-                address="",
-                action="directory.create",
-                targets=[],
-                count=0,
-                nonce=secrets.token_hex(8),
-                project=DIRECTORY,
-            )
-            audit = _encode(made)
-            meta = {
-                "epoch": secrets.token_hex(8),
-                "sequence": "1",
-                "head": link(GENESIS, audit),
-                "created_at": at,
-            }
-            await self._store.steps.create(DIRECTORY, meta, {}, audit, listed=False)
+        await find_or_make(self._store.steps, REFUSED, "log.create")
+        await find_or_make(self._store.steps, DIRECTORY, "directory.create")
         async with self._lock:
             await self._realign()
         self.loaded.set()

@@ -33,6 +33,7 @@ from control_plane.errors import (
     Unavailable,
 )
 from control_plane.store.connection import RedisError
+from control_plane.times import rfc3339, utc_now
 from control_plane.users.challenges import Challenge, Challenges
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import (
@@ -60,7 +61,7 @@ from control_plane.users.proofs import (
     VerifyInput,
 )
 from control_plane.users.sealing import Sealer
-from control_plane.users.service import UserService, rfc3339, stamp_of, utc_now
+from control_plane.users.service import UserService, stamp_of
 from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.totp import (
     STEP_S,

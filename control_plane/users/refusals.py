@@ -10,15 +10,16 @@ import secrets
 
 import msgspec
 
-from control_plane.audit.chain import GENESIS, link
+from control_plane.audit.chain import link
 from control_plane.audit.model import AuditEntry, Author
 from control_plane.errors import Conflict, Unavailable
-from control_plane.publishing.replica import now_rfc3339
 from control_plane.store.connection import RedisError
 from control_plane.store.keys import REFUSED
 from control_plane.store.projects import Commit, Position, ProjectStore
+from control_plane.times import now_rfc3339
+from control_plane.users.logs import find_or_make
 
-__all__ = ["Refusals", "find_or_make"]
+__all__ = ["Refusals"]
 
 _ATTEMPTS = 25
 _COMMIT_S = 5.0
@@ -42,16 +43,16 @@ class Refusals:
         """
         try:
             async with asyncio.timeout(_COMMIT_S), self._lock:
-                before = self._position or await find_or_make(self._steps)
+                before = self._position or await find_or_make(self._steps, REFUSED, "log.create")
                 for _ in range(_ATTEMPTS):
-                    audit = _entry("session.refuse", before.sequence + 1, author, targets)
+                    audit = _entry(before.sequence + 1, author, targets)
                     head = link(before.head, audit)
                     after = Position(before.epoch, before.sequence + 1, head)
                     step = Commit(before, after, _NO_CHANGE, audit, {}, ())
                     if await self._steps.commit(REFUSED, step):
                         self._position = after
                         return
-                    before = self._position = await find_or_make(self._steps)
+                    before = self._position = await find_or_make(self._steps, REFUSED, "log.create")
                     if before.head == head:
                         return  # a command sent again found its own first attempt
         except (TimeoutError, RedisError):
@@ -59,34 +60,15 @@ class Refusals:
         raise Conflict("others were refused meanwhile, again and again", code="contended")
 
 
-async def find_or_make(steps: ProjectStore) -> Position:
-    """Return where the log stands; it is made when it is not there, any more or yet.
-
-    Raises RedisError.
-    """
-    found = (await steps.positions([REFUSED]))[REFUSED]
-    while found is None:
-        audit = _entry("log.create", 1, Author("system", ""), ())
-        meta = {
-            "epoch": secrets.token_hex(8),
-            "sequence": "1",
-            "head": link(GENESIS, audit),
-            "created_at": now_rfc3339(),
-        }
-        await steps.create(REFUSED, meta, {}, audit, listed=False)
-        found = (await steps.positions([REFUSED]))[REFUSED]
-    return found
-
-
-def _entry(action: str, sequence: int, author: Author, targets: tuple[str, ...]) -> bytes:
+def _entry(sequence: int, author: Author, targets: tuple[str, ...]) -> bytes:
     entry = AuditEntry(
         sequence=sequence,
         at=now_rfc3339(),
         actor=author.actor,
         address=author.address,
-        action=action,
+        action="session.refuse",
         targets=list(targets),
-        count=0,
+        count=len(targets),
         reason=author.reason,
         nonce=secrets.token_hex(8),
         project=REFUSED,

@@ -18,7 +18,7 @@ import logging
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from time import monotonic
 from typing import NamedTuple
@@ -41,6 +41,7 @@ from control_plane.errors import (
 )
 from control_plane.networks import site_of
 from control_plane.store.connection import RedisError
+from control_plane.times import rfc3339, utc_now
 from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.elsewhere import Elsewhere, NotAdmitted, Unproved
@@ -72,7 +73,7 @@ from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
 from proxy.contract.problems import Problem
 
-__all__ = ["MAX_USERS", "Lifetimes", "UserService", "rfc3339", "stamp_of", "utc_now"]
+__all__ = ["MAX_USERS", "Lifetimes", "UserService", "stamp_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -92,11 +93,6 @@ class Lifetimes(NamedTuple):
 
     session_s: int = 30 * 24 * 3600
     idle_s: int = 7 * 24 * 3600
-
-
-def utc_now() -> datetime:
-    """Return what time it is."""
-    return datetime.now(UTC)
 
 
 class _SomebodyIsThere(Exception):
@@ -789,11 +785,6 @@ def _no_refresh() -> Unauthorized:
 
 def _hash(text: str) -> str:
     return sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def rfc3339(at: datetime) -> str:
-    """Return a time as records have it."""
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _printable(agent: str) -> str:

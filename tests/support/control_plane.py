@@ -13,7 +13,7 @@ from aiohttp import web
 from control_plane.access.model import KeyInput
 from control_plane.audit.model import Author
 from control_plane.keys import KEYS, REPLICA, SYNC
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.service import SyncService
 from control_plane.publishing.state import (
     Change,
@@ -22,6 +22,7 @@ from control_plane.publishing.state import (
     ProjectState,
     RecordKind,
 )
+from control_plane.times import now_rfc3339
 from proxy.contract.codes import KeyKind
 from proxy.contract.definitions import EnvironmentConfig, Flag, Serve
 from proxy.contract.sync import STREAM_PATH

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from control_plane.audit.model import Author
-from control_plane.publishing.replica import Replica, now_rfc3339
+from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import (
     Change,
     Edit,
@@ -16,6 +16,7 @@ from control_plane.publishing.state import (
     RecordKind,
     SegmentRecord,
 )
+from control_plane.times import now_rfc3339
 from proxy.contract.definitions import Condition, EnvironmentConfig, Flag, Rule, Segment, Serve
 
 __all__ = [

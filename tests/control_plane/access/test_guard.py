@@ -167,7 +167,7 @@ async def test_a_key_that_may_be_newer_than_what_was_read_is_told_to_come_back(
     redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cut off from Redis, a replica cannot say that a key is wrong; those it knows are good."""
-    monkeypatch.setattr("control_plane.publishing.replica._STALE_MS", 1_500)
+    monkeypatch.setattr("control_plane.publishing.replica.UNVERIFIED_MS", 1_500)
     async with running_api(redis_server.url) as api:
         known = (await api.make_key("sidecar"))["key"]
         unknown = "mf_sidecar_" + "A" * 43

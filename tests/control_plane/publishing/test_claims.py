@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 
 from control_plane.keys import REPLICA
-from control_plane.publishing.changes import just_after, now_rfc3339
+from control_plane.publishing.changes import just_after
 from control_plane.publishing.claims import Claims
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import RecordKind
+from control_plane.times import now_rfc3339
 from tests.control_plane.publishing.replicas import LIMITS, WAIT_S, dump, restore, until_same
 from tests.support.api import running_api, until
 from tests.support.definitions import flag_record, put

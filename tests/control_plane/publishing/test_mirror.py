@@ -10,10 +10,11 @@ import redis
 from control_plane.environments.model import Project
 from control_plane.errors import Unavailable
 from control_plane.publishing import mirror
-from control_plane.publishing.changes import just_after, now_rfc3339
+from control_plane.publishing.changes import just_after
 from control_plane.publishing.replica import Replica
 from control_plane.publishing.state import Edit, RecordKind
 from control_plane.store.keys import MAX_CHANGES, ProjectKeys
+from control_plane.times import now_rfc3339
 from tests.control_plane.publishing.replicas import LIMITS, WAIT_S, body, dump, restore, until_same
 from tests.support.definitions import (
     AUTHOR,

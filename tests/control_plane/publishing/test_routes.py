@@ -18,9 +18,9 @@ from control_plane.keys import KEYS
 from control_plane.publishing import streams
 from control_plane.publishing.admission import Admission
 from control_plane.publishing.deltas import MAX_EVENTS
-from control_plane.publishing.replica import now_rfc3339
 from control_plane.publishing.state import Change, Edit, ProjectState, RecordKind
 from control_plane.publishing.streams import Stream
+from control_plane.times import now_rfc3339
 from proxy.contract.access import hash_key
 from proxy.contract.snapshot import read_snapshot
 from proxy.contract.sync import (

@@ -380,6 +380,21 @@ async def test_roles_that_are_held_are_not_asked_about_again(api: Api, redis_url
     assert (await api.ask("PATCH", path, json={"roles": more})).status == 422
 
 
+async def test_of_very_many_keys_that_somebody_leaves_the_number_is_told(api: Api) -> None:
+    """An entry names a hundred things; how many there were is there all the same."""
+    await add(api)
+    bob = await add(api, "bob@example.com")
+    token = (await logged_in(api, "bob@example.com"))["access_token"]
+    for _ in range(100):
+        body = {"kind": "sidecar"}
+        assert (await api.ask("POST", "/api/v1/keys", token=token, json=body)).status == 201
+    assert (await api.ask("DELETE", f"/api/v1/users/{bob['id']}")).status == 204
+    path = "/api/v1/audit?project=~access&limit=1"
+    (entry,) = (await api.ask("GET", path)).json["items"]
+    assert (entry["action"], len(entry["targets"])) == ("user.delete", 100)
+    assert entry["count"] == 102  # the person, their session, their keys
+
+
 async def test_who_leaves_leaves_a_list_of_keys(api: Api) -> None:
     """Keys go on without their maker: they are listed before, and named in the log after."""
     await api.ask("POST", "/api/v1/projects", json={"key": "shop"})
@@ -411,6 +426,7 @@ async def test_who_leaves_leaves_a_list_of_keys(api: Api) -> None:
     entries = (await api.ask("GET", "/api/v1/audit?project=~access&limit=3")).json["items"]
     told = [(e["action"], named & set(e["targets"])) for e in entries]
     assert told == [("user.delete", named), ("user.patch", set()), ("user.patch", named)]
+    assert [e["count"] - len(e["targets"]) for e in entries] == [0, 0, 0]
     target = f"/api/v1/audit?project=~access&target=key:{made[1]['id']}"
     assert len((await api.ask("GET", target)).json["items"]) == 2
     key = made[1]["key"]
