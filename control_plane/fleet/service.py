@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from heapq import nlargest
 from time import monotonic
 from types import TracebackType
@@ -41,11 +41,12 @@ from control_plane.fleet.model import (
 )
 from control_plane.fleet.revisions import Convergence
 from control_plane.fleet.store import Environment, FleetStore
-from control_plane.publishing.replica import Replica
+from control_plane.publishing.replica import UNVERIFIED_MS, Replica
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.snapshots import EnvironmentSnapshot
 from control_plane.store.connection import RedisError
 from control_plane.supervise import Failed, stop, supervise, unnoted
+from control_plane.times import rfc3339_of_ms
 from proxy.contract.fleet import (
     ApplicationStanding,
     Fleet,
@@ -68,8 +69,6 @@ _PATIENCE_S = 0.5
 """For Redis, of who asks how the fleet stands; then they are told what is known here."""
 _COMPLETE_S = 5.0
 """After so long without Redis what other replicas heard is not known any more."""
-_UNVERIFIED_MS = 15_000
-"""After so long without a look at the definitions others may have published what is not known."""
 _FIGURES_S = 5.0
 _DROP_S = 30.0
 _RETRY_AFTER_S = 300.0
@@ -122,7 +121,7 @@ class FleetService:
     def complete(self) -> bool:
         """Whether what other replicas heard is known here too, and what is current."""
         exchanged = self._exchanged_s is not None and monotonic() - self._exchanged_s < _COMPLETE_S
-        return exchanged and self._replica.verified_age_ms() < _UNVERIFIED_MS
+        return exchanged and self._replica.verified_age_ms() < UNVERIFIED_MS
 
     def hear(self, project: str, environment: str, standing: Standing, key: str = "") -> None:
         """Take a standing of good shape and bounds, that came with the key of this id.
@@ -289,16 +288,18 @@ class FleetService:
             self._exchanged_s = monotonic()
 
     async def _write(self) -> None:
-        for where in list(self._displaced):  # first: there is no room for others before
-            displaced = self._displaced[where]
-            await self._store.drop(where, list(displaced), max(displaced.values()))
-            del self._displaced[where]
-        for where in list(self._unwritten):
-            heard = self._unwritten.pop(where)
+        for where in self._displaced | self._unwritten:
+            # both at once: who is heard meanwhile, and whom they displace, are for the next time
+            displaced, heard = self._displaced.pop(where, {}), self._unwritten.pop(where, {})
             try:
-                full = await self._store.write(where, list(heard.values()))
+                if displaced:  # first: there is no room for others before
+                    await self._store.drop(where, list(displaced), max(displaced.values()))
+                full = await self._store.write(where, list(heard.values())) if heard else []
             except BaseException:
-                self._unwritten[where] = heard | self._unwritten.get(where, {})
+                later = self._displaced.get(where, {})
+                again = {name: each for name, each in heard.items() if name not in later}
+                self._displaced[where] = displaced | later
+                self._unwritten[where] = again | self._unwritten.get(where, {})
                 raise
             if full:
                 self._without_room[where] = [heard[name] for name in full]
@@ -475,8 +476,8 @@ def _instance(listed: Listed, now_ms: int, shared: Collection[str]) -> InstanceS
         age_ms=heard.age_ms(now_ms),
         age_estimated=standing.age_estimated,
         silent_ms=heard.silent_ms(now_ms),
-        heard_at=str(_time(heard.heard_ms)),
-        started_at=str(_time(heard.heard_ms - standing.uptime_ms)),
+        heard_at=rfc3339_of_ms(heard.heard_ms),
+        started_at=rfc3339_of_ms(heard.heard_ms - standing.uptime_ms),
         source=standing.state,
         refused=standing.refused,
         last_error=standing.last_error,
@@ -495,7 +496,7 @@ def _spread(convergence: Convergence) -> RevisionSpread:
     return RevisionSpread(
         epoch=convergence.epoch,
         revision=convergence.revision,
-        published_at=str(_time(convergence.published_ms)),
+        published_at=rfc3339_of_ms(convergence.published_ms),
         connected=convergence.connected,
         served=convergence.served,
         gone=convergence.gone,
@@ -512,11 +513,7 @@ def _published(newest_first: Iterable[Convergence], epoch: str) -> Published:
 
 
 def _time(unix_ms: int | None) -> str | None:
-    """Return a time as RFC 3339 in UTC; what is out of its range as its nearest."""
-    if unix_ms is None:
-        return None
-    moment = datetime.fromtimestamp(max(0, unix_ms) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return None if unix_ms is None else rfc3339_of_ms(unix_ms)
 
 
 def _ms(rfc3339: str) -> int:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -326,6 +327,32 @@ async def test_one_key_pushes_out_none_of_anothers(redis_url: str, clock: Clock)
         assert good <= stored
         assert len(stored) <= 10
         assert one.service.standings["displaced"] >= 2
+
+
+async def test_who_is_displaced_while_it_is_written_goes_too(
+    redis_url: str, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or they would keep the place in Redis of who came for them, whom no other replica knew."""
+    async with plane(redis_url, clock, 4) as one, plane(redis_url, clock, 4) as two:
+        for name in ("a", "b", "c", "d"):
+            one.hear(name, key="old")
+        await one.fleet()
+        drop = one.service._store.drop
+
+        async def and_meanwhile(*args: Any) -> None:
+            await drop(*args)
+            monkeypatch.setattr(one.service._store, "drop", drop)
+            one.hear("f", key="new")
+
+        one.hear("e", key="new")
+        monkeypatch.setattr(one.service._store, "drop", and_meanwhile)
+        await one.fleet()
+        assert one.service.standings["displaced"] == 2
+
+        async def all_know() -> bool:
+            return await one.names() == await two.names() == {"c", "d", "e", "f"}
+
+        await until(all_know)
 
 
 async def test_a_share_is_as_large_as_anothers(redis_url: str, clock: Clock) -> None:
