@@ -110,6 +110,7 @@ from control_plane.usage import routes as usage_routes
 from control_plane.usage.service import UsageService
 from control_plane.users import factor_routes
 from control_plane.users import routes as user_routes
+from control_plane.users.attempts import Attempts
 from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory
 from control_plane.users.elsewhere import Elsewhere
@@ -295,7 +296,7 @@ async def _wire_people(
     users = UserService(
         directory,
         store,
-        Refusals(store.steps),
+        Attempts(store, Refusals(store.steps)),
         passwords,
         TokenMaker(settings.secret_key),
         challenges,

@@ -125,25 +125,27 @@ class SsoService:
         provider = self._configured()
         self._users.check_can_begin()
         account = f"sso {address}"
-        await self._users.attempt(address, account)
+        await self._users.attempts.count(address, account)
         try:
             login = self._opened(cookie, answer.state)
             code = _code_in(answer)
             said = await provider.assertion(code, login.verifier, login.nonce, answer.issuer)
         except NotProved as error:
-            await self._users.note_failure(None, f"oidc: {error}", address)
+            await self._users.attempts.note_failure(None, f"oidc: {error}", address)
             detail = (
                 "you could not be logged in; begin again, and the audit log says what was wrong"
             )
             raise Unauthorized(detail, code="sso_failed") from None
         except Unavailable:
-            await self._users.forgive(address, account)
+            await self._users.attempts.take_back(address, account)
             raise
-        await self._users.forgive(address, account)
+        await self._users.attempts.forgive(address, account)
         try:
             user = await self._people.admit(said, address)
         except Refused as error:
-            await self._users.note_failure(error.user, f"oidc: {error}", address, whom(said))
+            await self._users.attempts.note_failure(
+                error.user, f"oidc: {error}", address, whom(said)
+            )
             raise Forbidden(str(error), code="sso_refused") from None
         once = secrets.token_urlsafe(32)
         methods = ("oidc", VOUCHED_FACTOR) if said.has_factor else ("oidc",)

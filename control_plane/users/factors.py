@@ -153,9 +153,9 @@ class FactorService:
         alone = challenge.purpose == "alone"
         user = self._directory.users.get(_handle(document) if alone else challenge.user)
         account = f"passkey?{address}" if user is None else user.email
-        await self._users.attempt(address, account)
+        await self._users.attempts.count(address, account)
         if not await self._counted(self._store.try_challenge(challenge.id)):
-            await self._users.note_failure(user, "challenge_over", address)
+            await self._users.attempts.note_failure(user, "challenge_over", address)
             raise _over()
         if not alone and (user is None or stamp_of(user.password) != challenge.stamp):
             raise _over()  # deleted, or with another password since
@@ -163,7 +163,7 @@ class FactorService:
         if user is not None and not user.disabled:
             proof = await self._proof(user, document, challenge)
         if user is None or proof is None:
-            await self._users.note_failure(user, f"wrong_{_kind(document)}", address)
+            await self._users.attempts.note_failure(user, f"wrong_{_kind(document)}", address)
             raise _wrong(_kind(document))
         if not await self._counted(self._store.spend_challenge(challenge.id)):
             raise _over()
@@ -171,9 +171,9 @@ class FactorService:
         tokens = await self._users.begin(
             user, user.password, address, agent, methods, use=proof.use
         )
-        await self._users.forgive(address, account, attempts=1 if alone else 2)
+        await self._users.attempts.forgive(address, account, attempts=1 if alone else 2)
         if challenge.account not in {"", account}:  # they logged in by another name of theirs
-            await self._users.forgive(address, challenge.account, attempts=0)
+            await self._users.attempts.forgive(address, challenge.account, attempts=0)
         return tokens
 
     # One's own
@@ -223,13 +223,15 @@ class FactorService:
                 raise _over()
         if document.password is not UNSET:
             _check_password_does(record, held)
-        await self._users.attempt(author.address, record.email)
+        await self._users.attempts.count(author.address, record.email)
         if document.password is not UNSET:
             proof = await self._password_proof(record, document.password)
         else:
             proof = await self._proof(record, document, challenge)
         if proof is None:
-            await self._users.note_failure(record, f"wrong_{_kind(document)}", author.address)
+            await self._users.attempts.note_failure(
+                record, f"wrong_{_kind(document)}", author.address
+            )
             raise _wrong(_kind(document))
         if challenge is not None and not await self._counted(
             self._store.spend_challenge(challenge.id)
@@ -246,7 +248,7 @@ class FactorService:
             return DirectoryChange("session.prove", author, {user: changed}, sessions, targets)
 
         await self._directory.commit(build)
-        await self._users.forgive(author.address, record.email)
+        await self._users.attempts.forgive(author.address, record.email)
 
     async def begin_totp(self, user: str, session: str) -> Enrolment:
         """Return the secret for an authenticator app; nothing changes until it is confirmed.

@@ -35,13 +35,12 @@ from control_plane.errors import (
     Forbidden,
     Invalid,
     NotFound,
-    TooManyRequests,
     Unauthorized,
     Unavailable,
 )
-from control_plane.networks import site_of
 from control_plane.store.connection import RedisError
 from control_plane.times import rfc3339, utc_now
+from control_plane.users.attempts import Attempts
 from control_plane.users.challenges import Challenges
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.elsewhere import Elsewhere, NotAdmitted, Unproved
@@ -68,7 +67,6 @@ from control_plane.users.passwords import Passwords
 from control_plane.users.places import Places
 from control_plane.users.policy import check_password
 from control_plane.users.proofs import SecondFactor
-from control_plane.users.refusals import Refusals
 from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
 from proxy.contract.problems import Problem
@@ -106,7 +104,7 @@ class UserService:
         self,
         directory: Directory,
         store: UserStore,
-        refusals: Refusals,
+        attempts: Attempts,
         passwords: Passwords,
         tokens: TokenMaker,
         challenges: Challenges,
@@ -119,10 +117,10 @@ class UserService:
         keys_of: Callable[[str], Iterable[str]] = lambda _actor: (),
     ) -> None:
         """`keys_of` names the keys, `key:<id>`, that an actor of the audit log made."""
+        self.attempts = attempts
         self._keys_of = keys_of
         self._directory = directory
         self._store = store
-        self._refusals = refusals
         self._passwords = passwords
         self._tokens = tokens
         self._challenges = challenges
@@ -346,7 +344,7 @@ class UserService:
             Unauthorized: `wrong_password`, `invalid_token`; Invalid; TooManyRequests.
         """
         record = self.found(user)
-        await self.attempt(author.address, record.email)
+        await self.attempts.count(author.address, record.email)
         if not await self._passwords.check(record.password, current):
             raise Unauthorized("the password as it is now is another", code="wrong_password")
         if problems := check_password(new, record.email, record.name):
@@ -363,7 +361,7 @@ class UserService:
             return DirectoryChange("user.password", author, {user: changed}, ended)
 
         await self._directory.commit(build)
-        await self.forgive(author.address, record.email)
+        await self.attempts.forgive(author.address, record.email)
 
     # Sessions
 
@@ -382,20 +380,20 @@ class UserService:
         began = monotonic()
         name = plain_email(credentials.email)[:320]
         account = name if self._elsewhere is None else self._elsewhere.account(name)
-        await self.attempt(address, account)
+        await self.attempts.count(address, account)
         try:
             user, method = await self._proved(name, credentials.password, address)
         except Unproved as error:
-            await self.note_failure(error.user, str(error), address, error.whom)
+            await self.attempts.note_failure(error.user, str(error), address, error.whom)
             if self._elsewhere is not None:
                 await asyncio.sleep((began - monotonic()) % _BEAT_S)
             raise Unauthorized(_WRONG, code="login_failed") from None
         except NotAdmitted as error:
             why = f"{error.method}: {error}"
-            await self.note_failure(error.user, why, address, error.whom)
+            await self.attempts.note_failure(error.user, why, address, error.whom)
             raise Forbidden(str(error), code="sso_refused") from None
         except Unavailable:
-            await self._take_back(address, account)
+            await self.attempts.take_back(address, account)
             raise
         stored = fresh = user.password
         if method == "password" and self._passwords.is_outdated(stored):
@@ -403,7 +401,7 @@ class UserService:
         if factors_of(user):
             return await self._ask(user, stored, fresh, address, method, account)
         tokens = await self.begin(user, stored, address, agent, (method,), fresh=fresh)
-        await self.forgive(address, account)
+        await self.attempts.forgive(address, account)
         return tokens
 
     async def _proved(self, name: str, password: str, address: str) -> tuple[UserRecord, str]:
@@ -653,42 +651,6 @@ class UserService:
                 await self._store.end_refresh(session)
             except (RedisError, TimeoutError):  # without its session it is good for nothing
                 return
-
-    async def attempt(self, address: str, account: str) -> None:
-        """Count an attempt to prove oneself; raises TooManyRequests, Unavailable."""
-        try:
-            wait_s = await self._store.attempt(site_of(address), _hash(account)[:32])
-        except (RedisError, TimeoutError):
-            raise Unavailable("Redis does not answer", code="redis_unavailable") from None
-        if wait_s:
-            detail = "too many attempts to log in, from here or to this account"
-            raise TooManyRequests(detail, wait_s, code="login_throttled")
-
-    async def forgive(self, address: str, account: str, attempts: int = 1) -> None:
-        """Take attempts back that led somewhere, and the account's failed ones."""
-        try:
-            await self._store.succeeded(site_of(address), _hash(account)[:32], attempts)
-        except (RedisError, TimeoutError):
-            logger.warning("an attempt to log in that was right stays counted: no Redis")
-
-    async def _take_back(self, address: str, account: str) -> None:
-        """Take an attempt back that came to nothing; others that failed stay counted."""
-        try:
-            await self._store.take_back(site_of(address), _hash(account)[:32])
-        except (RedisError, TimeoutError):
-            logger.warning("an attempt to log in that came to nothing stays counted: no Redis")
-
-    async def note_failure(
-        self, user: UserRecord | None, why: str, address: str, whom: str = ""
-    ) -> None:
-        """Write down that somebody was not let in, where it pushes out nothing that was done.
-
-        The entry names them by `user`, else by `whom`, which another system calls them. What was
-        typed as an address is never given for it: it may be a password.
-        """
-        author = Author("anonymous", address, f"login failed: {why}")
-        target = f"person:{whom}" if user is None else f"user:{user.id}"
-        await self._refusals.write(author, () if target == "person:" else (target,))
 
     def check_can_begin(self) -> None:
         """Raise Unavailable unless sessions can be begun."""

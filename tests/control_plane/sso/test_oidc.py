@@ -83,7 +83,7 @@ async def audited(api: Api, action: str) -> list[dict[str, Any]]:
 async def refused(api: Api, status: int = 401, code: str = "sso_failed") -> str:
     """See a whole login fail, and return what the audit log says of it."""
     reply = await Browser(api).come_back()
-    await api.app[USERS].forgive("127.0.0.1", "sso 127.0.0.1")
+    await api.app[USERS].attempts.forgive("127.0.0.1", "sso 127.0.0.1")
     assert (reply.status, reply.json["code"]) == (status, code), reply.body
     reason: str = (await audited(api, "session.refuse"))[0]["reason"]
     return reason
@@ -652,6 +652,20 @@ async def test_a_provider_that_comes_back(
     assert {reply.status for reply in replies} == {503}
     provider.answers.clear()
     await Browser(api).log_in()
+
+
+async def test_an_outage_takes_back_no_attempt_that_failed(
+    api: Api, provider: FakeProvider
+) -> None:
+    """Or whoever can cause one had new guesses."""
+    browser = Browser(api)
+    answer = await browser.at_provider((await browser.begin()).headers["Location"])
+    wrong = [(await Browser(api).get(CALLBACK, {"state": "x"})).status for _ in range(9)]
+    assert wrong == [401] * 9
+    provider.answers["/token"] = lambda: web.Response(status=503)
+    assert (await browser.get(CALLBACK, answer)).status == 503
+    wrong = [(await Browser(api).get(CALLBACK, {"state": "x"})).status for _ in range(2)]
+    assert wrong == [401, 429]
 
 
 async def test_a_provider_that_is_silent_is_given_up(
