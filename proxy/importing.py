@@ -62,7 +62,7 @@ class _Command:
         """Declare the arguments."""
         parser.add_argument("system", choices=SYSTEMS, help="whose file it is; native is our own")
         parser.add_argument("file", metavar="FILE", help="JSON or YAML; - reads standard input")
-        parser.add_argument("--project", default="default", help="the project [default]")
+        parser.add_argument("--project", metavar="KEY", help="the project [default]")
         parser.add_argument(
             "--environment", help="the environment [production; native: all that are in the file]"
         )
@@ -185,7 +185,7 @@ def _ask(args: argparse.Namespace, body: dict[str, Any], document: Any) -> tuple
         BadTokenError, BadUrlError: what is given cannot be used.
     """
     base = checked_url(args.url or os.environ.get("MATRIXFLAG_URL") or DEFAULT_URL)
-    query: dict[str, str] = {"project": args.project}
+    query: dict[str, str] = {} if args.project is None else {"project": args.project}
     query |= {} if args.environment is None else {"environment": args.environment}
     query |= {"dry_run": "true"} if args.dry_run else {}
     query |= {"replace": "true"} if args.replace else {}

@@ -39,7 +39,7 @@ from aiohttp import hdrs, web
 
 from control_plane.access.local import why_not_local
 from control_plane.access.model import PRINCIPAL, KeyRecord, Principal, expires_at_ms
-from control_plane.access.roles import FOR_PEOPLE, Binding, Role, grant
+from control_plane.access.roles import ANYWHERE, FOR_PEOPLE, Binding, Role, grant
 from control_plane.errors import Forbidden, NotFound, Unauthorized, Unavailable
 from control_plane.networks import permits
 from control_plane.web.address import client_address
@@ -138,7 +138,8 @@ class RequestGuard:
             )
         if route.permission in FOR_PEOPLE:
             project = _project(request, route)
-            principal = _granted(principal, route.permission, project)
+            is_named = route.project == "path" or "project" in request.query
+            principal = _granted(principal, route.permission, project, is_named=is_named)
             # not ADMIN_TOKEN, which can be made the way out when nobody is let in
             if route.permission in _IN_A_PROJECT and principal.kind in ("user", "service"):
                 networks = self._keys().networks_of(project)
@@ -243,7 +244,9 @@ class RequestGuard:
         return key
 
 
-def _granted(principal: Principal, permission: Permission, project: str) -> Principal:
+def _granted(
+    principal: Principal, permission: Permission, project: str, *, is_named: bool
+) -> Principal:
     """Return the principal with what it is given for a request."""
     if permission is Permission.ACCOUNT and principal.kind != "user":
         raise Forbidden("this is about a person's own account, and a program has none")
@@ -252,8 +255,20 @@ def _granted(principal: Principal, permission: Permission, project: str) -> Prin
         return replace(principal, grant=given)
     if permission in _IN_A_PROJECT and not principal.sees(project):
         # whether there is one is not told
-        raise NotFound(f"there is no project {project[:80]!r}", code="project_not_found")
+        detail = f"there is no project {project[:80]!r}"
+        if not is_named:
+            detail += f", which is meant where none is named: name one{_own_project(principal)}"
+        raise NotFound(detail, code="project_not_found")
     raise Forbidden(_NEEDED[permission], code="role_needed")
+
+
+def _own_project(principal: Principal) -> str:
+    """Return how to name the project of who has roles in one alone; empty of others."""
+    own = {binding.project for binding in principal.bindings}
+    if len(own) != 1 or ANYWHERE in own:
+        return ""
+    project = own.pop()
+    return f", as ?project={project} or with --project {project}"
 
 
 _IN_A_PROJECT = (Permission.READ, Permission.WRITE, Permission.MANAGE)

@@ -308,3 +308,23 @@ async def test_a_sidecar_is_told_from_a_control_plane(
         arguments = ["import", "flagd", written(tmp_path, FLAGD), "--url", sidecar.ofrep]
         assert await asyncio.to_thread(main, arguments) == 2
     assert "a sidecar takes no imports" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [("import", "flagd"), ("export", "native"), ("fleet",)])
+async def test_a_key_of_another_project_is_told_to_name_it(
+    api: Api,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+) -> None:
+    """All commands ask about the default project where none is named."""
+    assert (await api.ask("POST", "/api/v1/projects", json={"key": "shop"})).status == 201
+    made = {"kind": "service", "role": "manager"}
+    reply = await api.ask("POST", "/api/v1/keys?project=shop", json=made)
+    monkeypatch.setenv("MATRIXFLAG_TOKEN", reply.json["key"])
+    monkeypatch.setenv("MATRIXFLAG_URL", api.url)
+    file = [written(tmp_path, FLAGD)] if command[0] == "import" else []
+    assert await asyncio.to_thread(main, [*command, *file]) == 2
+    assert "with --project shop" in capsys.readouterr().err
+    assert await asyncio.to_thread(main, [*command, *file, "--project", "shop"]) == 0

@@ -124,6 +124,28 @@ async def test_no_route_reaches_into_another_project(api: Api) -> None:
         assert told == [(404, "there is no project 'none'")] * 5, (route.method, route.path)
 
 
+async def test_who_names_no_project_is_told_how(api: Api) -> None:
+    """A key of another project means its own, and nothing is told of the default one."""
+    assert (await api.ask("POST", "/api/v1/projects", json={"key": "shop"})).status == 201
+    made = {"kind": "service", "role": "viewer"}
+    reply = await api.ask("POST", "/api/v1/keys?project=shop", json=made)
+    key = reply.json["key"]
+    reply = await api.ask("GET", "/api/v1/flags", token=key)
+    assert (reply.status, reply.json["code"]) == (404, "project_not_found")
+    assert reply.json["detail"] == (
+        "there is no project 'default', which is meant where none is named: name one, as "
+        "?project=shop or with --project shop"
+    )
+    reply = await api.ask("GET", "/api/v1/flags?project=default", token=key)
+    assert reply.json["detail"] == "there is no project 'default'"
+    assert (await api.ask("GET", "/api/v1/flags?project=shop", token=key)).status == 200
+    roles = ({"role": "viewer", "project": "shop"}, {"role": "viewer", "project": "b"})
+    assert (await api.ask("POST", "/api/v1/projects", json={"key": "b"})).status == 201
+    token = await api.log_in("ada@example.com", *roles)
+    reply = await api.ask("GET", "/api/v1/fleet", token=token)
+    assert reply.json["detail"].endswith("where none is named: name one")
+
+
 async def test_people_are_a_project_to_the_audit_log_alone(api: Api) -> None:
     """Also for who may do everything."""
     for route in ROUTES:
