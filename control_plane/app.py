@@ -94,7 +94,7 @@ from control_plane.reports.aggregation import Aggregation
 from control_plane.reports.model import Kind, Place
 from control_plane.segments import routes as segment_routes
 from control_plane.segments.units import UnitService
-from control_plane.settings import EVERYTHING, Settings
+from control_plane.settings import EVERYTHING, FIRST_ADMIN, Settings
 from control_plane.sso import routes as sso_routes
 from control_plane.sso.oidc import OidcConfig, Provider
 from control_plane.sso.people import VouchedPeople
@@ -317,6 +317,11 @@ async def _wire_people(
             logger.info("%s is the first administrator", settings.admin_email)
         if not users.has_admin():
             logger.warning("there is no administrator of all projects: %s", _first_by(settings))
+        elif settings.admin_token and settings.admin_token_use == FIRST_ADMIN:
+            logger.warning(
+                "ADMIN_TOKEN is set and good for nothing any more: there is an administrator, who "
+                "logs in; take it from the settings"
+            )
         while True:
             await users.sweep()
             await factors.reseal()

@@ -59,6 +59,10 @@ _FIRST_ADMIN_ONLY = (
     "create --email ADDRESS`; then log in at /api/v1/auth/login and send the access token, or a "
     "service key made with it"
 )
+_ADMIN_IS_THERE = (
+    "the token of ADMIN_TOKEN makes the first administrator and nothing else, and there is one: "
+    "log in at /api/v1/auth/login and send the access token, or a service key made with it"
+)
 
 
 class KeyLookup(Protocol):
@@ -81,6 +85,8 @@ class People(Protocol):
     """Who stands behind an access token; the user service."""
 
     def principal(self, token: str) -> Principal | None: ...
+
+    def has_admin(self) -> bool: ...
 
     def verified_age_ms(self) -> int: ...
 
@@ -162,7 +168,8 @@ class RequestGuard:
         if self._is_admin(credential):
             if not self._opens_everything:
                 if not route.first_admin:
-                    raise Forbidden(_FIRST_ADMIN_ONLY, code="first_admin_only")
+                    detail = _ADMIN_IS_THERE if self._people().has_admin() else _FIRST_ADMIN_ONLY
+                    raise Forbidden(detail, code="first_admin_only")
                 return Principal("first_admin", "admin", bindings=_ADMINISTRATOR)
             if permission not in FOR_PEOPLE:
                 raise Forbidden("this needs a sidecar key, which names an environment")

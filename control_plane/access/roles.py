@@ -26,7 +26,8 @@ class Role(StrEnum):
     MANAGER = "manager"
     """Changes flags, segments and what they serve."""
     ADMIN = "admin"
-    """Manages keys, environments and who may do what; reads the audit log."""
+    """Manages keys, environments and networks of a project, and reads its audit log; of all
+    projects also who may do what."""
 
 
 ROLES: Mapping[Role, frozenset[Permission]] = {

@@ -10,8 +10,9 @@ import pytest
 from control_plane.app import ROUTES
 from control_plane.keys import METRICS
 from control_plane.keys import USERS as USERS_KEY
-from control_plane.settings import FIRST_ADMIN
+from control_plane.settings import EVERYTHING, FIRST_ADMIN
 from control_plane.users.passwords import Passwords
+from control_plane.users.service import UserService
 from control_plane.web.openapi import plain_path
 from control_plane.web.routing import Permission, Route
 from tests.control_plane.users.people import ADA, LOGIN, PASSWORD, logged_in, login, people
@@ -104,10 +105,52 @@ async def test_the_token_reaches_one_route_and_no_other(api: Api, header: str) -
     assert after == refused
     assert (await make(api)).status == 409
     assert await changes(api, token) == seen
-    detail = (await api.ask("GET", "/api/v1/flags")).json["detail"]
-    assert "matrixflag admin create" in detail
-    assert LOGIN in detail
-    assert ADMIN_TOKEN not in detail
+
+
+async def test_what_else_the_token_is_sent_with_says_what_would_do(api: Api) -> None:
+    """To make the first, or, when that would be refused too, to log in or to send a key."""
+    before = (await api.ask("GET", "/api/v1/flags")).json["detail"]
+    assert "matrixflag admin create" in before
+    await first(api)
+    after = (await api.ask("GET", "/api/v1/flags")).json["detail"]
+    assert "matrixflag admin create" not in after
+    assert "there is one" in after
+    for detail in (before, after):
+        assert LOGIN in detail
+        assert "service key" in detail
+        assert ADMIN_TOKEN not in detail
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"admin_token_use": FIRST_ADMIN}, True),
+        ({"admin_token_use": EVERYTHING}, False),
+        ({"admin_token": ""}, False),
+    ],
+)
+async def test_a_start_tells_that_the_token_is_not_needed_any_more(
+    redis_url: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    told: bool,
+) -> None:
+    """Of one that lies about nobody thinks again; one that opens everything has its own warning."""
+
+    async with people(redis_url, admin_token_use=FIRST_ADMIN) as api:
+        await first(api)
+    caplog.clear()
+    swept, sweep = asyncio.Event(), UserService.sweep
+
+    async def and_tell(self: UserService) -> int:
+        swept.set()
+        return await sweep(self)
+
+    monkeypatch.setattr(UserService, "sweep", and_tell)  # the step after all that a start says
+    async with people(redis_url, **settings):
+        await asyncio.wait_for(swept.wait(), 20)
+    assert ("good for nothing any more" in caplog.text) is told
 
 
 @pytest.mark.parametrize("route", ["GET /livez", "GET /openapi.json", f"POST {LOGIN}"])
