@@ -29,6 +29,7 @@ from control_plane.sso.oidc import NotProved, Provider, challenge_of
 from control_plane.sso.people import Refused, VouchedPeople, whom
 from control_plane.sso.store import Grant, SsoStore
 from control_plane.store.connection import RedisError
+from control_plane.users.attempts import FROM_ADDRESS
 from control_plane.users.model import VOUCHED_FACTOR, Tokens
 from control_plane.users.service import UserService
 
@@ -125,7 +126,7 @@ class SsoService:
         provider = self._configured()
         self._users.check_can_begin()
         account = f"sso {address}"
-        await self._users.attempts.count(address, account)
+        await self._users.attempts.count(address, account, FROM_ADDRESS)
         try:
             login = self._opened(cookie, answer.state)
             code = _code_in(answer)

@@ -6,6 +6,7 @@ back alone, so that to cause an outage gives no new guesses. What failed stays, 
 """
 
 import logging
+import math
 from hashlib import sha256
 
 from control_plane.audit.model import Author
@@ -16,9 +17,12 @@ from control_plane.users.model import UserRecord
 from control_plane.users.refusals import Refusals
 from control_plane.users.store import UserStore
 
-__all__ = ["Attempts"]
+__all__ = ["FROM_ADDRESS", "TO_ACCOUNT", "Attempts", "duration"]
 
 logger = logging.getLogger(__name__)
+
+FROM_ADDRESS, TO_ACCOUNT = "from this address", "to this account"
+"""What has too many attempts to log in."""
 
 
 class Attempts:
@@ -28,15 +32,20 @@ class Attempts:
         self._store = store
         self._refusals = refusals
 
-    async def count(self, address: str, account: str) -> None:
-        """Count an attempt; raises TooManyRequests: `login_throttled`; Unavailable."""
+    async def count(self, address: str, account: str, whose: str = TO_ACCOUNT) -> None:
+        """Count an attempt; raises TooManyRequests: `login_throttled`; Unavailable.
+
+        `whose` says in the answer what `account` is. Nobody's is counted as anybody's, so that it
+        does not tell who is here.
+        """
         try:
-            wait_s = await self._store.attempt(site_of(address), _name(account))
+            full = await self._store.attempt(site_of(address), _name(account))
         except (RedisError, TimeoutError):
             raise Unavailable("Redis does not answer", code="redis_unavailable") from None
-        if wait_s:
-            detail = "too many attempts to log in, from here or to this account"
-            raise TooManyRequests(detail, wait_s, code="login_throttled")
+        if full is not None:
+            whose = FROM_ADDRESS if full.which == "address" else whose
+            detail = f"too many attempts to log in {whose}: try again in {duration(full.wait_s)}"
+            raise TooManyRequests(detail, full.wait_s, code="login_throttled")
 
     async def forgive(self, address: str, account: str, attempts: int = 1) -> None:
         """Take attempts back that led somewhere, and the account's failed ones."""
@@ -66,6 +75,13 @@ class Attempts:
         author = Author("anonymous", address, f"login failed: {why}")
         target = f"person:{whom}" if user is None else f"user:{user.id}"
         await self._refusals.write(author, () if target == "person:" else (target,))
+
+
+def duration(wait_s: float) -> str:
+    """Return how long that is for people, not less: minutes, or hours of many."""
+    minutes = math.ceil(wait_s / 60)
+    number, unit = (minutes, "minute") if minutes < 100 else (math.ceil(minutes / 60), "hour")
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
 
 
 def _name(account: str) -> str:

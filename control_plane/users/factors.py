@@ -34,6 +34,7 @@ from control_plane.errors import (
 )
 from control_plane.store.connection import RedisError
 from control_plane.times import rfc3339, utc_now
+from control_plane.users.attempts import FROM_ADDRESS, TO_ACCOUNT, duration
 from control_plane.users.challenges import Challenge, Challenges
 from control_plane.users.directory import Directory, DirectoryChange
 from control_plane.users.model import (
@@ -153,7 +154,8 @@ class FactorService:
         alone = challenge.purpose == "alone"
         user = self._directory.users.get(_handle(document) if alone else challenge.user)
         account = f"passkey?{address}" if user is None else user.email
-        await self._users.attempts.count(address, account)
+        whose = FROM_ADDRESS if user is None else TO_ACCOUNT
+        await self._users.attempts.count(address, account, whose)
         if not await self._counted(self._store.try_challenge(challenge.id)):
             await self._users.attempts.note_failure(user, "challenge_over", address)
             raise _over()
@@ -459,7 +461,10 @@ class FactorService:
             return None
         wait_s = await self._counted(self._store.guess(user.id))
         if wait_s:
-            detail = "too many codes in a day: a recovery code or a passkey is still taken"
+            detail = (
+                "too many codes in a day: a recovery code or a passkey is still taken, codes again "
+                f"in {duration(wait_s)}"
+            )
             raise TooManyRequests(detail, wait_s, code="login_throttled")
         secret = self._sealer.open(totp.secret, "totp", user.id)
         if secret is None:

@@ -56,13 +56,13 @@ for i = 1, #KEYS do
   local count = redis.call('INCR', KEYS[i])
   if count == 1 then redis.call('EXPIRE', KEYS[i], ARGV[1]) end
   -- the last half second of a window is 0 s of TTL
-  if count > tonumber(ARGV[i + 1]) then return math.max(1, redis.call('TTL', KEYS[i])) end
+  if count > tonumber(ARGV[i + 1]) then return {math.max(1, redis.call('TTL', KEYS[i])), i} end
 end
-return 0
+return {0, 0}
 """
 """KEYS: counters. ARGV: the window in s, then the bound of each. Counts an attempt in each until
 one is full, so that an address without room locks no accounts; returns the seconds to wait, 0 for
-none."""
+none, and the number of the counter that is full."""
 
 _FORGIVE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('DECRBY', KEYS[1], ARGV[1]) end
@@ -86,6 +86,13 @@ return 1
 """
 """KEYS: counter. ARGV: the bound, what it is set to (one more when empty), its life in s. Returns
 whether it was below the bound."""
+
+
+class Full(NamedTuple):
+    """What has no room for an attempt: one of `MAX_ATTEMPTS`, for so many seconds."""
+
+    which: str
+    wait_s: int
 
 
 class Loaded(NamedTuple):
@@ -181,16 +188,20 @@ class UserStore:
         there = await self._connections.run("refresh", read)
         return [session for session, exists in zip(sessions, there, strict=True) if not exists]
 
-    async def attempt(self, address: str, account: str) -> int:
-        """Count an attempt to log in, and return the seconds to wait instead, 0 for none."""
+    async def attempt(self, address: str, account: str) -> Full | None:
+        """Count an attempt to log in, and return what is full instead, if anything is."""
         keys = [f"{LOGIN}address:{address}", f"{LOGIN}account:{account}"]
         arguments = [_WINDOW_S, *MAX_ATTEMPTS.values()]
-        return int(await self._connections.run("attempt", lambda: self._attempt(keys, arguments)))
+        wait_s, which = await self._connections.run(
+            "attempt", lambda: self._attempt(keys, arguments)
+        )
+        return Full((*MAX_ATTEMPTS,)[which - 1], wait_s) if wait_s else None
 
     async def guess(self, user: str) -> int:
         """Count a code, and return the seconds to wait instead of looking at it, 0 for none."""
         keys, arguments = [f"{LOGIN}code:{user}"], [_GUESSES_S, MAX_GUESSES]
-        return int(await self._connections.run("attempt", lambda: self._attempt(keys, arguments)))
+        wait_s, _ = await self._connections.run("attempt", lambda: self._attempt(keys, arguments))
+        return int(wait_s)
 
     async def guessed(self, user: str) -> None:
         """Forget a person's codes: one was right."""

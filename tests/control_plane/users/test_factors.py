@@ -244,6 +244,7 @@ async def test_codes_are_bounded_by_the_day(api: Api, ada: Totp, redis_url: str)
     reply = await verify(api, one, code=right)
     assert code_of(reply) == (429, "login_throttled")
     assert int(reply.headers["Retry-After"]) > 3600
+    assert reply.json["detail"].endswith("codes again in 24 hours")
     assert (await verify(api, one, recovery_code=ada.recovery[0])).status == 200
 
 

@@ -14,11 +14,12 @@ import redis
 from control_plane.keys import USERS as USERS_KEY
 from control_plane.networks import networks
 from control_plane.store.keys import LOGIN, ProjectKeys
+from control_plane.users.attempts import duration
 from control_plane.users.passwords import Passwords
-from control_plane.users.store import MAX_ATTEMPTS
+from control_plane.users.store import MAX_ATTEMPTS, Full
 from control_plane.users.tokens import TokenMaker, _derived, _key_id
 from tests.control_plane.users.people import ADA, PASSWORD, SECRET, add, logged_in, login, people
-from tests.support.api import ADMIN_TOKEN, Api, until
+from tests.support.api import ADMIN_TOKEN, Api, Reply, until
 from tests.support.redis import RedisServer
 
 ME, REFRESH, SESSIONS = "/api/v1/me", "/api/v1/auth/refresh", "/api/v1/me/sessions"
@@ -116,6 +117,12 @@ async def test_without_a_secret_nobody_logs_in(redis_url: str) -> None:
         assert (reply.status, reply.json["code"]) == (503, "login_unavailable")
 
 
+def throttled(whose: str, reply: Reply) -> None:
+    """See that an answer says what is full, and how long in words."""
+    left = duration(int(reply.headers["Retry-After"]))
+    assert reply.json["detail"] == f"too many attempts to log in {whose}: try again in {left}"
+
+
 async def test_too_many_attempts_to_an_account_are_stopped(api: Api) -> None:
     """With the time to wait; the right password then does not help either."""
     for _ in range(MAX_ATTEMPTS["account"]):
@@ -123,6 +130,12 @@ async def test_too_many_attempts_to_an_account_are_stopped(api: Api) -> None:
     reply = await login(api)
     assert (reply.status, reply.json["code"]) == (429, "login_throttled")
     assert 0 < int(reply.headers["Retry-After"]) <= 900
+    throttled("to this account", reply)
+    for _ in range(MAX_ATTEMPTS["account"]):
+        await login(api, "nobody@example.com", "wrong horse battery")
+    nobody = await login(api, "nobody@example.com")
+    assert nobody.json["code"] == "login_throttled"
+    throttled("to this account", nobody)  # the same, so it does not tell who is here
     await add(api, "bob@example.com", "viewer")
     assert (await login(api, "bob@example.com")).status == 200, "others are not in its way"
 
@@ -131,7 +144,9 @@ async def test_too_many_attempts_from_an_address_are_stopped(api: Api) -> None:
     """Whoever they are for."""
     for number in range(MAX_ATTEMPTS["address"]):
         await login(api, f"u{number}@example.com", "wrong horse battery")
-    assert (await login(api)).status == 429
+    reply = await login(api)
+    assert reply.status == 429
+    throttled("from this address", reply)
 
 
 async def test_an_address_without_room_locks_no_accounts(api: Api) -> None:
@@ -140,8 +155,8 @@ async def test_an_address_without_room_locks_no_accounts(api: Api) -> None:
         await login(api, f"u{number}@example.com", "wrong horse battery")
     store = api.app[USERS_KEY]._store
     for _ in range(MAX_ATTEMPTS["account"] + 1):
-        assert await store.attempt("127.0.0.1", "bob") > 0
-    assert await store.attempt("127.0.0.2", "bob") == 0
+        assert (await store.attempt("127.0.0.1", "bob")).which == "address"
+    assert await store.attempt("127.0.0.2", "bob") is None
 
 
 async def test_an_attempt_too_many_waits_to_the_end_of_its_window(api: Api, redis_url: str) -> None:
@@ -149,7 +164,16 @@ async def test_an_attempt_too_many_waits_to_the_end_of_its_window(api: Api, redi
     store = api.app[USERS_KEY]._store
     with redis.Redis.from_url(redis_url) as client:
         client.set(f"{LOGIN}address:a", MAX_ATTEMPTS["address"], px=400)
-        assert await store.attempt("a", "ada") == 1
+        assert await store.attempt("a", "ada") == Full("address", 1)
+
+
+@pytest.mark.parametrize(
+    ("wait_s", "said"),
+    [(1, "1 minute"), (60, "1 minute"), (61, "2 minutes"), (86_400, "24 hours")],
+)
+def test_people_are_told_how_long_in_minutes_or_hours(wait_s: float, said: str) -> None:
+    """Never less than it is."""
+    assert duration(wait_s) == said
 
 
 async def test_a_success_makes_no_counter_without_an_end(api: Api, redis_url: str) -> None:
