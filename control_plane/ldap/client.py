@@ -519,11 +519,19 @@ def _troubles() -> Iterator[None]:
         raise _Trouble(_sentence(error)) from None
 
 
+_IN_TUPLE = re.compile(r"""\(["'](.*)["'],\)""")
+
+
 def _sentence(error: Exception) -> str:
     text = " ".join(str(error).replace("\\'", "'").split())[:300]
+    while wrapped := _IN_TUPLE.fullmatch(text):  # as the library hands on what it caught
+        text = wrapped[1]
     if "CERTIFICATE_VERIFY_FAILED" in text:
         verify = text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
         return f"its certificate is not good: {verify or text}"
+    if "[SSL: " in text:
+        why = text.partition("] ")[2].partition(" (_ssl")[0]
+        return f"TLS came to nothing, as at a port that speaks LDAP without it: {why or text}"
     if "timed out" in text:
         return "does not answer in time"
     return text or type(error).__name__

@@ -11,9 +11,11 @@ import argparse
 import getpass
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
+from control_plane.access.roles import ANYWHERE
 from control_plane.ldap.model import LdapConfig
 from control_plane.settings import Settings
 from control_plane.sso.model import roles_of
@@ -46,7 +48,7 @@ class _Command:
     def run(self, args: argparse.Namespace) -> int:
         """Ask, and say what came of it."""
         try:
-            settings = Settings.load(os.environ, {})
+            settings = Settings.load(_without_secret_key(os.environ), {})
             config = _config(settings, args)
             password = _password(args)
         except SettingsError as error:
@@ -60,6 +62,18 @@ class _Command:
 
 
 COMMAND = _Command()
+
+
+_SECRET_KEY = ("SECRET_KEY", "SECRET_KEY_FILE")
+
+
+def _without_secret_key(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment with what stands for the secret of logins, which nothing here signs.
+
+    Whoever sees what LDAP answers need not be who may make logins.
+    """
+    kept = {name: value for name, value in environ.items() if name not in _SECRET_KEY}
+    return kept | {"SECRET_KEY": "stands for the one that the control plane has"}
 
 
 def _config(settings: Settings, args: argparse.Namespace) -> LdapConfig:
@@ -115,6 +129,9 @@ def _check(settings: Settings, config: LdapConfig, name: str | None, password: s
     note(f"address {said.email or 'none'}, name {said.name or 'none'}")
     for role in roles:
         note(f"role {role.role} in project {role.project}, environment {role.environment}")
+    if any(role.project != ANYWHERE for role in roles):
+        note("whether there are these projects and environments only the control plane knows: a")
+        note("role where there is none gives nothing, and its log warns of it at the start")
     if not roles or not said.email:
         lack = "an address" if roles else "a group with a role in MATRIXFLAG_LDAP_ROLES"
         sys.stdout.write(f"{name} could not log in: lacks {lack}\n")

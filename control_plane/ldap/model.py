@@ -224,13 +224,17 @@ def comparisons(text: str) -> list[Comparison]:
     found: list[Comparison] = []
     at = _read_filter(text, 0, found, 0)
     if at != len(text):
-        raise ValueError(f"goes on after its end, at {text[at : at + 20]!r}")
+        raise ValueError(f"goes on after its end, {_place(text, at)}")
     return found
+
+
+def _place(text: str, at: int) -> str:
+    return f"at {text[at : at + 20]!r}" if at < len(text) else "at its end"
 
 
 def _read_filter(text: str, at: int, found: list[Comparison], depth: int) -> int:
     if text[at : at + 1] != "(" or depth > 20:
-        raise ValueError(f"is not a filter like (uid={{name}}), at {text[at : at + 20]!r}")
+        raise ValueError(f"is not a filter like (uid={{name}}), {_place(text, at)}")
     at += 1
     if text[at : at + 1] in {"&", "|", "!"}:
         is_not = text[at] == "!"
@@ -240,13 +244,13 @@ def _read_filter(text: str, at: int, found: list[Comparison], depth: int) -> int
     else:
         leaf = re.compile(r"([^()=<>~:*\s]*)((?::[^()=<>~:*\s]+)*:=|[<>~]=|=)").match(text, at)
         if leaf is None or (leaf[1] and not _ATTRIBUTE.fullmatch(leaf[1])):
-            raise ValueError(f"compares nothing at {text[at : at + 20]!r}")
+            raise ValueError(f"compares nothing {_place(text, at)}")
         value = _VALUE.match(text, leaf.end())
         assert value is not None  # noqa: S101 - it matches nothing at least
         found.append(Comparison(leaf[1], value[0], leaf[2] == "=" and bool(leaf[1])))
         at = value.end()
     if text[at : at + 1] != ")":
-        raise ValueError(f"lacks a bracket at {text[at : at + 20]!r}")
+        raise ValueError(f"lacks a closing bracket {_place(text, at)}")
     return at + 1
 
 

@@ -87,6 +87,25 @@ def test_it_goes_as_far_as_it_can_without_a_password(slapd: Slapd, check: Check)
     assert (status, "nobody could not log in: unknown" in said) == (1, True), said
 
 
+def test_it_needs_no_secret_key(slapd: Slapd, check: Check) -> None:
+    """Who runs the LDAP server has none, and none of what it makes is made here."""
+    given = environ(slapd)
+    del given["SECRET_KEY"]
+    for more in ({}, {"SECRET_KEY_FILE": "/nowhere"}, {"MATRIXFLAG_HOST": "0.0.0.0"}):
+        status, said = check({**given, **more}, "--user", "ada")
+        assert (status, "ada can log in if the password is right" in said) == (0, True), said
+
+
+def test_a_role_may_be_where_there_is_nothing(slapd: Slapd, check: Check) -> None:
+    """It cannot be known here, and is said."""
+    roles = "flag-admins=manager:no-such-shop"
+    _, said = check(environ(slapd, roles=roles, group_base_dn=f"ou=groups,{BASE}"), "--user", "ada")
+    assert "role manager in project no-such-shop" in said
+    assert "only the control plane knows" in said
+    _, said = check(environ(slapd, roles="flag-admins=admin"), "--user", "ada")
+    assert "only the control plane knows" not in said
+
+
 def test_it_says_what_is_wrong(slapd: Slapd, tmp_path: Path, check: Check) -> None:
     """With the password, the server, the certificate, the settings, or how it is used."""
     wrong = tmp_path / "password"
@@ -102,6 +121,13 @@ def test_it_says_what_is_wrong(slapd: Slapd, tmp_path: Path, check: Check) -> No
     assert (status, "certificate is not good" in said, "503" in said) == (1, True, True), said
     status, said = check(environ(slapd, group_base_dn=f"ou=nowhere,{BASE}"))
     assert (status, f"shows no ou=nowhere,{BASE}" in said) == (1, True), said
+    status, said = check(environ(slapd, url=slapd.url.replace("ldap://", "ldaps://")))
+    assert (status, "at a port that speaks LDAP without it: EOF occurred" in said) == (1, True), (
+        said
+    )
+    assert "('" not in said
+    status, said = check(environ(slapd, user_filter="(uid={name}"))
+    assert (status, "lacks a closing bracket at its end" in said) == (2, True), said
     status, said = check(environ(slapd, user_filter="(uid=x)"))
     assert (status, "MATRIXFLAG_LDAP_USER_FILTER" in said) == (2, True), said
     status, said = check({})
