@@ -10,7 +10,7 @@ PIP = $(BIN)/python -m pip --quiet --disable-pip-version-check
 SPACE := $() $()
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-clients check conformance suites-help bench load fleet chaos soak fuzz lock audit clean
+.PHONY: help run test coverage test-clients check conformance suites-help bench load fleet chaos soak fuzz lock audit clean
 
 help: ## what can be asked for
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ run: $(INSTALLED) ## control plane, sidecar and an embedded server, with a sampl
 	@exec $(BIN)/matrixflag dev $(ARGS)
 
 test: $(INSTALLED_DEV) ## all tests, with real servers and clients
+	tests/clients/install
+	$(BIN)/python -m pytest $(ARGS)
+
+coverage: $(INSTALLED_DEV) ## the same, and how much of the code they reach; takes twice as long
 	tests/clients/install
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest $(ARGS)
