@@ -13,6 +13,7 @@ from control_plane.access.model import (
 )
 from control_plane.access.requests import author_of
 from control_plane.access.roles import ANYWHERE
+from control_plane.audit.model import filter_problem
 from control_plane.errors import Invalid
 from control_plane.keys import KEYS, LAST_USED
 from control_plane.web.documents import read_document
@@ -42,7 +43,7 @@ async def list_keys(request: web.Request) -> web.StreamResponse:
         project,
         environment=request.query.get("environment"),
         kind=_kind(request),
-        created_by=request.query.get("created_by"),
+        created_by=_maker(request),
         after=query_cursor(request),
         limit=query_limit(request),
     )
@@ -101,6 +102,14 @@ async def delete_key(request: web.Request) -> web.StreamResponse:
 def _location(request: web.Request, key: CreatedKey) -> str:
     location = f"/api/v1/keys/{key.id}"
     return f"{location}?project={key.project}" if "project" in request.query else location
+
+
+def _maker(request: web.Request) -> str | None:
+    """Return who made the keys that are asked for; refuse what is no actor's name."""
+    text = request.query.get("created_by")
+    if text is not None and (problem := filter_problem("actor", text)):
+        raise invalid_parameter("created_by", problem)
+    return text
 
 
 def _kind(request: web.Request) -> KeyKind | None:

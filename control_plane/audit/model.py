@@ -4,13 +4,14 @@ Both are written in the same atomic step as the change itself, so neither can be
 invented. An address is the client's, see `web.address`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import NamedTuple
 
 import msgspec
 
 from control_plane.audit.differences import Difference
+from control_plane.store.keys import DIRECTORY, REFUSED
 from proxy.contract.definitions import Flag
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Author",
     "HistoryEntry",
     "RevertInput",
+    "elsewhere_problem",
     "filter_problem",
 ]
 
@@ -89,10 +91,14 @@ REFUSED_ACTIONS = frozenset(("log.", "log.create", "session.", "session.refuse")
 
 _ACTORS = ("admin", "anonymous", "dev", "sso", "system")
 _ACTOR_KINDS = ("key", "service", "user")
-_TARGET_KINDS = (
-    *("environment", "factor", "flag", "key", "method"),
-    *("passkey", "person", "project", "segment", "session", "user"),
-)
+_REFUSED_ACTORS = ("anonymous", "system")
+_PEOPLE_ACTORS = ("anonymous", "sso")
+_TARGETS_OF_PROJECTS = ("environment", "flag", "key", "project", "segment")
+_TARGETS_OF = {
+    DIRECTORY: ("factor", "key", "method", "passkey", "session", "user"),
+    REFUSED: ("person", "user"),
+}
+_TARGET_KINDS = tuple(sorted({*_TARGETS_OF_PROJECTS, *sum(_TARGETS_OF.values(), ())}))
 _SHOWN_CHARS = 60
 
 
@@ -115,6 +121,42 @@ def filter_problem(name: str, text: str) -> str:
         return ""
     known = ", ".join([*words, *(f"{kind}:..." for kind in kinds)])
     return f"{text[:_SHOWN_CHARS]!a} is none of {known}"
+
+
+def elsewhere_problem(project: str, wanted: Mapping[str, str | None]) -> tuple[str, str] | None:
+    """Return the filter that entries of other logs can have and none of this one, and why.
+
+    `wanted` has `actor`, `action` and `target`, each one that `filter_problem` lets pass.
+    """
+    if (action := wanted["action"]) and (problem := _action_elsewhere(project, action)):
+        return "action", f"{action!r} {problem}"
+    kinds = _TARGETS_OF.get(project, _TARGETS_OF_PROJECTS)
+    if (target := wanted["target"]) and target.partition(":")[0] not in kinds:
+        known = ", ".join(f"{kind}:..." for kind in kinds)
+        return "target", f"{target[:_SHOWN_CHARS]!a} is in entries of other logs; of this: {known}"
+    actor = wanted["actor"]
+    if actor and project == REFUSED and actor not in _REFUSED_ACTORS:
+        hint = f"everybody is anonymous who is refused: ask by target, {', '.join(kinds)}"
+        return "actor", f"{actor[:_SHOWN_CHARS]!a} is nobody's in this log; {hint}"
+    if project not in _TARGETS_OF and actor in _PEOPLE_ACTORS:
+        hint = f"{actor!r} is in the logs of people, project={DIRECTORY} or {REFUSED}"
+        return "actor", hint
+    return None
+
+
+def _action_elsewhere(project: str, action: str) -> str:
+    """Return in which log an action is that is in no entry of this one, empty if it is."""
+    if project == REFUSED or (action in REFUSED_ACTIONS and action != "session."):
+        if project == REFUSED and action in REFUSED_ACTIONS:
+            return ""
+        there = "is in" if action in REFUSED_ACTIONS else "is not in"
+        return f"{there} the log of who was refused, project={REFUSED}"
+    of_people = action.partition(".")[0] in PEOPLE_KINDS
+    if of_people and project != DIRECTORY:
+        return f"is in the log of people: ask with project={DIRECTORY}"
+    if not of_people and project == DIRECTORY:
+        return "is in the logs of projects, not of people"
+    return ""
 
 
 def _nearest(text: str, known: Sequence[str]) -> str:

@@ -13,18 +13,16 @@ from control_plane.audit.chain import Checkpoint, Link
 from control_plane.audit.export import FORMAT, Beginning, csv_lines, ndjson_line
 from control_plane.audit.log import AuditFilter
 from control_plane.audit.model import (
-    PEOPLE_KINDS,
-    REFUSED_ACTIONS,
     AuditResource,
     HistoryEntry,
     RevertInput,
+    elsewhere_problem,
     filter_problem,
 )
 from control_plane.audit.service import HistoryService
 from control_plane.flags.model import FlagResource
 from control_plane.flags.responses import REBUCKET, query_rebucket, written_response
 from control_plane.keys import AUDIT, REPLICA
-from control_plane.store.keys import DIRECTORY, REFUSED
 from control_plane.store.projects import AuditRow, AuditState
 from control_plane.web.documents import read_document
 from control_plane.web.paging import encode_cursor, query_cursor, query_limit
@@ -83,7 +81,7 @@ async def list_entries(request: web.Request) -> web.StreamResponse:
         _query_time(request, "until"),
     )
     project = query_scope(request).project
-    _check_log(project, wanted.action)
+    _check_log(project, wanted)
     items, last = await request.app[AUDIT].page(project, wanted, after, query_limit(request))
     return page(items, None if last is None else encode_cursor(last))
 
@@ -145,22 +143,13 @@ def _query_filter(request: web.Request, name: str) -> str | None:
     return text
 
 
-def _check_log(project: str, action: str | None) -> None:
-    """Refuse an action that is in no entry of this log, but in those of another."""
-    if action is None:
-        return
-    if project == REFUSED or (action in REFUSED_ACTIONS and action != "session."):
-        if project != REFUSED or action not in REFUSED_ACTIONS:
-            there = "is in" if action in REFUSED_ACTIONS else "is not in"
-            hint = f"{there} the log of who was refused, project={REFUSED}"
-            raise invalid_parameter("action", f"{action!r} {hint}")
-        return
-    of_people = action.partition(".")[0] in PEOPLE_KINDS
-    if of_people and project != DIRECTORY:
-        hint = f"is in the log of people: ask with project={DIRECTORY}"
-        raise invalid_parameter("action", f"{action!r} {hint}")
-    if not of_people and project == DIRECTORY:
-        raise invalid_parameter("action", f"{action!r} is in the logs of projects, not of people")
+def _check_log(project: str, wanted: AuditFilter) -> None:
+    """Refuse what is in no entry of this log, though in those of another, and an empty time."""
+    if problem := elsewhere_problem(project, wanted._asdict()):
+        raise invalid_parameter(*problem)
+    since_ms, until_ms = wanted.since_ms, wanted.until_ms
+    if since_ms is not None and until_ms is not None and since_ms >= until_ms:
+        raise invalid_parameter("until", "is not after `since`: nothing is in between")
 
 
 def _query_time(request: web.Request, name: str) -> int | None:

@@ -50,6 +50,19 @@ async def test_all_problems_are_listed(api: Api) -> None:
     }
 
 
+async def test_a_maker_that_nobody_can_be_is_refused(api: Api) -> None:
+    """An empty list would say that they left no keys."""
+    await api.make_key("server")
+    assert len((await api.ask("GET", "/api/v1/keys?created_by=admin")).json["items"]) == 1
+    reply = await api.ask("GET", "/api/v1/keys?created_by=user:ada@example.com")
+    assert (reply.status, reply.json["items"]) == (200, [])
+    for maker in ("ada", "ada@example.com", "", "flag:f"):
+        reply = await api.ask("GET", f"/api/v1/keys?created_by={maker}")
+        assert (reply.status, reply.json["code"]) == (400, "invalid_parameter"), maker
+        assert "created_by" in reply.json["detail"], maker
+        assert "user:..." in reply.json["detail"]
+
+
 async def test_a_list_has_pages_and_filters(api: Api) -> None:
     """Every key comes once, whatever the size of the pages."""
     made = {(await api.make_key("server", name=str(n)))["id"] for n in range(5)}
