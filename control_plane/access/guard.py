@@ -138,8 +138,9 @@ class RequestGuard:
             self._check_age(principal)
         if principal.lacks_factor and not route.without_factor:
             raise Forbidden(
-                "a role of yours needs a second factor: set one up at /api/v1/me/factors, or show "
-                "the one you have at /api/v1/me/verify",
+                "a role of yours needs a second factor: set one up with POST "
+                "/api/v1/me/factors/totp or /api/v1/me/factors/passkeys, or show the one you have "
+                "at /api/v1/me/verify",
                 code="second_factor_needed",
             )
         if route.permission in FOR_PEOPLE:

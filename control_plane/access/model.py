@@ -7,7 +7,7 @@ environment as entries of kind `key`; sidecar and service keys never leave the c
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 from aiohttp import web
@@ -83,6 +83,11 @@ class KeyInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class KeyPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What of a key is to be another; what is left out stays."""
+
+    READ_ONLY: ClassVar = frozenset(
+        {"id", "kind", "project", "environment", "prefix", "created_at", "role", "replaces"}
+        | {"created_by", "last_used_at"}
+    )
 
     name: str | UnsetType = UNSET
     expires_at: str | UnsetType | None = UNSET

@@ -6,7 +6,7 @@ in a resource. Times are RFC 3339 in UTC.
 
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -149,6 +149,11 @@ class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What of a person is to be another; what is left out stays."""
+
+    READ_ONLY: ClassVar = frozenset(
+        {"id", "email", "version", "created_at", "updated_at", "invited", "last_login_at"}
+        | {"factors", "identities"}
+    )
 
     name: str | UnsetType = UNSET
     roles: list[RoleInput] | UnsetType = UNSET

@@ -13,9 +13,11 @@ from collections.abc import Collection, Iterable
 from control_plane.access.roles import ANYWHERE, Binding
 from control_plane.errors import Unavailable
 from control_plane.publishing.replica import Replica
+from control_plane.publishing.slices import run_in_slices
 from control_plane.store.connection import RedisError
 from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem, pointer
+from proxy.engine import nearest_keys
 
 __all__ = ["Places"]
 
@@ -38,7 +40,8 @@ class Places:
         unsure = {each.project for each in new.values() if self._lacks(each)}
         if unsure:
             await self._look_again(unsure)
-        return [_problem(number, each) for number, each in new.items() if self._lacks(each)]
+        lacking = {number: each for number, each in new.items() if self._lacks(each)}
+        return [await self._problem(number, each) for number, each in lacking.items()]
 
     def lacking(self, roles: Iterable[Binding]) -> list[str]:
         """Return what is named that there is not, as `project` or `project/environment`."""
@@ -66,14 +69,20 @@ class Places:
             if position is not None:
                 await self._replica.catch_up(project)
 
-
-def _problem(number: int, binding: Binding) -> Problem:
-    hint = "make it first, then give roles there"
-    if binding.environment == ANYWHERE:
-        message = f"there is no project {binding.project[:80]!r}"
-        return Problem(
-            pointer("roles", number, "project"), ProblemCode.UNKNOWN_PROJECT, message, hint
-        )
-    message = f"there is no environment {binding.environment[:80]!r} in {binding.project[:80]!r}"
-    where = pointer("roles", number, "environment")
-    return Problem(where, ProblemCode.UNKNOWN_ENVIRONMENT, message, hint)
+    async def _problem(self, number: int, binding: Binding) -> Problem:
+        project, environment = binding.project, binding.environment
+        hint = "make it first, then give roles there"
+        state = self._replica.projects.get(project)
+        what, name, known = "the project", project, [*self._replica.projects]
+        if state is not None:
+            what, name, known = "the environment", environment, [*state.environments]
+        near = await run_in_slices(nearest_keys(name, known))
+        if near:
+            hint = f"did you mean {what} {' or '.join(near)}? Else {hint}"
+        if environment == ANYWHERE:
+            where = pointer("roles", number, "project")
+            message = f"there is no project {project[:80]!r}"
+            return Problem(where, ProblemCode.UNKNOWN_PROJECT, message, hint)
+        where = pointer("roles", number, "environment")
+        message = f"there is no environment {environment[:80]!r} in {project[:80]!r}"
+        return Problem(where, ProblemCode.UNKNOWN_ENVIRONMENT, message, hint)

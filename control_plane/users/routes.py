@@ -142,7 +142,8 @@ async def end_other_sessions(request: web.Request) -> web.StreamResponse:
 
 async def list_users(request: web.Request) -> web.StreamResponse:
     """Answer a page of people."""
-    items, last = _users(request).page(query_cursor(request), query_limit(request))
+    email = request.query.get("email")
+    items, last = _users(request).page(query_cursor(request), query_limit(request), email)
     return page(items, None if last is None else encode_cursor(last))
 
 
@@ -324,7 +325,8 @@ ROUTES = (
         body=PasswordInput,
         example={"current": "correct horse battery", "new": "staple apple window rain"},
         responses={204: None},
-        description="Ends all other sessions.",
+        description="`current` is the password as it is, `new` the one that it shall be. Ends all "
+        "other sessions.",
     ),
     Route(
         method="GET",
@@ -361,7 +363,11 @@ ROUTES = (
         summary="List users",
         permission=Permission.INSTALLATION,
         tag="users",
-        params=(LIMIT, CURSOR),
+        params=(
+            Param("email", description="Only who has this address; capitals do not matter."),
+            LIMIT,
+            CURSOR,
+        ),
         responses={200: Page[UserResource]},
     ),
     Route(

@@ -69,6 +69,7 @@ from control_plane.users.policy import check_password
 from control_plane.users.proofs import SecondFactor
 from control_plane.users.store import CHALLENGE_S, UserStore
 from control_plane.users.tokens import ACCESS_TOKEN_S, TokenMaker
+from proxy.contract.codes import ProblemCode
 from proxy.contract.problems import Problem
 
 __all__ = ["MAX_USERS", "Lifetimes", "UserService", "stamp_of"]
@@ -133,9 +134,18 @@ class UserService:
 
     # People
 
-    def page(self, after: str | None, limit: int) -> tuple[list[UserResource], str | None]:
-        """Return people in the order of their ids, and where the next page starts, if any."""
-        wanted = sorted(key for key in self._directory.users if after is None or key > after)
+    def page(
+        self, after: str | None, limit: int, email: str | None = None
+    ) -> tuple[list[UserResource], str | None]:
+        """Return people in the order of their ids, and where the next page starts, if any.
+
+        With `email` it is who has that address, however it is written.
+        """
+        ids: Iterable[str] = self._directory.users
+        if email is not None:
+            found = self._directory.find(plain_email(email))
+            ids = () if found is None else (found.id,)
+        wanted = sorted(key for key in ids if after is None or key > after)
         items = [user_resource(self._directory.users[key]) for key in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
 
@@ -188,7 +198,12 @@ class UserService:
         def build() -> DirectoryChange:
             check()
             if self._directory.find(email) is not None:
-                raise Conflict(f"{email!r} is there already", code="user_exists")
+                detail = (
+                    f"{email!r} is there already: GET /api/v1/users?email= finds them, PATCH "
+                    "/api/v1/users/{id} gives them other roles, and POST .../invite another "
+                    "invitation"
+                )
+                raise Conflict(detail, code="user_exists")
             if len(self._directory.users) >= MAX_USERS:
                 raise Conflict(f"{MAX_USERS} people are all there can be", code="too_many")
             action = "user.create" if invitation is None else "user.invite"
@@ -347,8 +362,12 @@ class UserService:
         await self.attempts.count(author.address, record.email)
         if not await self._passwords.check(record.password, current):
             raise Unauthorized("the password as it is now is another", code="wrong_password")
-        if problems := check_password(new, record.email, record.name):
-            raise _invalid(problems)
+        problems = check_password(new, record.email, record.name)
+        if new == current:
+            message, hint = "it is the password as it is now", "another is needed"
+            problems = [Problem("/new", ProblemCode.OUT_OF_RANGE, message, hint)]
+        if problems:
+            raise _invalid([msgspec.structs.replace(each, pointer="/new") for each in problems])
         hashed = await self._passwords.hash(new)
 
         def build() -> DirectoryChange:

@@ -30,7 +30,8 @@ def shape_problems(document: Any, kind: Any) -> list[Problem]:
 
     At most `MAX_PROBLEMS`.
     """
-    return list(islice(_problems(_validator(kind).iter_errors(document)), MAX_PROBLEMS))
+    problems = islice(_problems(_validator(kind).iter_errors(document)), MAX_PROBLEMS)
+    return [_or_read_only(problem, kind) for problem in problems]
 
 
 @cache
@@ -53,9 +54,7 @@ def _problems(errors: Iterable[ValidationError]) -> Iterator[Problem]:
             case "type":
                 yield _problem(error, ProblemCode.WRONG_TYPE, _wrong_type(error))
             case "enum":
-                wanted = ", ".join(map(str, _rule(error)))
-                message = f"{_shown(error.instance)} is not one of {wanted}"
-                yield _problem(error, ProblemCode.OUT_OF_RANGE, message)
+                yield _none_of(error)
             case _:
                 yield _problem(error, ProblemCode.OUT_OF_RANGE, _cut(error.message, 200))
 
@@ -72,12 +71,31 @@ def _unknown(error: ValidationError) -> Iterator[Problem]:
             yield Problem(_at(error, name), ProblemCode.UNKNOWN_FIELD, message, hint)
 
 
+def _or_read_only(problem: Problem, kind: Any) -> Problem:
+    """Return what is wrong with a member that is read and not written, `READ_ONLY` of the type."""
+    name = problem.pointer[1:]
+    if problem.code is not ProblemCode.UNKNOWN_FIELD or name not in getattr(kind, "READ_ONLY", ()):
+        return problem
+    hint = f"what can: {', '.join(kind.__struct_fields__)}"
+    message = f"{name} cannot become another"
+    return Problem(problem.pointer, ProblemCode.READ_ONLY, message, hint)
+
+
 def _missing(error: ValidationError) -> Iterator[Problem]:
     # jsonschema reports each missing member on its own; the name is only in the message's quotes.
     name = error.message.split("' is a required")[0].removeprefix("'")
     member = _known(error).get(name, {})
     hint = member.get("description", "")
     yield Problem(_at(error, name), ProblemCode.MISSING_FIELD, f"{name} is missing", hint)
+
+
+def _none_of(error: ValidationError) -> Problem:
+    wanted = [str(each) for each in _rule(error)]
+    message = f"{_shown(error.instance)} is not one of {', '.join(wanted)}"
+    text = error.instance if isinstance(error.instance, str) else ""
+    near = get_close_matches(text[:_SHOWN_CHARS].lower(), wanted, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else ""
+    return Problem(_at(error), ProblemCode.OUT_OF_RANGE, message, hint)
 
 
 def _one_of(error: ValidationError) -> Iterator[Problem]:

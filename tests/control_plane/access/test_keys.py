@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from control_plane.access.model import KeyPatch
 from control_plane.keys import LAST_USED, REPLICA
 from control_plane.networks import networks
 from control_plane.store.projects import ProjectStore
@@ -188,6 +189,20 @@ async def test_a_key_that_has_expired_stays_so(api: Api) -> None:
         await api.ask("POST", f"{path}/rotate", json={}),
     ):
         assert (reply.status, reply.json["code"]) == (409, "key_ended")
+
+
+async def test_what_of_a_key_cannot_become_another_says_so(api: Api) -> None:
+    """Whatever is shown of it and is not changed here; what there is not is unknown."""
+    made = await api.make_key("service", role="viewer")
+    path = f"/api/v1/keys/{made['id']}"
+    shown = (await api.ask("GET", path)).json
+    fixed = {name: value for name, value in shown.items() if name in KeyPatch.READ_ONLY}
+    assert fixed.keys() == shown.keys() - set(KeyPatch.__struct_fields__)
+    reply = await api.ask("PATCH", path, json={**fixed, "role": "admin", "owner": "x"})
+    assert reply.status == 422
+    told = {each["pointer"]: each["code"] for each in reply.json["problems"]}
+    assert told == {f"/{name}": "read_only" for name in fixed} | {"/owner": "unknown_field"}
+    assert (await api.ask("GET", path)).json["role"] == "viewer"
 
 
 # Rotation

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
@@ -419,6 +420,10 @@ async def test_a_role_may_need_a_second_factor(redis_url: str) -> None:
         for path in ("/api/v1/flags", "/api/v1/users", "/api/v1/me/sessions", "/api/v1/projects"):
             reply = await api.ask("GET", path, token=token)
             assert code_of(reply) == (403, "second_factor_needed"), path
+        served = {route.path for route in ROUTES if route.method == "POST"}
+        named = re.findall(r"/api/v1/[a-z/]+", reply.json["detail"])
+        assert len(named) == 3
+        assert served.issuperset(named)  # what it says to do can be done
         shown = (await api.ask("GET", FACTORS_PATH, token=token)).json
         assert (shown["needed"], shown["missing"]) == (True, True)
         app = await set_up_totp(api, token=token)

@@ -16,6 +16,7 @@ from control_plane.keys import REPLICA
 from control_plane.keys import USERS as USERS_KEY
 from control_plane.store.keys import ProjectKeys
 from control_plane.supervise import stop
+from control_plane.users.model import UserPatch
 from control_plane.users.passwords import Passwords
 from control_plane.users.policy import check_password
 from tests.control_plane.users.people import ADA, PASSWORD, add, logged_in, login, people
@@ -132,10 +133,84 @@ async def test_a_role_that_was_kept_without_its_project_is_one_in_all(
 
 
 async def test_an_address_is_one_persons(api: Api) -> None:
-    """However it is written."""
-    await add(api)
+    """However it is written; that says how to find them, and what to do instead."""
+    made = await add(api)
     reply = await api.ask("POST", USERS, json={"email": "ADA@example.com"})
     assert (reply.status, reply.json["code"]) == (409, "user_exists")
+    for what in ("'ada@example.com'", f"{USERS}?email=", "PATCH", "/invite"):
+        assert what in reply.json["detail"]
+    found = await api.ask("GET", USERS, params={"email": "ADA@example.com"})
+    assert found.json["items"] == [made]
+
+
+@pytest.mark.parametrize(
+    ("email", "found"),
+    [
+        ("bob@example.com", ["bob@example.com"]),
+        (" Bob@EXAMPLE.com ", ["bob@example.com"]),
+        ("bob@example", []),
+        ("bob", []),
+        ("*", []),
+        ("", []),
+    ],
+)
+async def test_somebody_is_found_by_their_address(api: Api, email: str, found: list[str]) -> None:
+    """All of it, as a login takes it; by a page that has no next one."""
+    await add(api)
+    await add(api, "bob@example.com")
+    reply = await api.ask("GET", USERS, params={"email": email, "limit": 1})
+    assert [each["email"] for each in reply.json["items"]] == found
+    assert reply.json["next_cursor"] is None
+
+
+async def test_what_of_somebody_cannot_become_another_says_so(api: Api) -> None:
+    """Whatever is shown of them and is not changed here; what there is not is unknown."""
+    made = await add(api)
+    fixed = {name: value for name, value in made.items() if name in UserPatch.READ_ONLY}
+    assert fixed.keys() == made.keys() - set(UserPatch.__struct_fields__)
+    path = f"{USERS}/{made['id']}"
+    reply = await api.ask("PATCH", path, json={**fixed, "nickname": "x", "name": "y"})
+    assert reply.status == 422
+    told = {each["pointer"]: each["code"] for each in reply.json["problems"]}
+    assert told == {f"/{name}": "read_only" for name in fixed} | {"/nickname": "unknown_field"}
+    hint = next(e["hint"] for e in reply.json["problems"] if e["pointer"] == "/email")
+    assert hint == "what can: name, roles, disabled"
+    assert (await api.ask("GET", path)).json == made
+
+
+@pytest.mark.parametrize(
+    ("role", "pointer", "hint"),
+    [
+        ({"role": "manger", "project": "*"}, "/roles/0/role", "did you mean 'manager'?"),
+        ({"role": "Admin", "project": "*"}, "/roles/0/role", "did you mean 'admin'?"),
+        ({"role": "owner", "project": "*"}, "/roles/0/role", ""),
+        (
+            {"role": "viewer", "project": "defualt"},
+            "/roles/0/project",
+            "did you mean the project default? ",
+        ),
+        ({"role": "viewer", "project": "x"}, "/roles/0/project", "make it first"),
+        (
+            {"role": "viewer", "project": "defualt", "environment": "staging"},
+            "/roles/0/environment",
+            "did you mean the project default? ",
+        ),
+        (
+            {"role": "viewer", "project": "default", "environment": "prodution"},
+            "/roles/0/environment",
+            "did you mean the environment production? ",
+        ),
+    ],
+)
+async def test_a_role_that_is_misspelt_is_told_the_nearest(
+    api: Api, role: dict[str, str], pointer: str, hint: str
+) -> None:
+    """Of its name, of the project and of the environment."""
+    reply = await api.ask("POST", USERS, json={"email": "bob@example.com", "roles": [role]})
+    (problem,) = reply.json["problems"]
+    assert problem["pointer"] == pointer
+    assert problem.get("hint", "").startswith(hint)
+    assert bool(problem.get("hint")) is bool(hint)
 
 
 async def test_an_invitation_is_taken_once(api: Api, redis_url: str) -> None:

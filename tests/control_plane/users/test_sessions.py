@@ -500,6 +500,12 @@ async def test_another_password_ends_all_other_sessions(api: Api) -> None:
         "POST", path, token=one["access_token"], json={**new, "current": "wrong horse battery"}
     )
     assert (wrong.status, wrong.json["code"]) == (401, "wrong_password")
+    for bad, said in ((PASSWORD, "as it is now"), ("short", "characters")):
+        reply = await api.ask("POST", path, token=one["access_token"], json={**new, "new": bad})
+        (problem,) = reply.json["problems"]
+        assert (reply.status, problem["pointer"]) == (422, "/new")
+        assert said in problem["message"]
+    assert await me(api, other["access_token"]) == 200
     assert (await api.ask("POST", path, token=one["access_token"], json=new)).status == 204
     assert await me(api, one["access_token"]) == 200
     assert await me(api, other["access_token"]) == 401
