@@ -129,6 +129,7 @@ from control_plane.web.assets import Asset, Assets
 from control_plane.web.browsers import protect
 from control_plane.web.cookies import Csrf
 from control_plane.web.cors import Cors
+from control_plane.web.listening import Runner
 from control_plane.web.openapi import describe
 from control_plane.web.problem import errors, mark_answer
 from control_plane.web.routing import Guard, Limit, Route, register
@@ -585,12 +586,14 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
 
 def make_runner(app: web.Application, settings: Settings) -> web.AppRunner:
     """Return what runs an app, with the time-outs of the settings."""
-    return web.AppRunner(
+    return Runner(
         app,
-        access_log=None,  # `errors` logs each request, without what must not be logged
+        connection={
+            "access_log": None,  # `errors` logs each request, without what must not be logged
+            "auto_decompress": False,  # `read_body` does it, within the bound of the route
+            "keepalive_timeout": settings.keepalive_timeout_s,
+        },
         handler_cancellation=True,
-        auto_decompress=False,  # `read_body` does it, within the bound of the route
-        keepalive_timeout=settings.keepalive_timeout_s,
         shutdown_timeout=settings.shutdown_timeout_s,
     )
 

@@ -34,6 +34,8 @@ from proxy.contract.problems import Problem
 __all__ = [
     "PROBLEM_JSON",
     "REQUEST_ID",
+    "REQUEST_ID_HEADER",
+    "SERVER",
     "ErrorDocument",
     "errors",
     "mark_answer",
@@ -45,7 +47,10 @@ PROBLEM_JSON = "application/problem+json"
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id")
 
 _STARTED: web.RequestKey[bool] = web.RequestKey("answer_started")
-_REQUEST_ID_HEADER = "X-Request-Id"
+REQUEST_ID_HEADER = "X-Request-Id"
+SERVER = "matrix-flag"
+"""What an answer says it is of, and not which version of what."""
+
 _GIVEN_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TITLES = {
     400: "Bad Request",
@@ -102,7 +107,7 @@ def problem_response(error: ApiError, request_id: str) -> web.Response:
 @web.middleware
 async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Give the request an id, and turn whatever is raised below into an answer of one shape."""
-    given = request.headers.get(_REQUEST_ID_HEADER, "")
+    given = request.headers.get(REQUEST_ID_HEADER, "")
     request_id = given if _GIVEN_ID.fullmatch(given) else secrets.token_hex(8)
     request[REQUEST_ID] = request_id
     started = time.perf_counter()
@@ -135,9 +140,9 @@ async def mark_answer(request: web.BaseRequest, answer: web.StreamResponse) -> N
     """Put on every answer, streams included, what all have (a signal, `on_response_prepare`)."""
     if _STARTED not in request:
         request[_STARTED] = True
-    answer.headers.setdefault(_REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
+    answer.headers.setdefault(REQUEST_ID_HEADER, request.get(REQUEST_ID, ""))
     answer.headers.update(request.get(MORE_HEADERS, {}))
-    answer.headers[hdrs.SERVER] = "matrix-flag"  # and not which version of what
+    answer.headers[hdrs.SERVER] = SERVER
     # Answers depend on the credential, and some show a secret once.
     fresh = "no-cache" if request.method in (hdrs.METH_GET, hdrs.METH_HEAD) else "no-store"
     answer.headers.setdefault(hdrs.CACHE_CONTROL, f"private, {fresh}")
@@ -151,7 +156,8 @@ def _of_aiohttp(error: web.HTTPException, request: web.Request, request_id: str)
             cause = NotFound(f"there is nothing at {request.path[:200]}", code="no_such_path")
         case web.HTTPMethodNotAllowed():
             allow = sorted(error.allowed_methods)
-            text = f"{request.method} is not known here; {', '.join(allow)} is"
+            verb = "is" if len(allow) == 1 else "are"
+            text = f"{request.method[:20]} is not known here; {', '.join(allow)} {verb}"
             cause = MethodNotAllowed(text, allow)
         case web.HTTPRequestEntityTooLarge():
             cause = TooLarge("the body is larger than is read")
