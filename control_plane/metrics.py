@@ -8,7 +8,7 @@ projects and environments, of which `MAX_SERIES` are shown.
 
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -357,10 +357,6 @@ class Figures(NamedTuple):
     admin_token_everything: bool
     loop_lag_s: float
     tasks: int
-
-
-class _Registry(Protocol):
-    def register(self, collector: Collector) -> None: ...
 
 
 class Metrics:

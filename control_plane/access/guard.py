@@ -166,7 +166,7 @@ class RequestGuard:
                 self._csrf.check(request, person.session or "")
                 return person
             return self._without_credential(request, permission)
-        if self._is_admin(credential):
+        if self._is_admin_token(credential):
             if not self._opens_everything:
                 if not route.first_admin:
                     detail = _ADMIN_IS_THERE if self._people().has_admin() else _FIRST_ADMIN_ONLY
@@ -233,7 +233,7 @@ class RequestGuard:
             )
         return Principal("admin", "dev", bindings=_ADMINISTRATOR)
 
-    def _is_admin(self, credential: str) -> bool:
+    def _is_admin_token(self, credential: str) -> bool:
         # Digests are compared, so that time tells neither content nor length.
         return self._admin_digest is not None and hmac.compare_digest(
             _digest(credential), self._admin_digest

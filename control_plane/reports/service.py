@@ -37,9 +37,7 @@ from proxy.contract.decode import decode
 from proxy.contract.problems import Problem
 from proxy.contract.reports import MAX_BATCH_BYTES, MAX_BATCH_ITEMS, Receipt
 
-__all__ = ["OUTCOMES", "Intake", "Keep", "keys_of", "rfc3339"]
-
-OUTCOMES = ("stored", "duplicate", "parked", "refused", "busy", "unavailable")
+__all__ = ["Intake", "Keep", "keys_of", "rfc3339"]
 
 _INLINE_BYTES = 4096
 """Larger bodies are read in a thread; of smaller ones that would cost more than the reading."""

@@ -44,8 +44,6 @@ _SHOWN_CHARS = 200
 _SHOWN_FLAGS = 20
 _HEADER = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
-_RECEIVERS = {"": "both servers", "first-": "the first", "second-": "the second"}
-
 
 class _Unusable(Exception):
     """What was asked for cannot be done; the text says why."""
