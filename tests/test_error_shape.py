@@ -126,6 +126,8 @@ async def test_an_unknown_method_is_405_with_allow(api: Api, path: str) -> None:
     reply = await api.ask("PROPFIND", path)
     check_shape(reply, 405)
     allowed = set(reply.headers["Allow"].split(", "))
+    verb = "is" if len(allowed) == 1 else "are"
+    assert reply.json["detail"].endswith(f" {verb}")
     assert {r.method for r in ROUTES if path_of(r) == path} <= allowed
 
 

@@ -177,6 +177,8 @@ class RequestGuard:
             return Principal("admin", "admin", bindings=_ADMINISTRATOR)
         if _TOKEN.fullmatch(credential):
             return self._person(credential, permission)
+        if why := _no_bearer(headers.get(hdrs.AUTHORIZATION)):
+            raise Unauthorized(f"{why}: send Authorization: Bearer TOKEN")
         key = self._key(credential)
         if key.kind is KeyKind.SERVICE and key.role is not None and permission in FOR_PEOPLE:
             self._take(request, key)
@@ -250,6 +252,19 @@ class RequestGuard:
         if ends is not None and ends <= self._now_ms():
             raise Unauthorized(f"the key {key.prefix}... has expired", code="key_expired")
         return key
+
+
+def _no_bearer(authorization: str | None) -> str:
+    """Return what is wrong with the form of a header, whatever it holds; empty of a good one.
+
+    Nothing of the header is in it: what stands in the place of a scheme may be a credential.
+    """
+    if authorization is None:
+        return ""
+    scheme, _, value = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        return "only the scheme Bearer is taken"
+    return "" if value.strip() else "there is nothing after Bearer"
 
 
 def _granted(

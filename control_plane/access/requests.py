@@ -23,13 +23,24 @@ def author_of(request: web.Request) -> Author:
     Raises:
         BadRequest: the reason is too long, or no text.
     """
-    try:
-        reason = unquote(request.headers.get(REASON_HEADER, ""), errors="strict").strip()
-    except UnicodeDecodeError:
-        reason = "\n"
-    if len(reason) > MAX_REASON_CHARS or not reason.isprintable():
-        detail = f"{REASON_HEADER} takes {MAX_REASON_CHARS} printable characters, percent-encoded"
-        raise BadRequest(detail, code="invalid_reason")
+    reason = _reason(request.headers.get(REASON_HEADER, ""))
     principal = request[PRINCIPAL]
     environments = principal.grant.environments
     return Author(principal.actor, client_address(request), reason, environments)
+
+
+def _reason(header: str) -> str:
+    try:
+        reason = unquote(header, errors="strict").strip()
+    except UnicodeDecodeError:
+        raise _no_reason("holds bytes that are no UTF-8, percent-encoded") from None
+    if len(reason) > MAX_REASON_CHARS:
+        raise _no_reason(f"has {len(reason)} characters, and {MAX_REASON_CHARS} at most are taken")
+    for at, char in enumerate(reason, start=1):
+        if not char.isprintable():
+            raise _no_reason(f"holds U+{ord(char):04X} as character {at}, which is not printable")
+    return reason
+
+
+def _no_reason(why: str) -> BadRequest:
+    return BadRequest(f"{REASON_HEADER} {why}", code="invalid_reason")

@@ -70,7 +70,14 @@ def read_native(document: Any) -> NativeFile:
         found.of_file.append(Problem("", ProblemCode.OTHER_SYSTEM, message, hint))
         return found
     if not isinstance(document, Mapping) or not isinstance(document.get("flags"), list):
-        message = f"a file of definitions has a list of flags, {json_kind(document)} has none"
+        what = f"this is {json_kind(document)}"
+        if isinstance(document, Mapping):
+            what = (
+                f"its flags are {json_kind(document['flags'])}"
+                if "flags" in document
+                else "it has none"
+            )
+        message = f"a file of definitions is an object with a list of flags; {what}"
         found.of_file.append(Problem("", ProblemCode.WRONG_TYPE, message))
         return found
     for name in document.keys() - set(_MEMBERS):

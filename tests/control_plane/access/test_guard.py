@@ -201,3 +201,28 @@ async def test_before_keys_are_read_a_sidecar_is_told_to_come_back() -> None:
         reply = await api.ask(*SYNC, token="mf_sidecar_" + "A" * 43)
         assert (reply.status, reply.json["code"]) == (503, "not_loaded")
         assert (await api.ask(*READ, token=None)).status == 401
+
+
+@pytest.mark.parametrize(
+    ("header", "why"),
+    [
+        ("Basic c2VzYW1lOnNlc2FtZQ==", "only the scheme Bearer is taken"),
+        ("mf_service_sesame", "only the scheme Bearer is taken"),
+        ("Bearer", "there is nothing after Bearer"),
+        ("Bearer ", "there is nothing after Bearer"),
+        ("Bearer wrong", "the credential is not known"),
+    ],
+)
+async def test_a_credential_of_another_form_is_told_from_a_wrong_one(
+    redis_url: str, header: str, why: str
+) -> None:
+    """With how to send one, and nothing of what was sent."""
+    async with running_api(redis_url) as api:
+        headers = {"Authorization": header}
+        reply = await api.ask("GET", "/api/v1/flags", token=None, headers=headers)
+    assert (reply.status, reply.json["code"]) == (401, "unauthorized")
+    assert reply.json["detail"].startswith(why)
+    assert ("send Authorization: Bearer TOKEN" in reply.json["detail"]) == (
+        header != "Bearer wrong"
+    )
+    assert "sesame" not in reply.body.decode()

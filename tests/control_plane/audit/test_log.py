@@ -138,13 +138,23 @@ async def test_no_secret_is_in_it(api: Api, redis_url: str) -> None:
     assert b"(not shown)" in text
 
 
-@pytest.mark.parametrize("reason", ["x" * 501, "a%0Ab", "%00", "gr%FCn"])
-async def test_a_reason_that_is_none_is_refused(api: Api, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "why"),
+    [
+        ("x" * 600, "has 600 characters, and 500 at most"),
+        ("%C3%BC" * 501, "has 501 characters, and 500 at most"),
+        ("a%0Ab", "holds U+000A as character 2"),
+        ("%00", "holds U+0000 as character 1"),
+        ("gr%FCn", "no UTF-8"),
+    ],
+)
+async def test_a_reason_that_is_none_is_refused(api: Api, reason: str, why: str) -> None:
     """Before anything is changed; a line break in it could be taken for an entry."""
     body = {"key": "g", "type": "boolean", "value": True}
     headers = {"X-Matrixflag-Reason": reason}
     reply = await api.ask("POST", "/api/v1/flags", json=body, headers=headers)
     assert (reply.status, reply.json["code"]) == (400, "invalid_reason")
+    assert why in reply.json["detail"]
     assert (await api.ask("GET", "/api/v1/flags/g")).status == 404
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from control_plane.imports.native import read_native
 from proxy.cli import main
 from tests.support.api import ADMIN_TOKEN, Api
 
@@ -276,3 +277,18 @@ async def test_a_segment_keeps_its_long_lists(api: Api, tmp_path: Path) -> None:
     assert [item["key"] for item in plan["segments"]["changed"]] == ["many"]
     read = (await api.ask("GET", "/api/v1/segments/many")).json
     assert read["units"]["included"] == 2_000
+
+
+@pytest.mark.parametrize(
+    ("document", "what"),
+    [
+        ("some text", "this is a string"),
+        ([], "this is an array"),
+        ({}, "it has none"),
+        ({"flags": "x"}, "its flags are a string"),
+    ],
+)
+def test_what_is_no_file_of_definitions_is_told_as_what_it_is(document: Any, what: str) -> None:
+    """People give a wrong file by its name."""
+    (problem,) = read_native(document).of_file
+    assert problem.message == f"a file of definitions is an object with a list of flags; {what}"
