@@ -392,6 +392,7 @@ class UserService:
         Raises:
             Unauthorized: `login_failed`; Forbidden: `sso_refused`, of who was proved elsewhere;
             TooManyRequests: `login_throttled`;
+            Conflict: `too_many`, `contended`, of who comes from elsewhere and would be made here;
             Unavailable: no secret to sign with, too many at once, or Redis, or whoever knows the
             password, is away.
         """
@@ -411,7 +412,7 @@ class UserService:
             why = f"{error.method}: {error}"
             await self.attempts.note_failure(error.user, why, address, error.whom)
             raise Forbidden(str(error), code="sso_refused") from None
-        except Unavailable:
+        except (Conflict, Unavailable):
             await self.attempts.take_back(address, account)
             raise
         stored = fresh = user.password

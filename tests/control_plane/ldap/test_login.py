@@ -416,6 +416,18 @@ async def test_a_role_that_needs_a_factor_needs_it_of_them(redis_url: str, slapd
         assert reply.status == 200
 
 
+async def test_who_finds_no_room_here_loses_no_attempt(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their password was right: it is no guess."""
+    monkeypatch.setattr("control_plane.sso.people.MAX_USERS", 0)
+    for _ in range(12):
+        reply = await ldap(api)
+        assert (reply.status, reply.json["code"]) == (409, "too_many")
+    monkeypatch.undo()
+    assert (await ldap(api)).status == 200
+
+
 # Servers that are away
 
 
