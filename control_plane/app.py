@@ -307,6 +307,7 @@ async def _wire_people(
         settings.require_second_factor,
         elsewhere,
         keys_of=lambda actor: [f"key:{key.id}" for key in app[KEYS].made_by(actor)],
+        provider=settings.oidc_issuer,
     )
     factors = FactorService(users, directory, store, passwords, sealer, challenges, passkeys)
 

@@ -152,7 +152,7 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     READ_ONLY: ClassVar = frozenset(
         {"id", "email", "version", "created_at", "updated_at", "invited", "last_login_at"}
-        | {"factors", "identities"}
+        | {"factors", "identities", "roles_from"}
     )
 
     name: str | UnsetType = UNSET
@@ -163,7 +163,9 @@ class UserPatch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class UserResource(msgspec.Struct, frozen=True):
     """A person as the API shows them. `invited` until they have chosen a password.
 
-    `factors` are the kinds of second factor they have: `totp`, `passkey`.
+    `factors` are the kinds of second factor they have: `totp`, `passkey`. `roles_from` are the
+    systems at which each login gives them the roles, and the name, that they have there: `oidc`,
+    `ldap`. What is changed here lasts until then.
     """
 
     id: str
@@ -178,6 +180,7 @@ class UserResource(msgspec.Struct, frozen=True):
     last_login_at: str | None
     factors: tuple[str, ...]
     identities: tuple[Identity, ...]
+    roles_from: tuple[str, ...]
 
 
 class Invited(msgspec.Struct, frozen=True):
@@ -252,7 +255,7 @@ class SessionResource(msgspec.Struct, frozen=True):
     current: bool
 
 
-def user_resource(record: UserRecord) -> UserResource:
+def user_resource(record: UserRecord, roles_from: tuple[str, ...]) -> UserResource:
     """Return what may be shown of a person."""
     return UserResource(
         id=record.id,
@@ -267,6 +270,7 @@ def user_resource(record: UserRecord) -> UserResource:
         last_login_at=record.last_login_at,
         factors=factors_of(record),
         identities=record.identities,
+        roles_from=roles_from,
     )
 
 

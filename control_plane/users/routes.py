@@ -412,7 +412,8 @@ ROUTES = (
         example={"disabled": True},
         responses={200: UserResource},
         description="Effective at once, on every replica within two seconds. Disabling ends all "
-        "sessions. The last administrator stays one: 409 `last_admin`.",
+        "sessions. The last administrator stays one: 409 `last_admin`. Of somebody with "
+        "`roles_from` in the answer, roles and name stay as given here until they log in there.",
     ),
     Route(
         method="DELETE",

@@ -116,8 +116,11 @@ class UserService:
         elsewhere: Elsewhere | None = None,
         now: Callable[[], datetime] = utc_now,
         keys_of: Callable[[str], Iterable[str]] = lambda _actor: (),
+        provider: str = "",
     ) -> None:
-        """`keys_of` names the keys, `key:<id>`, that an actor of the audit log made."""
+        """`keys_of` names the keys, `key:<id>`, that an actor of the audit log made; `provider` is
+        the issuer at which people log in besides, if there is one."""
+        self._provider = provider
         self.attempts = attempts
         self._keys_of = keys_of
         self._directory = directory
@@ -146,7 +149,7 @@ class UserService:
             found = self._directory.find(plain_email(email))
             ids = () if found is None else (found.id,)
         wanted = sorted(key for key in ids if after is None or key > after)
-        items = [user_resource(self._directory.users[key]) for key in wanted[:limit]]
+        items = [self._shown(self._directory.users[key]) for key in wanted[:limit]]
         return items, wanted[limit - 1] if len(wanted) > limit else None
 
     def actor(self, user: str) -> str:
@@ -155,7 +158,7 @@ class UserService:
 
     def get(self, user: str) -> UserResource:
         """Return a person; raises NotFound."""
-        return user_resource(self.found(user))
+        return self._shown(self.found(user))
 
     async def create(
         self, document: UserInput, author: Author, check: Callable[[], None] = lambda: None
@@ -210,7 +213,7 @@ class UserService:
             return DirectoryChange(action, author, {record.id: record})
 
         await self._directory.commit(build)
-        return Invited(user_resource(record), invitation, record.invited_until)
+        return Invited(self._shown(record), invitation, record.invited_until)
 
     async def invite_again(self, user: str, author: Author) -> Invited:
         """Give a person another invitation, which ends the one before and the password they had.
@@ -232,7 +235,7 @@ class UserService:
             )
 
         change = await self._directory.commit(build)
-        return Invited(_resource_of(change, user), invitation, until)
+        return Invited(self._resource_of(change, user), invitation, until)
 
     async def patch(
         self, user: str, document: UserPatch, author: Author, precondition: Precondition
@@ -268,7 +271,7 @@ class UserService:
             keys = self._keys_left(old) if record.disabled and not old.disabled else ()
             return DirectoryChange("user.patch", author, {user: record}, ended, keys)
 
-        return _resource_of(await self._directory.commit(build), user)
+        return self._resource_of(await self._directory.commit(build), user)
 
     async def delete(self, user: str, author: Author) -> None:
         """Delete a person and end their sessions; raises NotFound, Conflict: `last_admin`."""
@@ -348,7 +351,7 @@ class UserService:
             author = Author(_actor(old), address)
             return DirectoryChange("user.accept", author, {old.id: record})
 
-        return _resource_of(await self._directory.commit(build), user.id)
+        return self._resource_of(await self._directory.commit(build), user.id)
 
     async def change_password(
         self, user: str, session: str, current: str, new: str, author: Author
@@ -729,6 +732,19 @@ class UserService:
             detail = "this is the last administrator of all projects who can log in"
             raise Conflict(detail, code="last_admin")
 
+    def _resource_of(self, change: DirectoryChange, user: str) -> UserResource:
+        record = change.users[user]
+        assert record is not None  # noqa: S101 - set by the change itself
+        return self._shown(record)
+
+    def _shown(self, user: UserRecord) -> UserResource:
+        roles_from = []
+        if any(each.issuer == self._provider for each in user.identities):
+            roles_from.append("oidc")
+        if self._elsewhere is not None and self._elsewhere.knows(user):
+            roles_from.append(self._elsewhere.method)
+        return user_resource(user, tuple(roles_from))
+
     def is_over(self, session: SessionRecord) -> bool:
         """Return whether a session is past its end."""
         return session.expires_at <= rfc3339(self._now())
@@ -751,12 +767,6 @@ def stamp_of(password: str) -> str:
 def _actor(user: UserRecord) -> str:
     """Return what the audit log calls a person."""
     return f"user:{user.email}"
-
-
-def _resource_of(change: DirectoryChange, user: str) -> UserResource:
-    record = change.users[user]
-    assert record is not None  # noqa: S101 - set by the change itself
-    return user_resource(record)
 
 
 def _no_refresh() -> Unauthorized:

@@ -113,6 +113,7 @@ async def test_who_comes_for_the_first_time_is_made_with_the_roles_of_their_grou
     assert roles == [("admin", "*"), ("viewer", "*")]
     (identity,) = me["identities"]
     assert identity["issuer"] == f"ldap:{BASE}"
+    assert me["roles_from"] == ["ldap"]
     sessions = (await api.ask("GET", "/api/v1/me/sessions", token=token)).json["items"]
     assert sessions[0]["methods"] == ["ldap"]
     begun = (await audited(api, "session.begin"))[0]
@@ -325,7 +326,7 @@ async def test_a_password_that_is_kept_here_is_not_for_ldap_to_judge(api: Api) -
     assert (reply.status, reply.json["code"]) == (403, "sso_refused")
     assert "does not vouch" in reply.json["detail"]
     (ada,) = await users(api)
-    assert (ada["identities"], ada["version"]) == ([], 1)
+    assert (ada["identities"], ada["roles_from"], ada["version"]) == ([], [], 1)
 
 
 async def test_who_was_invited_is_not_whoever_has_the_address_there(api: Api) -> None:

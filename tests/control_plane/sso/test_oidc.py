@@ -124,6 +124,27 @@ async def test_roles_follow_the_groups_at_each_login(api: Api, provider: FakePro
     assert (await people(api))[0]["version"] == 2
 
 
+async def test_who_changes_roles_here_is_told_that_a_login_gives_others(
+    redis_url: str, provider: FakeProvider
+) -> None:
+    """They last until then; without the provider, or of who never came from it, for good."""
+    async with running_api(redis_url, **settings(provider)) as api:
+        await Browser(api).log_in()
+        (ada,) = await people(api)
+        path, viewer = f"/api/v1/users/{ada['id']}", [{"role": "viewer", "project": "*"}]
+        admin = {"roles": [{"role": "admin", "project": "*"}], "password": PASSWORD}
+        await add_local(api, email="root@example.com", **admin)
+        changed = (await api.ask("PATCH", path, json={"roles": viewer})).json
+        assert [each["role"] for each in changed["roles"]] == ["viewer"]
+        assert changed["roles_from"] == ["oidc"]
+        await Browser(api).log_in()
+        told = {each["email"]: (each["roles"], each["roles_from"]) for each in await people(api)}
+        assert told[ADA] == (ada["roles"], ["oidc"])
+        assert told["root@example.com"][1] == []
+    async with running_api(redis_url) as api:
+        assert (await api.ask("GET", path)).json["roles_from"] == []
+
+
 async def test_who_loses_all_groups_loses_roles_and_sessions(
     api: Api, provider: FakeProvider
 ) -> None:
