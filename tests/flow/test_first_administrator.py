@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyotp
 import pytest
 import requests
 
@@ -102,6 +103,39 @@ def test_the_story_of_the_page_is_true(redis_url: str, directory: Path) -> None:
     assert "there is no administrator of all projects: `matrixflag admin create" in log
     assert TOKEN not in log + done.stdout + done.stderr
     assert PASSWORD not in log + done.stdout + done.stderr
+
+
+def test_who_has_a_second_factor_logs_in_in_two_steps(redis_url: str, directory: Path) -> None:
+    """The lines of the page for one do not do, as it says; those that it has beside do."""
+    found = _CHAPTER.search((DOCS / "access.md").read_text())
+    assert found is not None
+    (two_steps,) = re.findall(r"^```bash\n(.*?)^```", found[1], re.MULTILINE | re.DOTALL)
+    one_step = next(
+        block.partition("\ncurl")[0]
+        for block in re.findall(r"^```sh\n(.*?)^```", found[1], re.MULTILINE | re.DOTALL)
+        if block.startswith("ACCESS=")
+    )
+    with control_plane(redis_url, directory) as at:
+        url = at["api"]
+        assert create(directory, url, "ada@example.com").returncode == 0
+        said = paste(directory, f'{one_step}\necho "$ACCESS"', MATRIXFLAG_URL=url)
+        headers = {"Authorization": f"Bearer {said.stdout.strip()}"}
+        factors = f"{url}/api/v1/me/factors/totp"
+        began = requests.post(factors, headers=headers, timeout=_WAIT_S).json()
+        app, now = pyotp.TOTP(began["secret"]), int(time.time())
+        body = {"challenge": began["challenge"], "code": app.at(now)}
+        done = requests.post(f"{factors}/confirm", json=body, headers=headers, timeout=_WAIT_S)
+        assert done.status_code == 200
+        refused = paste(directory, one_step, MATRIXFLAG_URL=url)
+        assert refused.returncode != 0
+        assert "KeyError: 'access_token'" in refused.stderr
+        assert two_steps.count("123456") == 1
+        script = two_steps.replace("123456", app.at(now + 30))  # each code is good once
+        said = paste(directory, f'{script}\necho "$ACCESS"', MATRIXFLAG_URL=url)
+        assert said.returncode == 0, said.stderr
+        headers = {"Authorization": f"Bearer {said.stdout.strip()}"}
+        me = requests.get(f"{url}/api/v1/me", headers=headers, timeout=_WAIT_S)
+        assert me.json()["factors"] == ["totp"]
 
 
 def test_who_gets_in_no_more_gets_in_again(redis_url: str, directory: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from control_plane.access.roles import Role
 from control_plane.app import ROUTES
 from control_plane.keys import METRICS
 from control_plane.keys import USERS as USERS_KEY
@@ -15,7 +16,15 @@ from control_plane.users.passwords import Passwords
 from control_plane.users.service import UserService
 from control_plane.web.openapi import plain_path
 from control_plane.web.routing import Permission, Route
-from tests.control_plane.users.people import ADA, LOGIN, PASSWORD, logged_in, login, people
+from tests.control_plane.users.people import (
+    ADA,
+    LOGIN,
+    PASSWORD,
+    logged_in,
+    login,
+    people,
+    set_up_totp,
+)
 from tests.support.api import ADMIN_TOKEN, Api, Reply, until
 from tests.support.redis import RedisServer
 
@@ -344,6 +353,26 @@ async def test_the_token_is_the_way_in_when_the_settings_say_so(redis_url: str) 
         assert (await api.ask("GET", USERS)).json["code"] == "first_admin_only"
         assert (await make(api, email="eve@example.com")).json["code"] == "admin_exists"
         assert (await login(api, ADA, "another one entirely")).status == 200
+
+
+async def test_who_gets_others_in_again_may_need_a_factor_and_the_token_none(
+    redis_url: str,
+) -> None:
+    """Where the role admin needs one: the page says to set one up first, or to do it by token."""
+    async with people(redis_url, require_second_factor=(Role.ADMIN,)) as api:
+        ada = (await make(api)).json["user"]
+        await make(api, email="bob@example.com")
+        bob = (await logged_in(api, "bob@example.com"))["access_token"]
+        path = f"{USERS}/{ada['id']}"
+        ways = (("POST", f"{path}/invite", 200), ("DELETE", f"{path}/factors", 204))
+        for method, where, _ in ways:
+            reply = await api.ask(method, where, token=bob)
+            assert (reply.status, reply.json["code"]) == (403, "second_factor_needed")
+        for method, where, status in ways:
+            assert (await api.ask(method, where)).status == status
+        await set_up_totp(api, token=bob)
+        for method, where, status in ways:
+            assert (await api.ask(method, where, token=bob)).status == status
 
 
 async def test_while_redis_is_away_nobody_is_made(redis_server: RedisServer) -> None:
