@@ -12,16 +12,28 @@ from control_plane.audit.log import AuditLog, Retention
 from control_plane.audit.model import Author
 from control_plane.errors import Unavailable
 from control_plane.keys import REPLICA
+from control_plane.keys import USERS as USERS_KEY
 from control_plane.publishing.signing import new_signing_key
 from control_plane.store.connection import Connections, RedisLimits
 from control_plane.store.keys import DIRECTORY, REFUSED, ProjectKeys
 from control_plane.store.projects import ProjectStore
 from control_plane.users.refusals import Refusals
+from control_plane.users.store import MAX_ATTEMPTS, MAX_TRIES
 from proxy.cli import main
-from tests.control_plane.users.people import ADA, add, logged_in, login, people
+from tests.control_plane.users.people import (
+    ADA,
+    add,
+    logged_in,
+    login,
+    people,
+    set_up_totp,
+    verify,
+)
 from tests.support.api import ADMIN_TOKEN, Api
 from tests.support.redis import RedisServer
+from tests.support.reference import DOCS
 
+USERS = "/api/v1/users"
 DAY_MS = 24 * 3_600 * 1_000
 GUESS = Author("anonymous", "192.0.2.1", "login failed: unknown")
 
@@ -124,6 +136,36 @@ async def test_without_redis_nothing_is_said_to_be_written() -> None:
         with pytest.raises(Unavailable):
             await refusals.write(GUESS, ())
         await connections.close()
+
+
+async def test_an_administrator_finds_why_somebody_cannot_log_in(api: Api) -> None:
+    """By the person, and each reason is in docs/access.md."""
+    user = (await add(api))["id"]
+    app = await set_up_totp(api)
+    await login(api, ADA, "wrong horse battery")
+    one = (await login(api)).json["challenge"]
+    for answer in ({"code": app.used}, {"recovery_code": "no"}):
+        assert (await verify(api, one, **answer)).status == 401
+    for _ in range(MAX_TRIES - 1):
+        assert (await verify(api, one, recovery_code="no")).status == 401
+    await add(api, "root@example.com")
+    assert (await api.ask("PATCH", f"{USERS}/{user}", json={"disabled": True})).status == 200
+    await api.app[USERS_KEY].attempts.forgive("127.0.0.1", ADA, MAX_ATTEMPTS["account"])
+    assert (await login(api)).status == 401
+    await login(api, "nobody@example.com")
+    found = (await api.ask("GET", f"{USERS}?email={ADA}")).json["items"]
+    assert [each["id"] for each in found] == [user]
+    path = f"/api/v1/audit?project={REFUSED}"
+    of_ada = (await api.ask("GET", f"{path}&target=user:{user}")).json["items"]
+    everybody = (await api.ask("GET", f"{path}&action=session.refuse")).json["items"]
+    assert [each["targets"] for each in everybody if each not in of_ada] == [[]]
+    reasons = {each["reason"].removeprefix("login failed: ") for each in everybody}
+    assert reasons == {
+        *("unknown", "wrong_password", "wrong_code", "wrong_recovery_code"),
+        *("challenge_over", "disabled"),
+    }
+    text = (DOCS / "access.md").read_text()
+    assert {reason for reason in reasons if f"`{reason}`" not in text} == set()
 
 
 async def test_who_reads_the_log_of_refusals(api: Api) -> None:
