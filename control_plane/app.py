@@ -747,7 +747,7 @@ class _Command:
         try:
             settings = Settings.load(os.environ, vars(args))
         except SettingsError as error:
-            for problem in error.problems:
+            for problem in [*error.problems, *unknown_variables(os.environ)]:
                 sys.stderr.write(f"matrixflag control-plane: {problem}\n")
             return 2
         return run(settings)

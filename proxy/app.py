@@ -245,7 +245,7 @@ class _ProxyCommand:
                 _log.warning("%s", text)
             return uvloop.run(serve(settings))
         except SettingsError as error:
-            for problem in error.problems:
+            for problem in [*error.problems, *unknown_variables(os.environ)]:
                 sys.stderr.write(f"matrixflag proxy: {problem}\n")
             return 2
 

@@ -212,7 +212,12 @@ class AuditLog:
                     logger.warning("the audit log of %s could not be shortened: %s", project, error)
                     continue
                 if removed:
-                    logger.info("%d audit entries of project %s were removed", removed, project)
+                    logger.info(
+                        "%d audit entries of project %s were removed, older than "
+                        "MATRIXFLAG_AUDIT_DAYS or more than are kept; a checkpoint stands for them",
+                        removed,
+                        project,
+                    )
             await asyncio.sleep(_SWEEP_S)
 
     def _check(self, project: str) -> None:

@@ -47,6 +47,7 @@ from control_plane.publishing.signing import Sign, unsigned
 from control_plane.publishing.slices import run_in_slices
 from control_plane.publishing.state import Change, Prepared, ProjectState, Step, StoredDataError
 from control_plane.publishing.units import blob_of
+from control_plane.repeats import Repeats
 from control_plane.store.connection import RedisError
 from control_plane.store.projects import Position, ProjectStore
 from control_plane.supervise import Failed, stop, supervise, unnoted
@@ -84,6 +85,7 @@ class Mirror:
         self._store = store
         self._sign = sign
         self._failed = failed
+        self._unfollowed = Repeats(logger, "Redis cannot be followed")
         self._changed = changed
         self._locks: dict[str, asyncio.Lock] = {}
         self._task: asyncio.Task[None] | None = None
@@ -252,7 +254,7 @@ class Mirror:
                 self._watched.clear()
                 failed = min(failed + 1, 10)
                 if isinstance(error, RedisError):
-                    logger.warning("Redis cannot be followed: %s", error)
+                    self._unfollowed.warn(error)
                 else:
                     logger.exception("following Redis failed")
                     self._failed("mirror", error)

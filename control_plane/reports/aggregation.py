@@ -24,6 +24,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
+from control_plane.repeats import Repeats
 from control_plane.reports.model import SHARDS, Kind, Place
 from control_plane.reports.service import keys_of
 from control_plane.store.connection import RedisError
@@ -47,7 +48,6 @@ _GATHER_S = 0.2  # from a batch to counting it: others come meanwhile, and are c
 _LOOK_S = 5.0  # how often is looked for what nobody told of
 _NOT_CURRENT_S = 0.25
 _BACKOFF_S = (0.2, 2.0)  # while Redis is away; it is asked by each shard
-_SAY_AGAIN_S = 30.0  # while it is away, for all shards together
 _FINISH_S = 5.0  # for what is being counted when the process is told to stop
 _FIGURES_S = 5.0
 _FIGURES_PAUSE_S = 0.01  # for each environment: figures of many are not read all at once
@@ -81,7 +81,7 @@ class Aggregation:
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._turn = asyncio.Semaphore(_COUNTING_AT_ONCE)
-        self._say_at = 0.0
+        self._uncounted = Repeats(logger, "reports cannot be counted")  # of all shards
         # Shard
         shards = max(SHARDS[kind] for kind in counts)
         self._due: list[set[Place]] = [set() for _ in range(shards)]
@@ -132,13 +132,8 @@ class Aggregation:
             try:
                 await work()
             except RedisError as error:
-                self._say(error)
+                self._uncounted.warn(error)
                 await self._rest(random.uniform(*_BACKOFF_S))  # noqa: S311 - spreads retries
-
-    def _say(self, error: RedisError) -> None:
-        if (now := monotonic()) >= self._say_at:
-            self._say_at = now + _SAY_AGAIN_S
-            logger.warning("reports cannot be counted: %s", error)
 
     async def _rest(self, duration_s: float) -> None:
         with suppress(TimeoutError):

@@ -23,6 +23,7 @@ from control_plane.audit.chain import link
 from control_plane.audit.differences import Difference, differences
 from control_plane.audit.model import MAX_TARGETS, AuditEntry, Author
 from control_plane.errors import Conflict, Unavailable
+from control_plane.repeats import Repeats
 from control_plane.store.connection import RedisError
 from control_plane.store.keys import DIRECTORY, REFUSED
 from control_plane.store.projects import Commit, Position, Write
@@ -76,6 +77,7 @@ class Directory:
         # Process
         self._store = store
         self._failed = failed
+        self._unfollowed = Repeats(logger, "people cannot be followed in Redis")
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self.loaded = asyncio.Event()
@@ -217,7 +219,7 @@ class Directory:
                 await self._verify()
                 await self._follow()
             except RedisError as error:
-                logger.warning("people cannot be followed in Redis: %s", error)
+                self._unfollowed.warn(error)
                 await asyncio.sleep(random.uniform(0.05, 1.0))  # noqa: S311 - spreads retries
 
     async def _begin(self) -> None:

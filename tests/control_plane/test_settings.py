@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.access.roles import Role
 from control_plane.settings import Settings
+from proxy.cli import main
 from proxy.contract.parsers import is_loopback
 from proxy.contract.settings import SettingsError, add_arguments, read, rows
 from tests.support.signing import signing_key
@@ -315,3 +316,16 @@ def test_a_secret_comes_from_one_place(tmp_path: Path, variable: str, value: str
 
     with pytest.raises(SettingsError, match=f"{variable} and --.*-file exclude each other"):
         Settings.load({**environ, "MATRIXFLAG_ADMIN_EMAIL": "ada@example.com"}, {})
+
+
+@pytest.mark.parametrize("program", ["control-plane", "proxy"])
+def test_a_misspelt_setting_is_told_beside_what_else_is_wrong(
+    program: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Or it is found only at the next start, or never."""
+    monkeypatch.setenv("MATRIXFLAG_AUDIT_DAY", "sesame")
+    assert main([program, "--port", "x"]) == 2
+    told = capsys.readouterr().err
+    assert f"matrixflag {program}: --port: 'x' is not a whole number" in told
+    assert "'MATRIXFLAG_AUDIT_DAY' is no setting; did you mean MATRIXFLAG_AUDIT_DAYS?" in told
+    assert "sesame" not in told

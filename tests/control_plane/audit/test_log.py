@@ -4,8 +4,10 @@ import asyncio
 import csv
 import io
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -402,6 +404,24 @@ async def test_what_is_old_makes_way_for_a_checkpoint(
     begins["checkpoint"]["removed"] = 4
     path.write_bytes(json.dumps(begins).encode() + b"\n" + b"".join(lines[1:]))
     assert await verify(path, "--public-key", key.public) == 1
+
+
+async def test_why_entries_are_gone_is_in_the_log(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the setting that removed them."""
+    async with running_api(redis_url) as api:
+        await changes(api, 5)
+        at_ms = _newest_ms(redis_url) + 2 * DAY_MS
+        later = SimpleNamespace(time_ns=lambda: at_ms * 1_000_000)
+        monkeypatch.setattr("control_plane.audit.log.time", later)
+        said = "5 audit entries of project default were removed, older than MATRIXFLAG_AUDIT_DAYS"
+        with caplog.at_level(logging.INFO):
+            async with AuditLog(api.app[REPLICA], Retention(days=1), ()), asyncio.timeout(20):
+                while not any(each.startswith(said) for each in caplog.messages):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.02)
+    (told,) = [each for each in caplog.messages if each.startswith(said)]
+    assert told.endswith("; a checkpoint stands for them")
 
 
 async def test_what_was_seen_before_a_log_was_shortened_is_no_break(
