@@ -29,6 +29,7 @@ _LONG = (
     "tests/bench",
     "tests/integration",
     "tests/test_error_shape.py",
+    "tests/proxy/engine/test_bounds.py",
 )
 """Where a file takes up to a minute or two, most of it spent waiting."""
 

@@ -185,11 +185,11 @@ ELSEWHERE = {
 def longest(work: Callable[[], Steps[Any]]) -> float:
     """Return how long the longest step takes, each the least of some runs."""
     best: list[float] = []
+    gc.collect()
     for _ in range(_RUNS):
         patterns._sets.clear()
         steps = work()
         taken = []
-        gc.collect()
         gc.disable()
         try:
             more = True
