@@ -30,6 +30,7 @@ from control_plane.publishing.changes import (
     decode_history,
     just_after,
     new_project,
+    position_of,
 )
 from control_plane.publishing.claims import Claims
 from control_plane.publishing.deltas import DeltaLog
@@ -282,7 +283,8 @@ class Replica:
                     # A command sent again finds the project of its own first attempt.
                     if stored is None or stored.head != made[1]["head"]:
                         raise Conflict(f"there is a project {name!r}", code="project_exists")
-                    await self._store.settle(name)
+                    if not await self._store.settle(name, stored):
+                        raise _unavailable()
                 await self._mirror.reload(name)
         except (TimeoutError, RedisError):
             raise _unavailable() from None
@@ -411,8 +413,11 @@ class Replica:
             state = self._mirror.projects[name]
             change = build(state)
             if not change.edits:
-                await self._store.settle(name)  # it may be there since a write that had no answer
-                return change
+                # it may be there since a write that had no answer, or not there any more
+                if await self._store.settle(name, position_of(state)):
+                    return change
+                await self._mirror.realign(name)
+                continue
             await run_in_slices(check_scope(state, change))  # the lock keeps the state
             work = prepare_commit(state, change)
             is_small = _is_small(change)
@@ -431,8 +436,9 @@ class Replica:
                 return change
             await self._mirror.realign(name)
             if await self._was_done(name, step):
-                await self._store.settle(name)
-                return change
+                here = position_of(self._mirror.projects[name])
+                if await self._store.settle(name, here):
+                    return change
             self.conflicts += 1
         raise Conflict("others changed the project meanwhile, again and again", code="contended")
 

@@ -233,14 +233,19 @@ class ProjectStore:
         done = await run("commit", lambda: self._commit(keys=keys, args=args, client=client))
         return bool(done)
 
-    async def settle(self, name: str) -> None:
-        """Return when what is stored of a project is on as many replicas as writes wait for.
+    async def settle(self, name: str, position: Position) -> bool:
+        """Return whether a project stands here, on as many replicas as writes wait for.
 
-        For who found a step done whose answer was lost: nobody has waited for replicas yet.
+        For who found a step done whose answer was lost: nobody has waited for replicas yet, and a
+        master that was over when it took the step has told of it, too. Without replicas to wait for
+        nothing is asked.
         """
-        if self._connections.limits.replicas:
-            meta = ProjectKeys(name).meta
-            await self._connections.run("settle", lambda: self._settle(keys=[meta]))
+        if not self._connections.limits.replicas:
+            return True
+        keys = [ProjectKeys(name).meta]
+        args = [position.epoch, position.sequence, position.head]
+        answer = await self._connections.run("settle", lambda: self._settle(keys=keys, args=args))
+        return bool(answer)
 
     async def units(self, name: str, digests: Iterable[str]) -> dict[str, bytes]:
         """Return the units of blobs as they are stored; those that are not there are left out.

@@ -112,8 +112,14 @@ return redis.call('XTRIM', KEYS[2], 'MINID', ARGV[3])
 first entry that stays. Returns how many were removed, -1 when the checkpoint is another."""
 
 SETTLE = """
+local at = redis.call('HMGET', KEYS[1], 'epoch', 'sequence', 'head')
+if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or at[3] ~= ARGV[3] then
+  return 0
+end
 redis.call('HSET', KEYS[1], 'schema', redis.call('HGET', KEYS[1], 'schema'))
 return 1
 """
-"""KEYS: meta. Writes what is there: replicas are waited for up to what a connection wrote last, and
-one that finds a step done by another connection has written nothing."""
+"""KEYS: meta. ARGV: epoch, sequence and head that it is about; 0 when it stands elsewhere.
+
+Writes what is there: replicas are waited for up to what a connection wrote last, and one that finds
+a step done by another connection has written nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from control_plane.keys import METRICS
+from tests.control_plane.publishing.replicas import dump, restore
 from tests.integration.redis.load import LIMITS, Load, check
 from tests.support.api import Api, running_api, until
 from tests.support.topologies import Node, SentinelGroup, frozen
@@ -101,6 +102,22 @@ async def test_a_write_that_no_replica_has_is_not_acknowledged(sentinel: Sentine
             assert (await api.ask("PUT", "/api/v1/flags/one", json=flag("one"))).status == 503
         await asyncio.to_thread(sentinel.wait_in_step)
         assert (await api.ask("PUT", "/api/v1/flags/one", json=flag("one"))).status == 200
+
+
+async def test_what_is_written_again_is_there_though_it_was_lost(sentinel: SentinelGroup) -> None:
+    """A control plane may have seen it in a master that was over: memory vouches for nothing."""
+    await asyncio.to_thread(sentinel.wait_in_step)
+    later = flag("again") | {"value": False}
+    async with running_api(sentinel.url, **LIMITS) as api:
+        assert (await api.ask("POST", "/api/v1/flags", json=flag("again"))).status == 201
+        with sentinel.master().client() as client:
+            saved = dump(client)
+            assert (await api.ask("PUT", "/api/v1/flags/again", json=later)).status == 200
+            restore(client, saved)
+        assert (await api.ask("PUT", "/api/v1/flags/again", json=later)).status == 200
+    async with running_api(sentinel.url, **LIMITS) as another:
+        reply = await another.ask("GET", "/api/v1/flags/again")
+        assert (reply.status, reply.json["value"]) == (200, False)
 
 
 def flag(key: str) -> dict[str, Any]:
