@@ -695,10 +695,10 @@ async def _announce(
         for place in Places(replica).lacking(each.binding for each in given):
             warning = "MATRIXFLAG_%s_ROLES gives roles in %s, which there is not yet"
             logger.warning(warning, name, place)
-    await _warn_of_eviction(settings)
     await users.wait_loaded()
     if settings.ready_file:
         await asyncio.to_thread(_write_whole, Path(settings.ready_file), json.dumps(addresses))
+    await _warn_of_eviction(settings)
 
 
 def _write_whole(path: Path, text: str) -> None:
