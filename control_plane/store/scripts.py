@@ -116,7 +116,7 @@ local at = redis.call('HMGET', KEYS[1], 'epoch', 'sequence', 'head')
 if at[1] ~= ARGV[1] or at[2] ~= ARGV[2] or at[3] ~= ARGV[3] then
   return 0
 end
-redis.call('HSET', KEYS[1], 'schema', redis.call('HGET', KEYS[1], 'schema'))
+redis.call('HSET', KEYS[1], 'epoch', at[1])
 return 1
 """
 """KEYS: meta. ARGV: epoch, sequence and head that it is about; 0 when it stands elsewhere.

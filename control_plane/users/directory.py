@@ -132,8 +132,11 @@ class Directory:
                         self._apply(change.users, change.sessions, commit.after)
                         return change
                     await self._realign()
-                    if self._position.head == commit.after.head:
-                        return change  # a command sent again found its own first attempt
+                    # a command sent again found its own first attempt
+                    if self._position.head == commit.after.head and (
+                        await self._store.steps.settle(DIRECTORY, self._position)
+                    ):
+                        return change
         except (TimeoutError, RedisError):
             raise Unavailable(
                 "Redis does not answer; the change may or may not have been stored",

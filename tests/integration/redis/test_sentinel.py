@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from control_plane.keys import METRICS
+from control_plane.store.projects import Commit, ProjectStore
 from tests.control_plane.publishing.replicas import dump, restore
 from tests.integration.redis.load import LIMITS, Load, check
 from tests.support.api import Api, running_api, until
@@ -118,6 +119,28 @@ async def test_what_is_written_again_is_there_though_it_was_lost(sentinel: Senti
     async with running_api(sentinel.url, **LIMITS) as another:
         reply = await another.ask("GET", "/api/v1/flags/again")
         assert (reply.status, reply.json["value"]) == (200, False)
+
+
+async def test_a_person_whose_first_answer_was_lost_waits_for_replicas(
+    sentinel: SentinelGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command that is sent again finds its own first attempt, for which nobody has waited."""
+    await asyncio.to_thread(sentinel.wait_in_step)
+    replica = next(s for s in sentinel.servers if s is not sentinel.master())
+    both = LIMITS | {"redis_wait_replicas": 2, "redis_wait_s": 0.2}
+    async with running_api(sentinel.url, **both) as api, AsyncExitStack() as stack:
+        commit = ProjectStore.commit
+
+        async def unanswered(store: ProjectStore, name: str, step: Commit) -> bool:
+            assert await commit(store, name, step)
+            stack.enter_context(frozen(replica))
+            return False  # as a repeat of it is answered
+
+        ada = {"email": "ada@example.com", "roles": []}
+        with monkeypatch.context() as patch:
+            patch.setattr(ProjectStore, "commit", unanswered)
+            reply = await api.ask("POST", "/api/v1/users", json=ada)
+        assert (reply.status, reply.json["code"]) == (503, "redis_unavailable")
 
 
 def flag(key: str) -> dict[str, Any]:
